@@ -1,0 +1,327 @@
+//! One error type for the whole program, and the one table that says what to do about each.
+//!
+//! An error says what was expected, what was found, where, and what to do. It holds no row values and
+//! no secrets: the text of a server error of the data classes (22, 23, 44) is cut where PostgreSQL
+//! quotes the value, and its DETAIL is left out.
+
+use std::fmt;
+
+/// The result of everything that can fail.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What kind of thing went wrong; with the SQLSTATE it decides between retry and stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A bad command-line argument.
+    Argument,
+    /// A bad setting, here or on a server, that a person has to change.
+    Setting,
+    /// A password, permission or certificate was refused.
+    Refused,
+    /// Another process holds the replication slot.
+    Busy,
+    /// The network, a time limit or a peer that went away.
+    Network,
+    /// An error message of a PostgreSQL server; the SQLSTATE says more.
+    Server,
+    /// A peer that does not follow the frontend/backend protocol.
+    Protocol,
+    /// A message of the replication stream that cannot be decoded.
+    Decode,
+    /// Progress was moved by somebody else, or rows were discarded: read the positions again.
+    Resync,
+    /// Stopped because the operator asked for it.
+    Stopped,
+    /// A state that the program holds impossible.
+    Bug,
+}
+
+/// What to do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// Try again, with backoff, for ever.
+    Retry,
+    /// Leave with this exit code.
+    Stop(Exit),
+}
+
+/// The exit codes of the process (`sysexits.h` where it has a fitting one).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Stopped as asked.
+    Ok = 0,
+    /// A bad argument (`EX_USAGE`).
+    Usage = 64,
+    /// Given up on something that will not mend itself (`EX_UNAVAILABLE`).
+    Unavailable = 69,
+    /// A bug (`EX_SOFTWARE`).
+    Bug = 70,
+    /// Another instance holds the slot (`EX_TEMPFAIL`).
+    Busy = 75,
+    /// A password, permission or certificate was refused (`EX_NOPERM`).
+    Refused = 77,
+    /// A bad setting (`EX_CONFIG`).
+    Config = 78,
+}
+
+/// A five-character SQLSTATE (PostgreSQL documentation, appendix "PostgreSQL Error Codes").
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SqlState([u8; 5]);
+
+impl SqlState {
+    /// From the bytes of an ErrorResponse field; anything that is not five alphanumerics is `XX000`.
+    pub fn from_bytes(bytes: &[u8]) -> SqlState {
+        match <[u8; 5]>::try_from(bytes) {
+            Ok(code) if code.iter().all(u8::is_ascii_alphanumeric) => SqlState(code),
+            _ => SqlState(*b"XX000"),
+        }
+    }
+
+    /// The code as text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or("XX000")
+    }
+
+    /// The two-character class.
+    pub fn class(&self) -> &str {
+        self.as_str().get(..2).unwrap_or("XX")
+    }
+}
+
+impl fmt::Display for SqlState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for SqlState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An error: kind, message, where it happened (outermost last), and a hint for the person who reads it.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: Kind,
+    message: String,
+    sqlstate: Option<SqlState>,
+    hint: Option<String>,
+    places: Vec<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// A new error of this kind.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Error {
+        Error(Box::new(Inner {
+            kind,
+            message: message.into(),
+            sqlstate: None,
+            hint: None,
+            places: Vec::new(),
+            source: None,
+        }))
+    }
+
+    /// An error message of a server. `message` must already be free of row values.
+    pub fn server(sqlstate: SqlState, message: impl Into<String>) -> Error {
+        let mut error = Error::new(Kind::Server, message);
+        error.0.sqlstate = Some(sqlstate);
+        error
+    }
+
+    /// Names where it happened; the last one added is the outermost and is printed first.
+    #[must_use]
+    pub fn at(mut self, place: impl Into<String>) -> Error {
+        self.0.places.push(place.into());
+        self
+    }
+
+    /// What the reader can do about it. The first hint given stays: it is the nearest to the cause.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Error {
+        self.0.hint.get_or_insert_with(|| hint.into());
+        self
+    }
+
+    /// Keeps the error that caused this one.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Error {
+        self.0.source = Some(Box::new(source));
+        self
+    }
+
+    /// The same error as another kind, where the caller knows better what it means.
+    #[must_use]
+    pub fn as_kind(mut self, kind: Kind) -> Error {
+        self.0.kind = kind;
+        self
+    }
+
+    /// The kind.
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// The SQLSTATE, where a server sent the error.
+    pub fn sqlstate(&self) -> Option<SqlState> {
+        self.0.sqlstate
+    }
+
+    /// Whether a server sent exactly this SQLSTATE.
+    pub fn is_sqlstate(&self, code: &str) -> bool {
+        self.0.sqlstate.is_some_and(|s| s.as_str() == code)
+    }
+
+    /// Whether the destination rejected the data itself (and not the session or the connection).
+    ///
+    /// Class 22 (data exception), 23 (integrity constraint violation), 44 (WITH CHECK OPTION) and
+    /// 54000 (program limit: an index row or a jsonb too large).
+    pub fn is_about_data(&self) -> bool {
+        self.0
+            .sqlstate
+            .is_some_and(|s| matches!(s.class(), "22" | "23" | "44" | "54"))
+    }
+
+    /// Whether the server that sent it is shutting down or starting up (57P01, 57P02, 57P03).
+    pub fn is_server_stopping(&self) -> bool {
+        self.0
+            .sqlstate
+            .is_some_and(|s| matches!(s.as_str(), "57P01" | "57P02" | "57P03"))
+    }
+
+    /// Retry or stop: the table of the whole program.
+    pub fn remedy(&self) -> Remedy {
+        match self.0.kind {
+            Kind::Argument => Remedy::Stop(Exit::Usage),
+            Kind::Setting => Remedy::Stop(Exit::Config),
+            Kind::Refused => Remedy::Stop(Exit::Refused),
+            Kind::Busy => Remedy::Stop(Exit::Busy),
+            Kind::Network | Kind::Protocol | Kind::Decode | Kind::Resync => Remedy::Retry,
+            Kind::Stopped => Remedy::Stop(Exit::Ok),
+            Kind::Bug => Remedy::Stop(Exit::Bug),
+            Kind::Server => self.0.sqlstate.map_or(Remedy::Retry, remedy_of_sqlstate),
+        }
+    }
+}
+
+/// The remedy by SQLSTATE (PostgreSQL documentation, appendix "PostgreSQL Error Codes").
+///
+/// What may mend itself without a person near zemi is retried: restarts, failovers, full disks, locks,
+/// lost connections, limits that somebody else's sessions reached. What needs an act stops.
+fn remedy_of_sqlstate(code: SqlState) -> Remedy {
+    match code.as_str() {
+        // Authentication, privileges, read of a file or object that the role may not touch.
+        "28000" | "28P01" | "42501" => Remedy::Stop(Exit::Refused),
+        // The database does not exist; an object or column does not exist or has another shape.
+        "3D000" | "42P01" | "42703" | "42704" | "42804" | "42883" | "3F000" => {
+            Remedy::Stop(Exit::Config)
+        }
+        // wal_level, a feature that the server was built without, a syntax that its version lacks.
+        "55000" | "0A000" | "42601" | "42602" => Remedy::Stop(Exit::Config),
+        "55006" => Remedy::Stop(Exit::Busy),
+        _ => Remedy::Retry,
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for place in self.0.places.iter().rev() {
+            write!(f, "{place}: ")?;
+        }
+        f.write_str(&self.0.message)?;
+        if let Some(code) = self.0.sqlstate {
+            write!(f, " (SQLSTATE {code})")?;
+        }
+        if let Some(source) = &self.0.source {
+            write!(f, ": {source}")?;
+        }
+        if let Some(hint) = &self.0.hint {
+            write!(f, ". Hint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self}", self.0.kind)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// Adds a place to the error of a result.
+pub trait At<T> {
+    /// Names where it happened, see [`Error::at`].
+    fn at(self, place: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T> At<T> for Result<T> {
+    fn at(self, place: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|error| error.at(place()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_printed_outermost_first_and_the_hint_last() {
+        let error = Error::server(
+            SqlState::from_bytes(b"42501"),
+            "permission denied for schema public",
+        )
+        .at("CREATE TABLE")
+        .at("destination db:5432")
+        .hint("GRANT CREATE ON SCHEMA public TO zemi")
+        .hint("a later hint is not nearer to the cause");
+        assert_eq!(
+            error.to_string(),
+            "destination db:5432: CREATE TABLE: permission denied for schema public (SQLSTATE 42501). \
+             Hint: GRANT CREATE ON SCHEMA public TO zemi"
+        );
+        assert_eq!(error.remedy(), Remedy::Stop(Exit::Refused));
+    }
+
+    #[test]
+    fn what_may_mend_itself_is_retried_and_the_rest_stops() {
+        let remedy = |code: &[u8]| Error::server(SqlState::from_bytes(code), "x").remedy();
+        for code in [
+            &b"57P01"[..],
+            b"57P03",
+            b"53100",
+            b"53300",
+            b"08006",
+            b"55P03",
+            b"40001",
+            b"25006",
+            b"XX000",
+        ] {
+            assert_eq!(
+                remedy(code),
+                Remedy::Retry,
+                "{}",
+                String::from_utf8_lossy(code)
+            );
+        }
+        assert_eq!(remedy(b"28P01"), Remedy::Stop(Exit::Refused));
+        assert_eq!(remedy(b"3D000"), Remedy::Stop(Exit::Config));
+        assert_eq!(remedy(b"55006"), Remedy::Stop(Exit::Busy));
+    }
+
+    #[test]
+    fn a_sqlstate_that_is_none_becomes_internal_error() {
+        for bytes in [&b""[..], b"1234", b"123456", b"12\xFF45"] {
+            assert_eq!(SqlState::from_bytes(bytes).as_str(), "XX000");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Zemi follows the write-ahead log of a PostgreSQL server by logical replication and writes every
+//! INSERT, UPDATE, DELETE and TRUNCATE as one row of a `changes` table, exactly once.
+
+pub mod error;
+pub mod lsn;

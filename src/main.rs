@@ -1,0 +1,3 @@
+//! The `zemi` program: arguments, logger, exit code; nothing else.
+
+fn main() {}
