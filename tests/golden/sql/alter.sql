@@ -1,0 +1,22 @@
+-- A new Relation message after each change of a table, also inside a transaction.
+CREATE PUBLICATION golden FOR ALL TABLES;
+CREATE TABLE t (id int PRIMARY KEY, a text);
+INSERT INTO t VALUES (1, 'a');
+ALTER TABLE t ADD b int DEFAULT 7;
+INSERT INTO t VALUES (2, 'a');
+ALTER TABLE t DROP a;
+UPDATE t SET b = 8 WHERE id = 1;
+ALTER TABLE t RENAME b TO "B ä";
+DELETE FROM t WHERE id = 1;
+ALTER TABLE t ALTER "B ä" TYPE varchar(10);
+INSERT INTO t VALUES (3, 'three');
+CREATE SCHEMA elsewhere;
+ALTER TABLE t SET SCHEMA elsewhere;
+ALTER TABLE elsewhere.t RENAME TO "T.2";
+BEGIN;
+INSERT INTO elsewhere."T.2" VALUES (4, 'four');
+ALTER TABLE elsewhere."T.2" ADD c text[];
+INSERT INTO elsewhere."T.2" VALUES (5, 'five', '{c}');
+ALTER TABLE elsewhere."T.2" REPLICA IDENTITY FULL;
+UPDATE elsewhere."T.2" SET c = NULL WHERE id = 5;
+COMMIT;

@@ -1,0 +1,17 @@
+-- TRUNCATE with its flags, of one table and of several.
+CREATE PUBLICATION golden FOR ALL TABLES;
+CREATE TABLE parent (id serial PRIMARY KEY);
+CREATE TABLE child (id serial PRIMARY KEY, parent int REFERENCES parent);
+CREATE TABLE other (id serial PRIMARY KEY);
+CREATE UNLOGGED TABLE unlogged (id int);
+INSERT INTO parent DEFAULT VALUES;
+TRUNCATE other;
+TRUNCATE other RESTART IDENTITY;
+TRUNCATE parent CASCADE;
+TRUNCATE other, parent, child RESTART IDENTITY CASCADE;
+TRUNCATE unlogged;
+BEGIN;
+INSERT INTO other DEFAULT VALUES;
+TRUNCATE other;
+INSERT INTO other DEFAULT VALUES;
+COMMIT;
