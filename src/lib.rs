@@ -1,6 +1,7 @@
 //! Zemi follows the write-ahead log of a PostgreSQL server by logical replication and writes every
 //! INSERT, UPDATE, DELETE and TRUNCATE as one row of a `changes` table, exactly once.
 
+pub mod change;
 pub mod error;
 pub mod lsn;
 pub mod pgoutput;
