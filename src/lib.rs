@@ -2,6 +2,7 @@
 //! INSERT, UPDATE, DELETE and TRUNCATE as one row of a `changes` table, exactly once.
 
 pub mod change;
+pub mod config;
 pub mod error;
 pub mod lsn;
 pub mod pgoutput;

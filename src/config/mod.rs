@@ -1,0 +1,243 @@
+//! The settings: environment to [`Config`]. A leaf that imports nothing but `error`.
+//!
+//! Empty means unset. A bad value is an error that names its variable, what it was (unless it may
+//! hold a secret) and what it may be. The table [`SETTINGS`] is what is read, what `zemi --help`
+//! prints and what counts as known, so that the three cannot differ.
+
+mod endpoint;
+mod nearest;
+mod pattern;
+mod secret;
+mod settings;
+mod vars;
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use log::LevelFilter;
+
+pub use endpoint::{Endpoint, Host};
+pub use pattern::{ColumnPattern, Pattern};
+pub use secret::Secret;
+pub use settings::{Fallback, SETTINGS, Setting, help};
+
+use crate::error::{Error, Kind, Result};
+use settings::{Allowed, OBSOLETE, REFUSED};
+use vars::{Value, Vars};
+
+/// The bytes that `HASH_KEY` needs at least: below 128 bits it could be guessed.
+const SHORTEST_HASH_KEY: usize = 16;
+
+/// The longest name of an object: `NAMEDATALEN` - 1 (PostgreSQL documentation, "Identifiers and Key
+/// Words").
+const LONGEST_NAME: usize = 63;
+
+/// What the name of the second publication adds to that of the first.
+pub const UPDATES_SUFFIX: &str = "_updates";
+
+/// All settings, checked. `Debug` shows no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The server and database that are followed (`DB_*`).
+    pub source: Endpoint,
+    /// The server and database that hold `changes` (`DEST_DB_*`); by default the source.
+    pub destination: Endpoint,
+    /// Bounds name lookup, connect, TLS and authentication together (`CONNECT_TIMEOUT`): 1 to 600
+    /// s.
+    pub connect_timeout: Duration,
+    /// The replication slot (`SLOT_NAME`): 1 to 63 of `a-z0-9_`.
+    pub slot_name: String,
+    /// The publication (`PUBLICATION_NAME`): 1 to 55 bytes, any characters but NUL, to be quoted.
+    /// There is room for [`UPDATES_SUFFIX`] behind it.
+    pub publication_name: String,
+    /// `PUBLISH_VIA_PARTITION_ROOT`: changes of partitions are published as the parent's.
+    pub publish_via_partition_root: bool,
+    /// The tables to track (`TABLES`), never an empty list; `None`: all.
+    pub tables: Option<Vec<Pattern>>,
+    /// The tables not to track (`EXCLUDE_TABLES`).
+    pub exclude_tables: Vec<Pattern>,
+    /// The columns to leave out (`EXCLUDE_COLUMNS`).
+    pub exclude_columns: Vec<ColumnPattern>,
+    /// The columns to hash (`HASH_COLUMNS`); where there are any, there is a `hash_key`.
+    pub hash_columns: Vec<ColumnPattern>,
+    /// The key of the hashes (`HASH_KEY`, `HASH_KEY_FILE`): 16 bytes or more.
+    pub hash_key: Option<Secret>,
+    /// How the other side of a change is written (`CHANGES_FORMAT`).
+    pub changes_format: ChangesFormat,
+    /// `JSON_TYPE_COERCION`: values have their JSON type; else all are strings.
+    pub json_type_coercion: bool,
+    /// How long a stop may take to finish and confirm (`SHUTDOWN_TIMEOUT`): 0 to 3600 s.
+    pub shutdown_timeout: Duration,
+    /// `CLEANUP_ON_SHUTDOWN`: stopping drops slot, publication and progress.
+    pub cleanup_on_shutdown: bool,
+    /// The least level that is logged (`LOG_LEVEL`).
+    pub log_level: LevelFilter,
+    /// How a line of the log looks (`LOG_FORMAT`).
+    pub log_format: LogFormat,
+}
+
+/// How a change row names its operation and shows a side that does not exist (`CHANGES_FORMAT`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangesFormat {
+    /// As Bemi: `CREATE`, and `{}`.
+    Bemi,
+    /// `INSERT`, and SQL NULL.
+    Sql,
+}
+
+/// How a line of the log looks (`LOG_FORMAT`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Time, level, message.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// From the environment of this process, see [`Config::from_vars`].
+    ///
+    /// # Errors
+    /// As for [`Config::from_vars`].
+    pub fn from_env() -> Result<(Config, Vec<String>)> {
+        Config::from_vars(std::env::vars_os())
+    }
+
+    /// From pairs of names and values, with the warnings to log: one line each, without secrets.
+    ///
+    /// Depends on nothing but `vars` and the files that `…_FILE` settings name.
+    ///
+    /// # Errors
+    /// [`Kind::Setting`] for the first setting that is not what it may be, by name.
+    pub fn from_vars(
+        vars: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<(Config, Vec<String>)> {
+        let (vars, mut warnings) = Vars::collect(vars)?;
+        refuse_what_is_not_built(&vars)?;
+        for (name, why) in OBSOLETE {
+            if let Some(value) = vars.set(name) {
+                value.number(0..=u64::MAX)?;
+                warnings.push(format!("{name} has no effect: {why}"));
+            }
+        }
+
+        let source = endpoint::read(&vars, &endpoint::SOURCE, None)?;
+        let password = source.password.as_ref();
+        let destination = endpoint::read(&vars, &endpoint::DESTINATION, password)?;
+        let hash_columns = columns(vars.get("HASH_COLUMNS"))?;
+        let hash_key = hash_key(&vars)?;
+        if hash_key.is_none() && !hash_columns.is_empty() {
+            let message = "HASH_COLUMNS is set: expected HASH_KEY or HASH_KEY_FILE with it";
+            return Err(Error::new(Kind::Setting, message));
+        }
+        if hash_key.is_some() && hash_columns.is_empty() {
+            let file = vars.get("HASH_KEY_FILE");
+            let name = vars.set("HASH_KEY").unwrap_or(file).name;
+            warnings.push(format!(
+                "{name} has no effect: HASH_COLUMNS names no columns to hash"
+            ));
+        }
+        let listed = tables(vars.get("TABLES"))?;
+        let config = Config {
+            source,
+            destination,
+            connect_timeout: seconds(vars.get("CONNECT_TIMEOUT"), 1, 600)?,
+            slot_name: slot_name(vars.get("SLOT_NAME"))?,
+            publication_name: publication_name(vars.get("PUBLICATION_NAME"))?,
+            publish_via_partition_root: vars.get("PUBLISH_VIA_PARTITION_ROOT").boolean()?,
+            tables: (!listed.is_empty()).then_some(listed),
+            exclude_tables: tables(vars.get("EXCLUDE_TABLES"))?,
+            exclude_columns: columns(vars.get("EXCLUDE_COLUMNS"))?,
+            hash_columns,
+            hash_key,
+            changes_format: vars
+                .get("CHANGES_FORMAT")
+                .choice(&[("bemi", ChangesFormat::Bemi), ("sql", ChangesFormat::Sql)])?,
+            json_type_coercion: vars.get("JSON_TYPE_COERCION").boolean()?,
+            shutdown_timeout: seconds(vars.get("SHUTDOWN_TIMEOUT"), 0, 3600)?,
+            cleanup_on_shutdown: vars.get("CLEANUP_ON_SHUTDOWN").boolean()?,
+            log_level: vars.get("LOG_LEVEL").choice(&[
+                ("off", LevelFilter::Off),
+                ("error", LevelFilter::Error),
+                ("warn", LevelFilter::Warn),
+                ("info", LevelFilter::Info),
+                ("debug", LevelFilter::Debug),
+                ("trace", LevelFilter::Trace),
+            ])?,
+            log_format: vars
+                .get("LOG_FORMAT")
+                .choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)])?,
+        };
+        Ok((config, warnings))
+    }
+}
+
+fn refuse_what_is_not_built(vars: &Vars) -> Result<()> {
+    for refused in REFUSED {
+        let Some(value) = vars.set(refused.name) else {
+            continue;
+        };
+        let (is_allowed, allowed) = match refused.allowed {
+            Allowed::Unset => (false, "it to be unset"),
+            Allowed::Only(text) => (value.text.trim().eq_ignore_ascii_case(text), text),
+            Allowed::False => (!value.boolean()?, "false"),
+        };
+        if !is_allowed {
+            let needs = refused.needs;
+            let expected = format!("{allowed}, since this version has no {needs} yet");
+            return Err(value.bad(&expected));
+        }
+    }
+    Ok(())
+}
+
+fn seconds(value: Value<'_>, least: u64, most: u64) -> Result<Duration> {
+    let seconds = value
+        .number(least..=most)
+        .map_err(|error| error.hint("the unit is seconds"))?;
+    Ok(Duration::from_secs(seconds))
+}
+
+/// PostgreSQL's own rule (documentation, "Replication Slots", "Querying and Manipulating
+/// Replication Slots").
+fn slot_name(value: Value<'_>) -> Result<String> {
+    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    let text = value.text;
+    if text.is_empty() || text.len() > LONGEST_NAME || !text.bytes().all(is_allowed) {
+        return Err(value.bad("1 to 63 lower-case letters a-z, digits and underscores"));
+    }
+    Ok(text.into())
+}
+
+fn publication_name(value: Value<'_>) -> Result<String> {
+    const LONGEST: usize = LONGEST_NAME - UPDATES_SUFFIX.len();
+    let text = value.text;
+    if text.is_empty() || text.len() > LONGEST || text.contains('\0') {
+        return Err(value.bad(&format!("1 to {LONGEST} bytes, none of them zero")));
+    }
+    Ok(text.into())
+}
+
+fn tables(value: Value<'_>) -> Result<Vec<Pattern>> {
+    let expected = "a comma list of schema.table or table, * allowed";
+    value.list(Pattern::parse_list, expected)
+}
+
+fn columns(value: Value<'_>) -> Result<Vec<ColumnPattern>> {
+    let expected = "a comma list of schema.table.column or table.column, * allowed";
+    value.list(ColumnPattern::parse_list, expected)
+}
+
+fn hash_key(vars: &Vars) -> Result<Option<Secret>> {
+    let key = vars.secret("HASH_KEY", "HASH_KEY_FILE")?;
+    let is_short = |key: &Secret| key.expose().len() < SHORTEST_HASH_KEY;
+    if key.as_ref().is_some_and(is_short) {
+        let file = vars.get("HASH_KEY_FILE");
+        let value = vars.set("HASH_KEY").unwrap_or(file);
+        return Err(value.bad(&format!("a key of at least {SHORTEST_HASH_KEY} bytes")));
+    }
+    Ok(key)
+}
+
+#[cfg(test)]
+mod tests;

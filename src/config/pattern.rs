@@ -1,0 +1,206 @@
+//! Patterns for tables (`TABLES`, `EXCLUDE_TABLES`) and columns (`EXCLUDE_COLUMNS`,
+//! `HASH_COLUMNS`).
+//!
+//! A name stands for itself, with its case: `Users` is the table that SQL writes `"Users"`. SQL's
+//! folding of unquoted names to lower case is not done, since the names compared are the catalog's
+//! own. `*` stands for any characters, none included. Double quotes take dots, commas, blanks and
+//! stars of a name literally, and `""` in them is one quote, as in SQL. Blanks around unquoted
+//! names are dropped.
+
+use std::fmt;
+
+/// A table, or several: `schema.table`, or `table` in any schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern {
+    schema: Option<Glob>,
+    table: Glob,
+    text: String,
+}
+
+/// A column of one or several tables: `schema.table.column`, or `table.column` in any schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnPattern {
+    schema: Option<Glob>,
+    table: Glob,
+    column: Glob,
+    text: String,
+}
+
+impl Pattern {
+    /// Whether the table is meant; the names as the catalog has them, without quotes.
+    pub fn matches(&self, schema: &str, table: &str) -> bool {
+        self.table.matches(table) && any_or_matches(self.schema.as_ref(), schema)
+    }
+
+    /// From a comma list; empty text is an empty list.
+    ///
+    /// # Errors
+    /// A text that names the entry and what is wrong with it.
+    pub fn parse_list(list: &str) -> Result<Vec<Pattern>, String> {
+        parse_entries(list, |text, parts| {
+            let mut parts = parts.into_iter().rev();
+            match (parts.next(), parts.next(), parts.next()) {
+                (Some(table), schema, None) => Ok(Pattern {
+                    schema,
+                    table,
+                    text,
+                }),
+                _ => Err("has more than two names"),
+            }
+        })
+    }
+}
+
+impl ColumnPattern {
+    /// Whether the column is meant; the names as the catalog has them, without quotes.
+    pub fn matches(&self, schema: &str, table: &str, column: &str) -> bool {
+        self.column.matches(column)
+            && self.table.matches(table)
+            && any_or_matches(self.schema.as_ref(), schema)
+    }
+
+    /// From a comma list; empty text is an empty list.
+    ///
+    /// # Errors
+    /// A text that names the entry and what is wrong with it.
+    pub fn parse_list(list: &str) -> Result<Vec<ColumnPattern>, String> {
+        parse_entries(list, |text, parts| {
+            let mut parts = parts.into_iter().rev();
+            match (parts.next(), parts.next(), parts.next(), parts.next()) {
+                (Some(column), Some(table), schema, None) => Ok(ColumnPattern {
+                    schema,
+                    table,
+                    column,
+                    text,
+                }),
+                (_, None, ..) => Err("names no table"),
+                _ => Err("has more than three names"),
+            }
+        })
+    }
+}
+
+impl fmt::Display for Pattern {
+    /// As it was written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Display for ColumnPattern {
+    /// As it was written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn any_or_matches(glob: Option<&Glob>, name: &str) -> bool {
+    glob.is_none_or(|glob| glob.matches(name))
+}
+
+/// Splits the list, and each entry at its dots; `make` puts the names of an entry together.
+fn parse_entries<T>(
+    list: &str,
+    make: impl Fn(String, Vec<Glob>) -> Result<T, &'static str>,
+) -> Result<Vec<T>, String> {
+    if list.is_empty() {
+        return Ok(Vec::new());
+    }
+    let entries = split_outside_quotes(list, ',');
+    let entry = |(index, entry): (usize, &&str)| {
+        let text = entry.trim();
+        if text.is_empty() {
+            return Err(format!("entry {} of the list is empty", index + 1));
+        }
+        split_outside_quotes(text, '.')
+            .into_iter()
+            .map(Glob::parse)
+            .collect::<Result<_, _>>()
+            .and_then(|parts| make(text.into(), parts))
+            .map_err(|problem| format!("entry {} of the list, {text:?}, {problem}", index + 1))
+    };
+    entries.iter().enumerate().map(entry).collect()
+}
+
+/// The pieces between the separators that stand outside double quotes. A doubled quote closes and
+/// opens again, which leaves the state as it was.
+fn split_outside_quotes(text: &str, separator: char) -> Vec<&str> {
+    let mut quoted = false;
+    text.split(|c| {
+        quoted ^= c == '"';
+        c == separator && !quoted
+    })
+    .collect()
+}
+
+/// One name with stars.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Glob {
+    /// The name up to the first star: all of it where there is none.
+    head: String,
+    rest: Option<Stars>,
+}
+
+/// What follows the first star: the texts between stars, and that after the last one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stars {
+    middle: Vec<String>,
+    tail: String,
+}
+
+impl Glob {
+    fn parse(part: &str) -> Result<Glob, &'static str> {
+        let part = part.trim();
+        if let Some(rest) = part.strip_prefix('"') {
+            let inner = rest
+                .strip_suffix('"')
+                .ok_or("has a quoted name without its end")?;
+            if inner.replace("\"\"", "").contains('"') {
+                return Err("has text beside a quoted name");
+            }
+            return Glob::new(inner.replace("\"\"", "\""), None);
+        }
+        if part.contains('"') {
+            return Err("has a quote inside a name");
+        }
+        let mut pieces = part.split('*').map(String::from);
+        let head = pieces.next().unwrap_or_default();
+        let mut middle: Vec<String> = pieces.collect();
+        let rest = middle.pop().map(|tail| Stars { middle, tail });
+        Glob::new(head, rest)
+    }
+
+    fn new(head: String, rest: Option<Stars>) -> Result<Glob, &'static str> {
+        if head.is_empty() && rest.is_none() {
+            return Err("has an empty name");
+        }
+        Ok(Glob { head, rest })
+    }
+
+    /// In time linear in both texts: head and tail are fixed, and between them the first place of
+    /// each piece is as good as any later one, so nothing is ever tried twice.
+    fn matches(&self, name: &str) -> bool {
+        let Some(stars) = &self.rest else {
+            return name == self.head;
+        };
+        let between = name
+            .strip_prefix(self.head.as_str())
+            .and_then(|name| name.strip_suffix(stars.tail.as_str()));
+        let Some(mut between) = between else {
+            return false;
+        };
+        stars
+            .middle
+            .iter()
+            .all(|piece| match between.split_once(piece.as_str()) {
+                Some((_, after)) => {
+                    between = after;
+                    true
+                }
+                None => false,
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests;

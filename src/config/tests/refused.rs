@@ -1,0 +1,309 @@
+//! What is refused, and with which words.
+
+use std::os::unix::ffi::OsStringExt;
+
+use super::*;
+
+#[test]
+fn two_names_of_one_setting_may_not_differ() {
+    let same = [("DEST_DB_HOST", "a"), ("DESTINATION_DB_HOST", "a")];
+    assert_eq!(config(&same).destination.host, Host::Tcp("a".into()));
+    let different = [("DESTINATION_DB_HOST", "b"), ("DEST_DB_HOST", "a")];
+    assert_eq!(
+        refusal(&different),
+        "DEST_DB_HOST and DESTINATION_DB_HOST are two names of one setting and differ: \
+         expected one of them"
+    );
+    let text = refusal(&[
+        ("DEST_DB_PASSWORD", "hunter1"),
+        ("DESTINATION_DB_PASSWORD", "hunter2"),
+    ]);
+    assert!(!text.contains("hunter"), "{text}");
+    // Set but empty is unset.
+    let one = [("DESTINATION_DB_HOST", "b"), ("DEST_DB_HOST", "")];
+    assert_eq!(config(&one).destination.host, Host::Tcp("b".into()));
+}
+
+#[test]
+fn every_bad_value_is_refused_by_name_with_what_it_was_and_what_it_may_be() {
+    let long_host = "h".repeat(254);
+    let long_slot = "s".repeat(64);
+    let long_publication = "p".repeat(56);
+    let boolean = "true or false (1, 0, yes, no, on, off)";
+    let tables = "expected a comma list of schema.table or table, * allowed";
+    let columns = "expected a comma list of schema.table.column or table.column, * allowed";
+    for (name, text, was, may_be) in [
+        (
+            "DB_PORT",
+            "abc",
+            "\"abc\"",
+            "a whole number from 1 to 65535",
+        ),
+        ("DB_PORT", "0", "\"0\"", "a whole number from 1 to 65535"),
+        (
+            "DB_PORT",
+            "65536",
+            "\"65536\"",
+            "a whole number from 1 to 65535",
+        ),
+        (
+            "DB_PORT",
+            "+5432",
+            "\"+5432\"",
+            "a whole number from 1 to 65535",
+        ),
+        ("DB_PORT", "-1", "\"-1\"", "a whole number from 1 to 65535"),
+        ("DB_PORT", " ", "\" \"", "a whole number from 1 to 65535"),
+        (
+            "DB_PORT",
+            "tcp://10.0.0.9:5432",
+            "\"tcp://10.0.0.9:5432\"",
+            "enableServiceLinks",
+        ),
+        (
+            "DEST_DB_PORT",
+            "x",
+            "\"x\"",
+            "a whole number from 1 to 65535",
+        ),
+        (
+            "DESTINATION_DB_PORT",
+            "x",
+            "\"x\"",
+            "a whole number from 1 to 65535",
+        ),
+        ("DB_HOST", "a,b", "\"a,b\"", "one name, one address"),
+        ("DB_HOST", &long_host, "\"hhh", "one name, one address"),
+        ("DB_HOST", "a b", "\"a b\"", "one name, one address"),
+        ("DB_HOST", "db\r", "\"db\\r\"", "one name, one address"),
+        (
+            "DB_HOST",
+            "db:5432",
+            "\"db:5432\"",
+            "the port has a setting of its own",
+        ),
+        ("DB_HOST", "[::1]", "\"[::1]\"", "IPv6 without brackets"),
+        ("DB_HOST", "a\0b", "\"a\\0b\"", "without a zero byte"),
+        ("DB_HOST", "run/pg", "\"run/pg\"", "absolute directory"),
+        (
+            "DB_NAME",
+            "a\0b",
+            "\"a\\0b\"",
+            "the name of a database without a zero byte",
+        ),
+        (
+            "DB_USER",
+            "a\0b",
+            "\"a\\0b\"",
+            "the name of a role without a zero byte",
+        ),
+        ("DEST_DB_HOST", "a,b", "\"a,b\"", "one name, one address"),
+        (
+            "DEST_DB_NAME",
+            "a\0b",
+            "\"a\\0b\"",
+            "the name of a database",
+        ),
+        ("DEST_DB_USER", "a\0b", "\"a\\0b\"", "the name of a role"),
+        (
+            "SLOT_NAME",
+            "Zemi",
+            "\"Zemi\"",
+            "1 to 63 lower-case letters a-z, digits and underscores",
+        ),
+        ("SLOT_NAME", "a-b", "\"a-b\"", "1 to 63 lower-case letters"),
+        (
+            "SLOT_NAME",
+            &long_slot,
+            "\"sss",
+            "1 to 63 lower-case letters",
+        ),
+        (
+            "PUBLICATION_NAME",
+            &long_publication,
+            "\"ppp",
+            "1 to 55 bytes",
+        ),
+        (
+            "PUBLICATION_NAME",
+            "a\0",
+            "\"a\\0\"",
+            "1 to 55 bytes, none of them zero",
+        ),
+        (
+            "LOG_LEVEL",
+            "loud",
+            "\"loud\"",
+            "one of off, error, warn, info, debug, trace",
+        ),
+        ("LOG_FORMAT", "xml", "\"xml\"", "one of text, json"),
+        ("CHANGES_FORMAT", "csv", "\"csv\"", "one of bemi, sql"),
+        ("TABLES", "a,,b", "entry 2 of the list is empty", tables),
+        ("TABLES", " ", "entry 1 of the list is empty", tables),
+        (
+            "TABLES",
+            "a.b.c",
+            "\"a.b.c\", has more than two names",
+            tables,
+        ),
+        (
+            "EXCLUDE_TABLES",
+            "a,",
+            "entry 2 of the list is empty",
+            tables,
+        ),
+        (
+            "EXCLUDE_COLUMNS",
+            "email",
+            "\"email\", names no table",
+            columns,
+        ),
+        (
+            "HASH_COLUMNS",
+            "a..b",
+            "\"a..b\", has an empty name",
+            columns,
+        ),
+        ("PUBLISH_VIA_PARTITION_ROOT", "maybe", "\"maybe\"", boolean),
+        ("CLEANUP_ON_SHUTDOWN", "2", "\"2\"", boolean),
+        ("JSON_TYPE_COERCION", "t", "\"t\"", boolean),
+        (
+            "SHUTDOWN_TIMEOUT",
+            "3601",
+            "\"3601\"",
+            "a whole number from 0 to 3600",
+        ),
+        (
+            "SHUTDOWN_TIMEOUT",
+            "30s",
+            "\"30s\"",
+            "Hint: the unit is seconds",
+        ),
+        (
+            "CONNECT_TIMEOUT",
+            "0",
+            "\"0\"",
+            "a whole number from 1 to 600",
+        ),
+        (
+            "CONNECT_TIMEOUT",
+            "601",
+            "\"601\"",
+            "a whole number from 1 to 600",
+        ),
+        (
+            "MAX_TRANSACTION_CHANGES",
+            "many",
+            "\"many\"",
+            "a whole number from 0",
+        ),
+        ("QUERY_TIMEOUT", "30s", "\"30s\"", "a whole number from 0"),
+        (
+            "QUERY_TIMEOUT",
+            "99999999999999999999",
+            "\"9999",
+            "a whole number from 0",
+        ),
+    ] {
+        let message = refusal(&[(name, text)]);
+        assert!(message.starts_with(name), "{message}");
+        assert!(message.contains(was), "{message} lacks {was}");
+        assert!(message.contains(may_be), "{message} lacks {may_be}");
+    }
+}
+
+#[test]
+fn settings_without_their_feature_are_refused_unless_they_ask_for_nothing() {
+    for (name, text, expected) in [
+        (
+            "DB_SSL_MODE",
+            "require",
+            "disable, since this version has no TLS yet",
+        ),
+        (
+            "DB_SSL_MODE",
+            "nonsense",
+            "disable, since this version has no TLS yet",
+        ),
+        (
+            "DEST_DB_SSL_MODE",
+            "verify-full",
+            "disable, since this version has no TLS yet",
+        ),
+        (
+            "DESTINATION_DB_SSL_MODE",
+            "verify-ca",
+            "disable, since this version has no TLS yet",
+        ),
+        (
+            "DB_SSL_ROOT_CERT",
+            "/ca.pem",
+            "it to be unset, since this version has no TLS yet",
+        ),
+        ("DB_SSL_CERT", "/c.pem", "it to be unset"),
+        ("DB_SSL_KEY", "/k.pem", "it to be unset"),
+        ("DEST_DB_SSL_ROOT_CERT", "/ca.pem", "it to be unset"),
+        ("DEST_DB_SSL_CERT", "/c.pem", "it to be unset"),
+        ("DEST_DB_SSL_KEY", "/k.pem", "it to be unset"),
+        ("DESTINATION_DB_SSL_KEY", "/k.pem", "it to be unset"),
+        (
+            "HEALTH_PORT",
+            "8080",
+            "it to be unset, since this version has no HTTP server yet",
+        ),
+        (
+            "METRICS_PORT",
+            "9090",
+            "it to be unset, since this version has no HTTP server yet",
+        ),
+        (
+            "HTTP_BIND",
+            "127.0.0.1",
+            "0.0.0.0, since this version has no HTTP server yet",
+        ),
+        (
+            "INITIAL_SNAPSHOT",
+            "yes",
+            "false, since this version has no initial snapshot yet",
+        ),
+        ("INITIAL_SNAPSHOT", "maybe", "true or false"),
+        (
+            "SLOT_FAILOVER",
+            "true",
+            "false, since this version has no failover slots yet",
+        ),
+    ] {
+        let message = refusal(&[(name, text)]);
+        assert!(message.starts_with(name), "{message}");
+        assert!(
+            message.contains(&format!("expected {expected}")),
+            "{message}"
+        );
+    }
+    let asks_for_nothing = [
+        ("DB_SSL_MODE", "DISABLE"),
+        ("DESTINATION_DB_SSL_MODE", "disable"),
+        ("HTTP_BIND", "0.0.0.0"),
+        ("INITIAL_SNAPSHOT", "off"),
+        ("SLOT_FAILOVER", "false"),
+    ];
+    assert_eq!(config(&asks_for_nothing), config(&[]));
+}
+
+#[test]
+fn a_value_that_is_not_utf8_is_refused_by_name_where_it_is_ours() {
+    let not_utf8 = |name: &str| [(name.into(), OsString::from_vec(b"caf\xe9".to_vec()))];
+    for setting in SETTINGS {
+        let error = Config::from_vars(not_utf8(setting.name)).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.starts_with(&format!("{} is not UTF-8", setting.name)),
+            "{text}"
+        );
+        assert!(!text.contains("caf"), "{text}");
+        assert_eq!(error.kind(), Kind::Setting);
+    }
+    assert!(Config::from_vars(not_utf8("LANG")).is_ok());
+    let name = OsString::from_vec(b"DB_\xff".to_vec());
+    assert!(Config::from_vars([(name, "x".into())]).is_ok());
+}
