@@ -3,6 +3,5 @@
 
 pub mod change;
 pub mod config;
-pub mod error;
-pub mod lsn;
+pub mod observe;
 pub mod pgoutput;

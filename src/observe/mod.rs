@@ -1,0 +1,3 @@
+//! What zemi tells about itself: the logger.
+
+pub mod logger;
