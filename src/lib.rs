@@ -5,3 +5,4 @@ pub mod change;
 pub mod config;
 pub mod observe;
 pub mod pgoutput;
+pub mod wire;

@@ -1,0 +1,144 @@
+//! From an endpoint to a connected socket, within one deadline.
+
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+
+use super::Transport;
+use crate::config::{Endpoint, Host};
+use crate::error::{Error, Kind, Result};
+
+/// How long a TCP connection may be silent before the kernel asks the peer, how often it asks, and how
+/// long unanswered data or questions are borne: a half-open connection is noticed within 30 s.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_RETRIES: u32 = 4;
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The stack of the thread that asks the resolver: `getaddrinfo` reads configuration files into it.
+const RESOLVER_STACK: usize = 256 * 1024;
+
+/// Connects to the endpoint: over TCP to each address that the name resolves to, in order, or to the
+/// Unix socket in the directory.
+pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Arc<dyn Transport>> {
+    match &endpoint.host {
+        Host::Unix(directory) => unix(directory, endpoint.port, deadline),
+        Host::Tcp(name) => tcp(name, endpoint.port, deadline),
+    }
+}
+
+/// What is left of the time, as an error when nothing is.
+pub(super) fn remaining(deadline: Instant) -> Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(timed_out());
+    }
+    // A socket timeout of zero would mean "none".
+    Ok(left.max(Duration::from_millis(1)))
+}
+
+pub(super) fn timed_out() -> Error {
+    Error::new(Kind::Network, "no answer within CONNECT_TIMEOUT")
+        .hint("is the server up, and is the port open to this host?")
+}
+
+fn unix(directory: &Path, port: u16, deadline: Instant) -> Result<Arc<dyn Transport>> {
+    let path = directory.join(format!(".s.PGSQL.{port}"));
+    let attempt = || -> std::io::Result<UnixStream> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Connecting to a local socket blocks only while the server's queue is full.
+        socket.set_write_timeout(Some(left.max(Duration::from_millis(1))))?;
+        socket.connect(&SockAddr::unix(&path)?)?;
+        socket.set_write_timeout(None)?;
+        Ok(UnixStream::from(std::os::fd::OwnedFd::from(socket)))
+    };
+    match attempt() {
+        Ok(stream) => Ok(Arc::new(stream)),
+        Err(e) => Err(Error::new(
+            Kind::Network,
+            format!("cannot connect to {}", path.display()),
+        )
+        .caused_by(e)
+        .hint("is the server running, and is this its unix_socket_directories?")),
+    }
+}
+
+fn tcp(name: &str, port: u16, deadline: Instant) -> Result<Arc<dyn Transport>> {
+    let addresses = resolve(name, port, deadline)?;
+    let mut last = Error::new(Kind::Network, "the name resolves to no address");
+    for (index, address) in addresses.iter().enumerate() {
+        // A silent first address must leave time for the others.
+        let shares = u32::try_from(addresses.len() - index).unwrap_or(1);
+        match tcp_one(address, remaining(deadline)? / shares) {
+            Ok(stream) => return Ok(Arc::new(stream)),
+            Err(e) => {
+                last = Error::new(Kind::Network, format!("cannot connect to {address}"))
+                    .caused_by(e)
+                    .hint("is the server running, and does listen_addresses include this one?");
+            }
+        }
+    }
+    Err(last)
+}
+
+fn tcp_one(address: &SocketAddr, limit: Duration) -> std::io::Result<TcpStream> {
+    let socket = Socket::new(
+        Domain::for_address(*address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.connect_timeout(
+        &SockAddr::from(*address),
+        limit.max(Duration::from_millis(1)),
+    )?;
+    let stream = TcpStream::from(socket);
+    stream.set_nodelay(true)?;
+    let tuned = SockRef::from(&stream);
+    tuned.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(KEEPALIVE_IDLE)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(KEEPALIVE_RETRIES),
+    )?;
+    tuned.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    Ok(stream)
+}
+
+/// Asks the resolver on a thread of its own: `getaddrinfo` knows no time limit. A thread that outlives
+/// the limit ends by itself and touches nothing.
+fn resolve(name: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>> {
+    if let Ok(address) = name.parse() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let (answer, question) = mpsc::channel();
+    let asked = name.to_owned();
+    thread::Builder::new()
+        .name("resolver".into())
+        .stack_size(RESOLVER_STACK)
+        .spawn(move || {
+            let found = (asked.as_str(), port)
+                .to_socket_addrs()
+                .map(Iterator::collect);
+            // Nobody listens any more when the time is over.
+            let _ = answer.send(found);
+        })
+        .map_err(|e| Error::new(Kind::Network, "cannot start a thread").caused_by(e))?;
+    match question.recv_timeout(remaining(deadline)?) {
+        Ok(Ok(addresses)) => Ok(addresses),
+        Ok(Err(e)) => Err(Error::new(Kind::Network, "the name cannot be resolved")
+            .caused_by(e)
+            .hint("check the host name and this host's DNS")),
+        Err(_) => Err(Error::new(
+            Kind::Network,
+            "the name was not resolved within CONNECT_TIMEOUT",
+        )
+        .hint("check this host's DNS")),
+    }
+}

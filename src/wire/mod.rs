@@ -1,0 +1,21 @@
+//! The only module that touches a socket: transports, connecting, authentication, sessions.
+//!
+//! Everything above works on a [`Connection`] (one thread) or on its [`Transport`] (any thread), so
+//! that an encrypted transport changes nothing for the callers.
+
+mod auth;
+mod connect;
+mod connection;
+mod frame;
+mod quote;
+mod response;
+mod transport;
+
+pub use connection::{
+    COPY_DONE, Connection, ResultSet, command_tag, copy_data_head, query_message, rows_of_tag,
+    unexpected,
+};
+pub use frame::{FRAME_LIMIT, FrameHead, HEAD, closed, grown, read_failed};
+pub use quote::{identifier, literal};
+pub use response::server_error;
+pub use transport::Transport;
