@@ -1,8 +1,8 @@
 //! One error type for the whole program, and the one table that says what to do about each.
 //!
-//! An error says what was expected, what was found, where, and what to do. It holds no row values and
-//! no secrets: the text of a server error of the data classes (22, 23, 44) is cut where PostgreSQL
-//! quotes the value, and its DETAIL is left out.
+//! An error says what was expected, what was found, where, and what to do. It holds no row values
+//! and no secrets: the text of a server error of the data classes (22, 23, 44) is cut where
+//! PostgreSQL quotes the value, and its DETAIL is left out.
 
 use std::fmt;
 
@@ -70,7 +70,7 @@ pub enum Exit {
 pub struct SqlState([u8; 5]);
 
 impl SqlState {
-    /// From the bytes of an ErrorResponse field; anything that is not five alphanumerics is `XX000`.
+    /// From the bytes of an ErrorResponse field; what is not five alphanumerics is `XX000`.
     pub fn from_bytes(bytes: &[u8]) -> SqlState {
         match <[u8; 5]>::try_from(bytes) {
             Ok(code) if code.iter().all(u8::is_ascii_alphanumeric) => SqlState(code),
@@ -101,7 +101,8 @@ impl fmt::Debug for SqlState {
     }
 }
 
-/// An error: kind, message, where it happened (outermost last), and a hint for the person who reads it.
+/// An error: kind, message, where it happened (outermost last), and a hint for the person who
+/// reads it.
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -210,8 +211,8 @@ impl Error {
 
 /// The remedy by SQLSTATE (PostgreSQL documentation, appendix "PostgreSQL Error Codes").
 ///
-/// What may mend itself without a person near zemi is retried: restarts, failovers, full disks, locks,
-/// lost connections, limits that somebody else's sessions reached. What needs an act stops.
+/// What may mend itself without a person near zemi is retried: restarts, failovers, full disks,
+/// locks, lost connections, limits that somebody else's sessions reached. What needs an act stops.
 fn remedy_of_sqlstate(code: SqlState) -> Remedy {
     match code.as_str() {
         // Authentication, privileges, read of a file or object that the role may not touch.
@@ -286,8 +287,8 @@ mod tests {
         .hint("a later hint is not nearer to the cause");
         assert_eq!(
             error.to_string(),
-            "destination db:5432: CREATE TABLE: permission denied for schema public (SQLSTATE 42501). \
-             Hint: GRANT CREATE ON SCHEMA public TO zemi"
+            "destination db:5432: CREATE TABLE: permission denied for schema public \
+             (SQLSTATE 42501). Hint: GRANT CREATE ON SCHEMA public TO zemi"
         );
         assert_eq!(error.remedy(), Remedy::Stop(Exit::Refused));
     }

@@ -1,4 +1,5 @@
-//! Positions and identifiers of PostgreSQL: `Lsn`, `Xid`, `Oid` and timestamps of the PostgreSQL epoch.
+//! Positions and identifiers of PostgreSQL: `Lsn`, `Xid`, `Oid` and timestamps of the PostgreSQL
+//! epoch.
 
 use std::fmt;
 use std::str::FromStr;

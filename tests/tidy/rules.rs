@@ -1,0 +1,233 @@
+//! The rules. Each takes a text and returns what breaks it, as lines for a person to read.
+
+use crate::source::{Token, code_only, paths, tokens, without_tests};
+
+/// The longest line, in characters; rustfmt holds it for code, this for comments and scripts.
+pub const LONGEST_LINE: usize = 100;
+
+/// The most lines of a file that are no tests.
+pub const LONGEST_FILE: usize = 600;
+
+/// From here on a file is worth a look.
+pub const LARGE_FILE: usize = 300;
+
+/// Which module of `src/` may import which (DESIGN §2: imports run one way). A module may always
+/// import itself.
+const IMPORTS: &[(&str, &[&str])] = &[
+    ("lsn", &[]),
+    ("error", &[]),
+    ("backoff", &[]),
+    ("config", &["lsn", "error"]),
+    ("pgoutput", &["lsn", "error"]),
+    ("change", &["pgoutput", "lsn", "error", "config"]),
+    ("wire", &["error", "config"]),
+    ("control", &["wire", "error", "lsn"]),
+    ("observe", &["lsn", "error", "config"]),
+    (
+        "replication",
+        &[
+            "wire", "change", "control", "backoff", "observe", "lsn", "error", "config",
+        ],
+    ),
+    (
+        "writer",
+        &[
+            "wire", "change", "control", "backoff", "observe", "lsn", "error", "config",
+        ],
+    ),
+    (
+        "snapshot",
+        &[
+            "wire",
+            "change",
+            "writer",
+            "replication",
+            "control",
+            "backoff",
+            "observe",
+            "lsn",
+            "error",
+            "config",
+        ],
+    ),
+];
+
+/// The modules that join the others and may import all of them.
+const JOINTS: &[&str] = &["supervisor", "main", "lib"];
+
+/// The modules without socket, thread, clock and log.
+const PURE: &[&str] = &["pgoutput", "change", "lsn"];
+
+/// A file of `src/`, ready for the rules.
+pub struct Source {
+    /// Its module path: `["wire", "frame"]` for `src/wire/frame.rs`.
+    pub module: Vec<String>,
+    /// What is not a test.
+    pub tokens: Vec<Token>,
+    /// The test modules that it declares and that are in other files.
+    pub test_files: Vec<String>,
+    /// Its lines, those of tests left out.
+    pub lines: usize,
+}
+
+impl Source {
+    /// `path` is relative to `src/`.
+    pub fn new(path: &str, text: &str) -> Source {
+        let stripped = without_tests(code_only(text));
+        Source {
+            module: module_of(path),
+            tokens: tokens(&stripped.code),
+            lines: text.lines().count() - stripped.test_lines,
+            test_files: stripped.test_files,
+        }
+    }
+
+    fn top(&self) -> &str {
+        self.module.first().map_or("lib", String::as_str)
+    }
+}
+
+fn module_of(path: &str) -> Vec<String> {
+    let path = path.strip_suffix(".rs").unwrap_or(path);
+    let path = path.strip_suffix("/mod").unwrap_or(path);
+    path.split('/').map(str::to_owned).collect()
+}
+
+/// Imports against the table.
+pub fn imports(source: &Source) -> Vec<String> {
+    let top = source.top();
+    if JOINTS.contains(&top) {
+        return Vec::new();
+    }
+    let Some((_, allowed)) = IMPORTS.iter().find(|(name, _)| *name == top) else {
+        return vec![format!(
+            "module `{top}` is not in the table of imports in tests/tidy/rules.rs: add it"
+        )];
+    };
+    let found = paths(&source.tokens).into_iter();
+    let found = found.filter_map(|(line, path)| Some((line, target(source, &path)?)));
+    found
+        .filter(|(_, target)| target != top && !allowed.contains(&target.as_str()))
+        .map(|(line, target)| {
+            format!("{line}: `{top}` may not import `{target}` (it may: {allowed:?})")
+        })
+        .collect()
+}
+
+/// The module of this crate that a path leads to.
+fn target(source: &Source, path: &[String]) -> Option<String> {
+    match path.first()?.as_str() {
+        "crate" => path.get(1).cloned(),
+        "super" => {
+            let up = path.iter().take_while(|s| *s == "super").count();
+            if up < source.module.len() {
+                return source.module.first().cloned();
+            }
+            path.get(up).cloned()
+        }
+        _ => None,
+    }
+}
+
+/// No socket, thread, clock or log in the pure modules.
+pub fn purity(source: &Source) -> Vec<String> {
+    if !PURE.contains(&source.top()) {
+        return Vec::new();
+    }
+    let found = paths(&source.tokens).into_iter();
+    found
+        .filter(|(_, path)| is_impure(path))
+        .map(|(line, path)| {
+            let path = path.join("::");
+            format!("{line}: `{}` is a pure module: no {path}", source.top())
+        })
+        .collect()
+}
+
+fn is_impure(path: &[String]) -> bool {
+    let is = |n: usize, names: &[&str]| path.get(n).is_some_and(|s| names.contains(&s.as_str()));
+    let of_std = ["net", "thread", "fs", "os", "process", "env"];
+    let crates = ["log", "crossbeam_channel", "socket2", "signal_hook"];
+    (is(0, &["std"]) && is(1, &of_std))
+        || (path.len() > 1 && is(0, &crates))
+        || path.iter().any(|s| s == "Instant" || s == "SystemTime")
+}
+
+/// No `.unwrap()`, `.expect(…)` and `panic!`: clippy holds it too, but not under every `cfg`.
+pub fn panics(source: &Source) -> Vec<String> {
+    let text = |i: usize| source.tokens.get(i).map_or("", |t| t.text.as_str());
+    let mut found = Vec::new();
+    for (i, token) in source.tokens.iter().enumerate() {
+        let name = token.text.as_str();
+        let before = i.checked_sub(1).map_or("", text);
+        let method = before == "." && text(i + 1) == "(";
+        if method && matches!(name, "unwrap" | "expect") {
+            found.push(format!(
+                "{}: .{name}() may panic: return an error",
+                token.line
+            ));
+        }
+        if matches!(name, "panic" | "unimplemented") && text(i + 1) == "!" {
+            found.push(format!(
+                "{}: {name}! outside tests: return an error",
+                token.line
+            ));
+        }
+    }
+    found
+}
+
+/// Lines that are too long; one that holds a URL may be.
+pub fn line_lengths(text: &str) -> Vec<String> {
+    let lines = text.lines().enumerate();
+    lines
+        .map(|(n, line)| (n + 1, line, line.chars().count()))
+        .filter(|(_, line, length)| *length > LONGEST_LINE && !line.contains("://"))
+        .map(|(n, _, length)| format!("{n}: {length} characters, at most {LONGEST_LINE}"))
+        .collect()
+}
+
+/// A file that is too long.
+pub fn file_length(source: &Source) -> Vec<String> {
+    if source.lines <= LONGEST_FILE {
+        return Vec::new();
+    }
+    let lines = source.lines;
+    vec![format!(
+        "{lines} lines without tests, at most {LONGEST_FILE}: split it"
+    )]
+}
+
+/// Marks of unfinished work: what is left to do is an issue.
+pub fn unfinished(text: &str) -> Vec<String> {
+    let marks = [concat!("TO", "DO"), concat!("FIX", "ME")];
+    let mut found = Vec::new();
+    for (n, line) in text.lines().enumerate() {
+        let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
+        if let Some(word) = words.find(|word| marks.contains(word)) {
+            found.push(format!("{}: {word}", n + 1));
+        }
+    }
+    found
+}
+
+/// Paths that exist on one machine only.
+pub fn machine_paths(text: &str) -> Vec<String> {
+    let roots = [
+        concat!("/wo", "rk/"),
+        concat!("/ho", "me/"),
+        concat!("/ro", "ot/"),
+        concat!("/Us", "ers/"),
+    ];
+    let mut found = Vec::new();
+    for (n, line) in text.lines().enumerate() {
+        for root in roots {
+            let inside = |c: char| c.is_alphanumeric() || "._-/}*~".contains(c);
+            let mut hits = line.match_indices(root);
+            if hits.any(|(at, _)| !line[..at].ends_with(inside)) {
+                found.push(format!("{}: a path below {root}", n + 1));
+            }
+        }
+    }
+    found
+}
