@@ -4,7 +4,7 @@
 #   postgres.sh bin MAJOR|any        print a folder with postgres, initdb and pg_ctl
 #   postgres.sh start MAJOR|any DIR [-o NAME=VALUE]...
 #                                    make and start a server in DIR, print its port
-#   postgres.sh stop DIR [MODE]      stop it (fast, smart or, as in a crash, immediate); keep its data
+#   postgres.sh stop DIR [MODE]      stop it, keep its data; MODE: fast, smart, immediate (a crash)
 #   postgres.sh up DIR               start it again: same port, same settings
 #   postgres.sh restart DIR [MODE]   stop, then up
 #   postgres.sh status DIR           "running PORT PID" (exit 0), "stopped" (3) or "none" (4)
