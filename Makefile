@@ -1,0 +1,43 @@
+# `make help` lists the targets. Needs cargo, a C compiler (cc) and bash; PostgreSQL is brought by
+# scripts/postgres.sh.
+
+.DEFAULT_GOAL := help
+.PHONY: help build test demo check clean tools servers
+
+MAJORS := 14 15 16 17 18
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1@\2/p' $(firstword $(MAKEFILE_LIST)) | \
+		awk -F@ '{ printf "%-14s %s\n", $$1, $$2 }'
+
+build: tools ## build target/release/zemi
+	cargo build --release --locked
+
+test: tools servers ## run all tests, on PostgreSQL 14 to 18 (brings what is not installed)
+	cargo test --locked
+
+demo: tools ## show zemi at work on a throw-away PostgreSQL
+	@scripts/demo.sh
+
+check: tools ## format, clippy and documentation, all without warnings
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
+
+clean: ## remove what was built (the cache of PostgreSQL servers stays)
+	cargo clean
+
+# Says in one line all that is missing.
+tools:
+	@missing=; \
+	command -v cargo >/dev/null || \
+		missing="$$missing; cargo (https://rustup.rs, Rust 1.85 or later)"; \
+	command -v cc >/dev/null || missing="$$missing; cc (Debian: apt-get install gcc libc6-dev)"; \
+	command -v bash >/dev/null || missing="$$missing; bash (Debian: apt-get install bash)"; \
+	[ -z "$$missing" ] || { echo "missing:$${missing#;}" >&2; exit 1; }
+
+# Beforehand, so that downloads happen once and in sight.
+servers:
+	@for major in $(MAJORS); do \
+		bin=$$(scripts/postgres.sh bin $$major) && echo "PostgreSQL $$major: $$bin" || exit 1; \
+	done
