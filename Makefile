@@ -14,7 +14,7 @@ build: tools ## build target/release/zemi
 	cargo build --release --locked
 
 test: tools servers ## run all tests, on PostgreSQL 14 to 18 (brings what is not installed)
-	cargo test --locked
+	cargo test --locked --no-fail-fast
 
 demo: tools ## show zemi at work on a throw-away PostgreSQL
 	@scripts/demo.sh

@@ -84,7 +84,9 @@ for setting in "${settings[@]}"; do
 done
 echo zemi
 run=()
-if setpriv --pdeathsig KILL true 2>/dev/null; then run=("$(command -v setpriv)" --pdeathsig KILL); fi
+if setpriv --pdeathsig KILL true 2>/dev/null; then
+    run=("$(command -v setpriv)" --pdeathsig KILL)
+fi
 env -i "${settings[@]}" ${run[@]+"${run[@]}"} "$target/release/zemi" 2>"$dir/zemi.log" &
 zemi=$!
 await 'zemi follows the write-ahead log' \
