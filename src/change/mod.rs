@@ -1,3 +1,18 @@
-//! Pure: transactions, context stitching, values to JSON, rows to COPY binary, masking.
+//! Pure: transactions, context, values to JSON, rows to binary COPY.
 
+pub mod assembler;
+pub mod batch;
+pub mod catalog;
+pub mod context;
+pub mod copy;
+pub mod json;
 pub mod mask;
+pub mod relation;
+pub mod row;
+pub mod settings;
+pub mod uuid;
+
+pub use assembler::{Assembler, Place};
+pub use batch::{Batch, Counts, Patch};
+pub use catalog::{Catalog, RelationFacts};
+pub use settings::{Settings, Tracked};

@@ -1,0 +1,398 @@
+//! Transactions: from messages in the order of the stream to rows in a batch.
+//!
+//! Keeps what one transaction needs: its head, the nearest context, and the position of the last
+//! change, so that every change has a position of its own.
+
+use std::collections::HashMap;
+
+use super::batch::{Batch, Patch};
+use super::catalog::Catalog;
+use super::context::{self, context_json};
+use super::json;
+use super::relation::RelationPlan;
+use super::row::{self, Misfit, Operation, RowHead, RowValues, Tools};
+use super::settings::Settings;
+use crate::error::{At, Error, Kind, Result};
+use crate::lsn::{Lsn, Oid, PgTimestamp, Xid};
+use crate::pgoutput::{Begin, Commit, LogicalMessage, Message, Relation, Truncate};
+
+/// A buffer for contexts that grew beyond this is not kept for the next transaction.
+const KEPT_CONTEXT: usize = 16 * 1024;
+
+struct Transaction {
+    xid: Xid,
+    final_lsn: Lsn,
+    commit_time: PgTimestamp,
+    /// It is in the destination already: its changes are passed over.
+    skip: bool,
+    has_context: bool,
+    /// The first and the last change that came before any context.
+    without_context: Option<(Lsn, Lsn)>,
+}
+
+/// Where a message stands in the stream.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// The start of its WAL record, from XLogData; 0/0 for Relation and Type messages.
+    pub lsn: Lsn,
+    /// When it was read from the stream.
+    pub queued_at: PgTimestamp,
+}
+
+/// Makes rows of messages.
+pub struct Assembler {
+    settings: Settings,
+    relations: HashMap<Oid, RelationPlan>,
+    transaction: Option<Transaction>,
+    context: Vec<u8>,
+    json: json::Writer,
+    /// Transactions that end here or before are in the destination, or on their way there.
+    done: Lsn,
+    /// The WAL record of the last change, and how many changes it had before.
+    run: (Lsn, u64),
+}
+
+impl Assembler {
+    /// An assembler that has seen nothing yet.
+    pub fn new(settings: Settings) -> Assembler {
+        Assembler {
+            settings,
+            relations: HashMap::new(),
+            transaction: None,
+            context: context::NONE.to_vec(),
+            json: json::Writer::new(),
+            done: Lsn::ZERO,
+            run: (Lsn::ZERO, 0),
+        }
+    }
+
+    /// Prepares for a new run of the stream. Transactions that end at `done` or before are passed over
+    /// when they come again; those that this assembler has finished are, too, unless `forget`: then
+    /// their rows were given up on the way and have to come again.
+    pub fn restart(&mut self, done: Lsn, forget: bool) {
+        self.relations.clear();
+        self.transaction = None;
+        self.run = (Lsn::ZERO, 0);
+        self.done = if forget { done } else { self.done.max(done) };
+    }
+
+    /// The number of characters that the destination's `primary_key` column takes.
+    pub fn set_primary_key_limit(&mut self, limit: Option<usize>) {
+        self.settings.primary_key_limit = limit;
+    }
+
+    /// Whether a transaction has begun and not ended.
+    pub fn in_transaction(&self) -> bool {
+        self.transaction.is_some()
+    }
+
+    /// Takes the next message and appends the rows that it makes to `batch`.
+    ///
+    /// # Errors
+    /// A message that has no place here, or whose rows do not fit their relation: nothing of it was
+    /// written. Errors of the catalog pass through; the message can be given again then.
+    pub fn apply(
+        &mut self,
+        place: Place,
+        message: &Message<'_>,
+        catalog: &mut dyn Catalog,
+        batch: &mut Batch,
+    ) -> Result<()> {
+        let run = self.run;
+        let result = self.take(place, message, catalog, batch);
+        if result.is_err() {
+            self.run = run;
+        }
+        result
+    }
+
+    fn take(
+        &mut self,
+        place: Place,
+        message: &Message<'_>,
+        catalog: &mut dyn Catalog,
+        batch: &mut Batch,
+    ) -> Result<()> {
+        match message {
+            Message::Begin(begin) => self.begin(begin, batch),
+            Message::Commit(commit) => self.commit(commit, batch),
+            Message::Relation(relation) => self.relation(relation, catalog),
+            Message::Type(named) => {
+                catalog.forget_type(named.type_oid);
+                Ok(())
+            }
+            Message::Origin(_) => Ok(()),
+            Message::Logical(logical) => self.logical(logical, batch),
+            Message::Insert(insert) => {
+                let values = RowValues {
+                    old: None,
+                    new: Some(insert.new),
+                };
+                self.change(
+                    place,
+                    insert.relation,
+                    Operation::Insert,
+                    values,
+                    catalog,
+                    batch,
+                )
+            }
+            Message::Update(update) => {
+                let values = RowValues {
+                    old: update.old,
+                    new: Some(update.new),
+                };
+                self.change(
+                    place,
+                    update.relation,
+                    Operation::Update,
+                    values,
+                    catalog,
+                    batch,
+                )
+            }
+            Message::Delete(delete) => {
+                let values = RowValues {
+                    old: Some(delete.old),
+                    new: None,
+                };
+                self.change(
+                    place,
+                    delete.relation,
+                    Operation::Delete,
+                    values,
+                    catalog,
+                    batch,
+                )
+            }
+            Message::Truncate(truncate) => self.truncate(place, truncate, catalog, batch),
+        }
+    }
+
+    fn begin(&mut self, begin: &Begin, batch: &mut Batch) -> Result<()> {
+        if let Some(open) = &self.transaction {
+            return Err(misplaced(
+                "Begin",
+                format!("transaction {} is still open", open.xid),
+            ));
+        }
+        self.transaction = Some(Transaction {
+            xid: begin.xid,
+            final_lsn: begin.final_lsn,
+            commit_time: begin.commit_time,
+            // A position that is done lies at the end of a record: it is beyond the start of this
+            // commit record exactly when it is beyond its end.
+            skip: begin.final_lsn < self.done,
+            has_context: false,
+            without_context: None,
+        });
+        self.context.clear();
+        self.context.shrink_to(KEPT_CONTEXT);
+        self.context.extend_from_slice(context::NONE);
+        self.run = (Lsn::ZERO, 0);
+        batch.begin(begin.commit_time);
+        Ok(())
+    }
+
+    fn commit(&mut self, commit: &Commit, batch: &mut Batch) -> Result<()> {
+        let Some(open) = self.transaction.take() else {
+            return Err(misplaced("Commit", "no transaction is open".into()));
+        };
+        if open.final_lsn != commit.commit_lsn {
+            return Err(misplaced(
+                "Commit",
+                format!(
+                    "transaction {} began for the commit at {} and ends with that at {}",
+                    open.xid, open.final_lsn, commit.commit_lsn
+                ),
+            ));
+        }
+        self.done = self.done.max(commit.end_lsn);
+        batch.commit(commit.end_lsn);
+        Ok(())
+    }
+
+    fn relation(&mut self, relation: &Relation<'_>, catalog: &mut dyn Catalog) -> Result<()> {
+        let plan = RelationPlan::new(relation, &self.settings, catalog).at(|| {
+            let (schema, name) = (relation.schema(), relation.name);
+            format!(
+                "relation {}.{} (OID {})",
+                String::from_utf8_lossy(schema),
+                String::from_utf8_lossy(name),
+                relation.relation
+            )
+        })?;
+        self.relations.insert(relation.relation, plan);
+        Ok(())
+    }
+
+    fn logical(&mut self, message: &LogicalMessage<'_>, batch: &mut Batch) -> Result<()> {
+        let Some(open) = &mut self.transaction else {
+            return Ok(());
+        };
+        if !message.transactional || message.prefix != context::PREFIX || open.skip {
+            return Ok(());
+        }
+        if context_json(message.content, &mut self.context) {
+            batch.open_counts().replaced += 1;
+        }
+        if open.has_context {
+            return Ok(());
+        }
+        open.has_context = true;
+        let Some((first, last)) = open.without_context else {
+            return Ok(());
+        };
+        // Rows ahead of the first context take it. Those that are here are rewritten, unless some
+        // have gone already or there is no room: then the writer patches them in the table.
+        if !batch.continues_open() && batch.rewrite_open_context(&self.context) {
+            return Ok(());
+        }
+        let context = self.context.clone();
+        batch.patches.push(Patch {
+            xid: open.xid,
+            first,
+            last,
+            context,
+        });
+        Ok(())
+    }
+
+    fn change(
+        &mut self,
+        place: Place,
+        relation: Oid,
+        operation: Operation,
+        values: RowValues<'_>,
+        catalog: &mut dyn Catalog,
+        batch: &mut Batch,
+    ) -> Result<()> {
+        let Some(open) = &mut self.transaction else {
+            return Err(misplaced(operation.sql(), "no transaction is open".into()));
+        };
+        if open.skip {
+            return Ok(());
+        }
+        let Some(plan) = self.relations.get_mut(&relation) else {
+            return Err(misplaced(
+                operation.sql(),
+                format!("no Relation message described the relation with OID {relation}"),
+            ));
+        };
+        // Counted for all changes, so that positions do not depend on which tables are tracked.
+        let position = next_position(&mut self.run, place.lsn);
+        if !plan.tracked {
+            batch.open_counts().filtered += u64::from(!plan.ours);
+            return Ok(());
+        }
+        if !open.has_context {
+            open.without_context = Some((open.without_context.map_or(position, |w| w.0), position));
+        }
+        let head = RowHead {
+            operation,
+            position,
+            xid: open.xid,
+            commit_time: open.commit_time,
+            queued_at: place.queued_at,
+            context: &self.context,
+        };
+        let mut tools = Tools {
+            json: &mut self.json,
+            catalog,
+        };
+        let replaced = encode(
+            &mut batch.rows,
+            plan,
+            &self.settings,
+            &head,
+            &values,
+            &mut tools,
+        )
+        .at(|| {
+            format!(
+                "{} of {} in transaction {}",
+                operation.sql(),
+                plan.name,
+                open.xid
+            )
+        })?;
+        batch.count += 1;
+        let counts = batch.open_counts();
+        counts.replaced += replaced;
+        match operation {
+            Operation::Insert => counts.insert += 1,
+            Operation::Update => counts.update += 1,
+            Operation::Delete => counts.delete += 1,
+            Operation::Truncate => counts.truncate += 1,
+        }
+        Ok(())
+    }
+
+    fn truncate(
+        &mut self,
+        place: Place,
+        truncate: &Truncate<'_>,
+        catalog: &mut dyn Catalog,
+        batch: &mut Batch,
+    ) -> Result<()> {
+        for relation in truncate.relations.iter() {
+            let values = RowValues::default();
+            self.change(place, relation, Operation::Truncate, values, catalog, batch)?;
+        }
+        Ok(())
+    }
+}
+
+/// Encodes a row; where a value does not fit its type, the catalog is asked again once.
+fn encode(
+    out: &mut Vec<u8>,
+    plan: &mut RelationPlan,
+    settings: &Settings,
+    head: &RowHead<'_>,
+    values: &RowValues<'_>,
+    tools: &mut Tools<'_>,
+) -> Result<u64> {
+    // Each column can be refreshed once before values that still do not fit are kept as text.
+    for _ in 0..=plan.columns.len() {
+        match row::encode(out, plan, settings, head, values, tools, false) {
+            Ok(replaced) => return Ok(replaced),
+            Err(Misfit::Type { column }) => plan.refresh_column(column, tools.catalog)?,
+            Err(misfit) => return Err(bad_columns(plan, misfit)),
+        }
+    }
+    row::encode(out, plan, settings, head, values, tools, true)
+        .map_err(|misfit| bad_columns(plan, misfit))
+}
+
+fn bad_columns(plan: &RelationPlan, misfit: Misfit) -> Error {
+    let found = match misfit {
+        Misfit::Columns { found } => found,
+        Misfit::Type { column } => column,
+    };
+    Error::new(
+        Kind::Decode,
+        format!(
+            "expected a tuple of {} columns as the Relation message said, found {found}",
+            plan.columns.len()
+        ),
+    )
+}
+
+/// The position of the next change. The rows of one COPY and the tables of one TRUNCATE share a WAL
+/// record: the n-th after the first gets `lsn + n`, which lies inside that record, because each row or
+/// table takes several bytes of it.
+fn next_position(run: &mut (Lsn, u64), lsn: Lsn) -> Lsn {
+    *run = if run.0 == lsn {
+        (lsn, run.1 + 1)
+    } else {
+        (lsn, 0)
+    };
+    Lsn(lsn.0.saturating_add(run.1))
+}
+
+fn misplaced(message: &str, found: String) -> Error {
+    Error::new(Kind::Decode, format!("{message} where {found}"))
+}
+
+#[cfg(test)]
+mod tests {}

@@ -1,0 +1,333 @@
+//! Encoded rows on their way to the writer, and where transactions end among them.
+
+use super::copy::{self, Tuples};
+use crate::lsn::{Lsn, PgTimestamp, Xid};
+
+/// A batch is handed over at the latest when it holds this many bytes …
+pub const BYTES_LIMIT: usize = 512 * 1024;
+
+/// … or this many rows.
+pub const ROWS_LIMIT: u32 = 8 * 1024;
+
+/// A buffer that a large row made grow beyond this is not kept for the next batch.
+const KEPT_CAPACITY: usize = 2 * BYTES_LIMIT;
+
+/// How many changes of each kind a batch holds, and what was noticed on the way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Rows of INSERT (and COPY).
+    pub insert: u64,
+    /// Rows of UPDATE.
+    pub update: u64,
+    /// Rows of DELETE.
+    pub delete: u64,
+    /// Tables truncated.
+    pub truncate: u64,
+    /// Transactions that left at least one row.
+    pub transactions: u64,
+    /// Changes of tables that are not tracked.
+    pub filtered: u64,
+    /// Values written in their safe form.
+    pub replaced: u64,
+}
+
+impl Counts {
+    /// All changes.
+    pub fn changes(&self) -> u64 {
+        self.insert + self.update + self.delete + self.truncate
+    }
+
+    /// Adds another count.
+    pub fn add(&mut self, other: &Counts) {
+        self.insert += other.insert;
+        self.update += other.update;
+        self.delete += other.delete;
+        self.truncate += other.truncate;
+        self.transactions += other.transactions;
+        self.filtered += other.filtered;
+        self.replaced += other.replaced;
+    }
+}
+
+/// A context that came after rows it belongs to, when they could not be rewritten any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patch {
+    /// The transaction of the rows.
+    pub xid: Xid,
+    /// The position of the first row without context.
+    pub first: Lsn,
+    /// The position of the last row without context.
+    pub last: Lsn,
+    /// The context, as JSON that jsonb accepts.
+    pub context: Vec<u8>,
+}
+
+/// Encoded rows: whole transactions, or a piece of one that is larger than a batch.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Tuples for binary COPY, without header and trailer.
+    pub rows: Vec<u8>,
+    /// How many tuples.
+    pub count: u32,
+    /// What may be confirmed when all of it is durable; zero while no transaction has ended.
+    pub end: Lsn,
+    /// The first row continues a transaction whose earlier rows went with the batch before.
+    pub continues: bool,
+    /// The last row's transaction goes on in the next batch.
+    pub open: bool,
+    /// Late contexts, to be applied after the rows and before COMMIT.
+    pub patches: Vec<Patch>,
+    /// What it holds.
+    pub counts: Counts,
+    /// When the first transaction in it committed.
+    pub commit_time: Option<PgTimestamp>,
+    /// Which run of the stream it belongs to; the writer discards those of a run that was given up.
+    pub epoch: u64,
+    /// Up to where whole transactions reach.
+    boundary: Mark,
+    /// What the transaction that is still open has counted.
+    open_counts: Counts,
+    open_commit_time: Option<PgTimestamp>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Mark {
+    bytes: usize,
+    count: u32,
+    patches: usize,
+    /// At least one transaction ended here, with rows or without.
+    ended: bool,
+}
+
+impl Batch {
+    /// Whether it has reached a limit.
+    pub fn is_full(&self) -> bool {
+        self.rows.len() >= BYTES_LIMIT || self.count >= ROWS_LIMIT
+    }
+
+    /// Whether whole transactions are all it holds and there is something in it to write or confirm.
+    pub fn is_ready(&self) -> bool {
+        self.rows.len() == self.boundary.bytes && (self.count > 0 || self.end > Lsn::ZERO)
+    }
+
+    /// Whether it holds nothing at all.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0 && self.end == Lsn::ZERO && !self.continues
+    }
+
+    /// The rows of the transaction that is still open.
+    pub fn open_rows(&self) -> &[u8] {
+        self.rows.get(self.boundary.bytes..).unwrap_or_default()
+    }
+
+    /// Whether rows of the open transaction went with an earlier batch.
+    pub fn continues_open(&self) -> bool {
+        self.continues && !self.boundary.ended
+    }
+
+    /// Counts for the transaction that is still open.
+    pub fn open_counts(&mut self) -> &mut Counts {
+        &mut self.open_counts
+    }
+
+    /// Notes that a transaction began, for the time it took.
+    pub fn begin(&mut self, commit_time: PgTimestamp) {
+        self.open_commit_time = Some(commit_time);
+    }
+
+    /// Notes that the open transaction ended at `end`.
+    pub fn commit(&mut self, end: Lsn) {
+        let rows = self.rows.len() > self.boundary.bytes || self.continues_open();
+        if rows {
+            self.open_counts.transactions += 1;
+            self.commit_time = self.commit_time.or(self.open_commit_time);
+        }
+        self.open_commit_time = None;
+        self.counts.add(&std::mem::take(&mut self.open_counts));
+        self.end = self.end.max(end);
+        self.boundary = Mark {
+            bytes: self.rows.len(),
+            count: self.count,
+            patches: self.patches.len(),
+            ended: true,
+        };
+    }
+
+    /// Notes that everything before `end` was seen, between transactions.
+    pub fn advance(&mut self, end: Lsn) {
+        self.end = self.end.max(end);
+    }
+
+    /// Drops the rows of the open transaction. True when it began in an earlier batch, which then has
+    /// to be rolled back.
+    pub fn drop_open(&mut self) -> bool {
+        self.rows.truncate(self.boundary.bytes);
+        self.count = self.boundary.count;
+        self.patches.truncate(self.boundary.patches);
+        self.open_counts = Counts::default();
+        self.open_commit_time = None;
+        let began_earlier = self.continues_open();
+        if began_earlier {
+            self.continues = false;
+        }
+        began_earlier
+    }
+
+    /// Prepares a full batch for the writer. Whole transactions in front go alone, and the rows of the
+    /// open one move into `next`; where there are none, all of it goes as a piece of the open one.
+    pub fn split(&mut self, next: &mut Batch) {
+        next.epoch = self.epoch;
+        next.open_commit_time = self.open_commit_time.take();
+        if self.boundary.ended {
+            next.rows.extend_from_slice(self.open_rows());
+            next.count = self.count - self.boundary.count;
+            next.patches = self.patches.split_off(self.boundary.patches);
+            next.open_counts = std::mem::take(&mut self.open_counts);
+            self.rows.truncate(self.boundary.bytes);
+            self.count = self.boundary.count;
+        } else {
+            self.counts.add(&std::mem::take(&mut self.open_counts));
+            self.open = true;
+            next.continues = true;
+        }
+    }
+
+    /// Gives the rows of the open transaction in this batch another context. Returns false, with
+    /// nothing changed, where that would make the batch larger than its limit.
+    pub fn rewrite_open_context(&mut self, context: &[u8]) -> bool {
+        let rows = (self.count - self.boundary.count) as usize;
+        let grown = self
+            .rows
+            .len()
+            .saturating_add(rows.saturating_mul(context.len()));
+        if grown > BYTES_LIMIT {
+            return false;
+        }
+        let old = self.rows.split_off(self.boundary.bytes);
+        for tuple in Tuples::new(&old) {
+            // The context is the last field of a row.
+            let last = copy::fields(tuple).last().flatten().map_or(0, <[u8]>::len);
+            let kept = tuple
+                .get(..tuple.len().saturating_sub(last + 4))
+                .unwrap_or_default();
+            self.rows.extend_from_slice(kept);
+            jsonb(&mut self.rows, context);
+        }
+        true
+    }
+
+    /// Makes it empty, keeping its buffer where that is of the usual size.
+    pub fn clear(&mut self) {
+        let mut rows = std::mem::take(&mut self.rows);
+        rows.clear();
+        rows.shrink_to(KEPT_CAPACITY);
+        *self = Batch {
+            rows,
+            epoch: self.epoch,
+            ..Batch::default()
+        };
+    }
+}
+
+/// A `jsonb` field with this JSON text.
+pub fn jsonb(out: &mut Vec<u8>, json: &[u8]) {
+    let at = copy::open(out);
+    out.push(copy::JSONB_VERSION);
+    out.extend_from_slice(json);
+    copy::close(out, at);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn add(batch: &mut Batch, size: usize) {
+        copy::tuple(&mut batch.rows, 2);
+        copy::field(&mut batch.rows, &vec![b'x'; size]);
+        jsonb(&mut batch.rows, b"{}");
+        batch.count += 1;
+        batch.open_counts().insert += 1;
+    }
+
+    #[test]
+    fn whole_transactions_go_first_and_the_open_one_moves_on() {
+        let mut batch = Batch::default();
+        add(&mut batch, 10);
+        batch.commit(Lsn(7));
+        add(&mut batch, 20);
+        add(&mut batch, 30);
+        assert!(!batch.is_ready());
+        let mut next = Batch::default();
+        batch.split(&mut next);
+        assert!(batch.is_ready() && !batch.open);
+        assert_eq!(
+            (batch.count, batch.counts.insert, batch.end),
+            (1, 1, Lsn(7))
+        );
+        assert!(!next.continues);
+        next.commit(Lsn(9));
+        assert_eq!(
+            (next.count, next.counts.insert, next.counts.transactions),
+            (2, 2, 1)
+        );
+        assert_eq!(Tuples::new(&next.rows).count(), 2);
+    }
+
+    #[test]
+    fn a_transaction_larger_than_a_batch_goes_in_pieces() {
+        let mut batch = Batch::default();
+        add(&mut batch, 10);
+        let mut next = Batch::default();
+        batch.split(&mut next);
+        assert!(batch.open && next.continues);
+        assert_eq!((batch.count, batch.end), (1, Lsn::ZERO));
+        next.commit(Lsn(9));
+        assert!(next.is_ready());
+        assert_eq!(next.counts.transactions, 1);
+    }
+
+    #[test]
+    fn an_open_transaction_can_be_dropped() {
+        let mut batch = Batch::default();
+        add(&mut batch, 10);
+        batch.commit(Lsn(7));
+        add(&mut batch, 20);
+        assert!(!batch.drop_open());
+        assert_eq!((batch.count, batch.counts.insert), (1, 1));
+        assert!(batch.is_ready());
+        let mut later = Batch {
+            continues: true,
+            ..Batch::default()
+        };
+        add(&mut later, 5);
+        assert!(later.drop_open());
+        assert!(later.is_empty());
+    }
+
+    #[test]
+    fn a_late_context_reaches_only_the_rows_of_its_transaction() {
+        let mut batch = Batch::default();
+        add(&mut batch, 10);
+        batch.commit(Lsn(7));
+        add(&mut batch, 20);
+        add(&mut batch, 3);
+        assert!(batch.rewrite_open_context(br#"{"a":1}"#));
+        let contexts: Vec<_> = Tuples::new(&batch.rows)
+            .map(|t| copy::fields(t).last().unwrap().unwrap().to_vec())
+            .collect();
+        assert_eq!(
+            contexts,
+            [&b"\x01{}"[..], b"\x01{\"a\":1}", b"\x01{\"a\":1}"]
+        );
+        assert!(!batch.rewrite_open_context(&vec![b' '; BYTES_LIMIT]));
+    }
+
+    #[test]
+    fn a_large_row_does_not_stay_in_memory() {
+        let mut batch = Batch::default();
+        add(&mut batch, 4 * KEPT_CAPACITY);
+        batch.clear();
+        assert!(batch.rows.capacity() <= KEPT_CAPACITY && batch.is_empty());
+    }
+}

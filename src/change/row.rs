@@ -1,0 +1,357 @@
+//! One change as a tuple of binary COPY.
+
+use super::batch::jsonb;
+use super::catalog::Catalog;
+use super::json::{self, Outcome, Reason};
+use super::relation::{ColumnPlan, RelationPlan, Treatment};
+use super::settings::Settings;
+use super::{copy, uuid};
+use crate::config::ChangesFormat;
+use crate::lsn::{Lsn, PgTimestamp, Xid};
+use crate::pgoutput::{ColumnValue, OldTuple, TupleData};
+
+/// The columns of a row in the order of the fields; the context comes last, where it can be replaced.
+pub const COLUMNS: &str = "id, primary_key, before, after, database, schema, \"table\", operation, \
+                           committed_at, queued_at, transaction_id, position, context";
+
+/// How many fields a row has.
+const FIELDS: i16 = 13;
+
+/// What was done to the row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// INSERT or COPY; Bemi's name is CREATE.
+    Insert,
+    /// UPDATE.
+    Update,
+    /// DELETE.
+    Delete,
+    /// TRUNCATE, which has no rows.
+    Truncate,
+}
+
+impl Operation {
+    /// The SQL command, for messages.
+    pub fn sql(self) -> &'static str {
+        self.name(ChangesFormat::Sql)
+    }
+
+    /// The name in the column `operation`.
+    pub fn name(self, format: ChangesFormat) -> &'static str {
+        match (self, format) {
+            (Operation::Insert, ChangesFormat::Bemi) => "CREATE",
+            (Operation::Insert, ChangesFormat::Sql) => "INSERT",
+            (Operation::Update, _) => "UPDATE",
+            (Operation::Delete, _) => "DELETE",
+            (Operation::Truncate, _) => "TRUNCATE",
+        }
+    }
+}
+
+/// What a row says beside its values.
+#[derive(Debug, Clone, Copy)]
+pub struct RowHead<'a> {
+    /// What was done.
+    pub operation: Operation,
+    /// The position of the change, unique.
+    pub position: Lsn,
+    /// The transaction.
+    pub xid: Xid,
+    /// When it committed.
+    pub commit_time: PgTimestamp,
+    /// When it was read from the stream.
+    pub queued_at: PgTimestamp,
+    /// JSON that jsonb accepts.
+    pub context: &'a [u8],
+}
+
+/// The values of a row, before and after, as far as they were sent.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RowValues<'a> {
+    /// The old row.
+    pub old: Option<OldTuple<'a>>,
+    /// The new row.
+    pub new: Option<TupleData<'a>>,
+}
+
+/// Why a row was not encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Misfit {
+    /// A composite value has another number of fields than the catalog said.
+    Type {
+        /// The column.
+        column: usize,
+    },
+    /// A tuple has another number of columns than the Relation message said.
+    Columns {
+        /// How many it has.
+        found: usize,
+    },
+}
+
+/// Appends the row to `out`; on a misfit, `out` is as it was. Returns how many values were written in
+/// their safe form. With `lenient`, a value that does not fit its type is kept as a string.
+pub fn encode(
+    out: &mut Vec<u8>,
+    plan: &RelationPlan,
+    settings: &Settings,
+    head: &RowHead<'_>,
+    values: &RowValues<'_>,
+    tools: &mut Tools<'_>,
+    lenient: bool,
+) -> Result<u64, Misfit> {
+    let start = out.len();
+    let mut row = RowEncoder {
+        out,
+        plan,
+        settings,
+        tools,
+        lenient,
+        replaced: 0,
+    };
+    match row.encode(head, values) {
+        Ok(()) => Ok(row.replaced),
+        Err(misfit) => {
+            out.truncate(start);
+            Err(misfit)
+        }
+    }
+}
+
+/// What encoding needs beside its input.
+pub struct Tools<'a> {
+    /// Converts values, with buffers of its own.
+    pub json: &'a mut json::Writer,
+    /// For the values that only the source can convert.
+    pub catalog: &'a mut dyn Catalog,
+}
+
+struct RowEncoder<'a, 't> {
+    out: &'a mut Vec<u8>,
+    plan: &'a RelationPlan,
+    settings: &'a Settings,
+    tools: &'a mut Tools<'t>,
+    lenient: bool,
+    replaced: u64,
+}
+
+impl RowEncoder<'_, '_> {
+    fn encode(&mut self, head: &RowHead<'_>, values: &RowValues<'_>) -> Result<(), Misfit> {
+        copy::tuple(self.out, FIELDS);
+        let id = uuid::change_id(head.commit_time, head.position, self.settings.id_source);
+        copy::field(self.out, &id);
+        self.primary_key(values);
+        self.before(head.operation, values)?;
+        self.after(values)?;
+        self.out.extend_from_slice(&self.plan.fixed);
+        copy::field(
+            self.out,
+            head.operation.name(self.settings.format).as_bytes(),
+        );
+        copy::int8(self.out, head.commit_time.0);
+        copy::int8(self.out, head.queued_at.0);
+        copy::int8(self.out, i64::from(head.xid.0));
+        // A position is below 2^63: PostgreSQL itself counts WAL in signed differences.
+        copy::int8(self.out, i64::try_from(head.position.0).unwrap_or(i64::MAX));
+        jsonb(self.out, head.context);
+        Ok(())
+    }
+
+    fn before(&mut self, operation: Operation, values: &RowValues<'_>) -> Result<(), Misfit> {
+        match values.old {
+            Some(OldTuple::Full(old)) => self.object(old, false, None),
+            Some(OldTuple::Key(old)) => self.object(old, true, None),
+            // The old row of an UPDATE exists even where it was not sent.
+            None => self.no_object(operation == Operation::Update),
+        }
+    }
+
+    fn after(&mut self, values: &RowValues<'_>) -> Result<(), Misfit> {
+        match (values.new, values.old) {
+            (Some(new), old) => self.object(new, false, old),
+            (None, _) => self.no_object(false),
+        }
+    }
+
+    fn no_object(&mut self, exists: bool) -> Result<(), Misfit> {
+        if self.settings.format == ChangesFormat::Sql && !exists {
+            copy::null(self.out);
+        } else {
+            jsonb(self.out, b"{}");
+        }
+        Ok(())
+    }
+
+    /// Writes the values of a tuple as a jsonb object. `keys_only` is for key tuples, whose other
+    /// columns are NULL whatever they held. `old` gives the values that the new tuple leaves out.
+    fn object(
+        &mut self,
+        tuple: TupleData<'_>,
+        keys_only: bool,
+        old: Option<OldTuple<'_>>,
+    ) -> Result<(), Misfit> {
+        let plan = self.plan;
+        for tuple in [Some(tuple), old.map(|old| old.data())]
+            .into_iter()
+            .flatten()
+        {
+            if tuple.len() != plan.columns.len() {
+                return Err(Misfit::Columns { found: tuple.len() });
+            }
+        }
+        let at = copy::open(self.out);
+        self.out.push(copy::JSONB_VERSION);
+        let start = self.out.len();
+        self.out.push(b'{');
+        // A key tuple knows the values of its key columns only.
+        let old_full = matches!(old, Some(OldTuple::Full(_)));
+        let mut old_values = old.map(|old| old.data().values());
+        for (index, (column, value)) in plan.columns.iter().zip(tuple.values()).enumerate() {
+            let old_value = old_values.as_mut().and_then(Iterator::next);
+            let value = match (value, old_value) {
+                (ColumnValue::UnchangedToast, Some(old)) if old_full || column.key => old,
+                (value, _) => value,
+            };
+            let left_out = column.treatment == Treatment::LeaveOut || keys_only && !column.key;
+            if left_out || matches!(value, ColumnValue::UnchangedToast) {
+                continue;
+            }
+            if self.out.len() > start + 1 {
+                self.out.push(b',');
+            }
+            self.out.extend_from_slice(&column.prefix);
+            self.value(column, index, value)?;
+        }
+        self.out.push(b'}');
+        let length = self.out.len() - start;
+        // A small text cannot become a large jsonb; a large one is weighed.
+        let object = self.out.get(start..).unwrap_or_default();
+        if length >= json::WEIGH_FROM
+            && !json::jsonb_size(object).is_ok_and(|size| size <= json::JSONB_MAX_BYTES)
+        {
+            self.out.truncate(start);
+            json::write_omitted(self.out, length, Reason::TooLarge);
+            self.replaced += 1;
+        }
+        copy::close(self.out, at);
+        Ok(())
+    }
+
+    fn value(
+        &mut self,
+        column: &ColumnPlan,
+        index: usize,
+        value: ColumnValue<'_>,
+    ) -> Result<(), Misfit> {
+        let text = match value {
+            ColumnValue::Text(text) => text,
+            ColumnValue::Binary(bytes) => {
+                // Never asked for, so there is no telling what it means; the bytes are kept.
+                self.out.extend_from_slice(b"\"\\\\x");
+                hex(self.out, bytes);
+                self.out.push(b'"');
+                self.replaced += 1;
+                return Ok(());
+            }
+            ColumnValue::Null | ColumnValue::UnchangedToast => {
+                self.out.extend_from_slice(b"null");
+                return Ok(());
+            }
+        };
+        if let (Treatment::Hash, Some(masker)) = (column.treatment, &self.settings.masker) {
+            self.out.push(b'"');
+            masker.hash(text, self.out);
+            self.out.push(b'"');
+            return Ok(());
+        }
+        let Tools {
+            json: writer,
+            catalog,
+        } = &mut *self.tools;
+        match writer.write(self.out, &column.value_type, text, *catalog) {
+            Outcome::Ok => {}
+            Outcome::Replaced(_) => self.replaced += 1,
+            Outcome::Mismatch if !self.lenient => return Err(Misfit::Type { column: index }),
+            Outcome::Mismatch => {
+                let at = self.out.len();
+                json::write_as_text(self.out, at, text, Reason::TypeChanged);
+                self.replaced += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn primary_key(&mut self, values: &RowValues<'_>) {
+        let old = values.old.map(|old| old.data());
+        let Some(tuple) = values.new.or(old) else {
+            return copy::null(self.out);
+        };
+        let at = copy::open(self.out);
+        let start = self.out.len();
+        let mut found = false;
+        for &index in &self.plan.primary_key {
+            let Some(column) = self.plan.columns.get(index) else {
+                continue;
+            };
+            let value = match (tuple.values().nth(index), old) {
+                (Some(ColumnValue::UnchangedToast), Some(old)) => old.values().nth(index),
+                (value, _) => value,
+            };
+            let (Some(ColumnValue::Text(text)), false) =
+                (value, column.treatment == Treatment::LeaveOut)
+            else {
+                continue;
+            };
+            if found {
+                self.out.push(b',');
+            }
+            found = true;
+            match (column.treatment, &self.settings.masker) {
+                (Treatment::Hash, Some(masker)) => masker.hash(text, self.out),
+                _ => push_utf8(self.out, text),
+            }
+        }
+        if !found {
+            self.out.truncate(at - 4);
+            return copy::null(self.out);
+        }
+        if let Some(limit) = self.settings.primary_key_limit {
+            let text = self.out.get(start..).unwrap_or_default();
+            if let Some(length) = cut_at(text, limit) {
+                self.out.truncate(start + length);
+                self.replaced += 1;
+            }
+        }
+        copy::close(self.out, at);
+    }
+}
+
+/// Appends text as UTF-8, with U+FFFD for what is not.
+fn push_utf8(out: &mut Vec<u8>, text: &[u8]) {
+    match std::str::from_utf8(text) {
+        Ok(_) => out.extend_from_slice(text),
+        Err(_) => out.extend_from_slice(String::from_utf8_lossy(text).as_bytes()),
+    }
+}
+
+/// Where to cut UTF-8 text that is longer than `limit` characters.
+fn cut_at(text: &[u8], limit: usize) -> Option<usize> {
+    if text.len() <= limit {
+        return None;
+    }
+    std::str::from_utf8(text)
+        .ok()?
+        .char_indices()
+        .nth(limit)
+        .map(|(at, _)| at)
+}
+
+/// Appends lowercase hexadecimal digits.
+fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        for digit in [byte >> 4, byte & 15] {
+            out.extend(DIGITS.get(usize::from(digit)));
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The part of the settings that decides what a row looks like.
+
+use super::mask::Masker;
+use super::relation::Treatment;
+use crate::config::{ChangesFormat, ColumnPattern, Config, Pattern};
+
+/// Which tables are tracked: `TABLES` and `EXCLUDE_TABLES`.
+#[derive(Debug, Clone)]
+pub struct Tracked {
+    tables: Option<Vec<Pattern>>,
+    exclude_tables: Vec<Pattern>,
+}
+
+impl Tracked {
+    /// From the settings.
+    pub fn new(config: &Config) -> Tracked {
+        Tracked {
+            tables: config.tables.clone(),
+            exclude_tables: config.exclude_tables.clone(),
+        }
+    }
+
+    /// Whether changes of this table are written.
+    pub fn tracks(&self, schema: &str, table: &str) -> bool {
+        let any = |patterns: &[Pattern]| patterns.iter().any(|p| p.matches(schema, table));
+        self.tables.as_deref().is_none_or(any) && !any(&self.exclude_tables)
+    }
+}
+
+/// What the row encoder has to know of the settings.
+pub struct Settings {
+    pub(super) database: String,
+    pub(super) format: ChangesFormat,
+    pub(super) coerce: bool,
+    tracked: Tracked,
+    exclude_columns: Vec<ColumnPattern>,
+    hash_columns: Vec<ColumnPattern>,
+    pub(super) masker: Option<Masker>,
+    /// Ten bits that tell apart the sources that write into one table, see [`super::uuid`].
+    pub(super) id_source: u16,
+    /// How many characters an existing `primary_key` column takes.
+    pub(super) primary_key_limit: Option<usize>,
+}
+
+impl Settings {
+    /// Takes what it needs from the settings. `system_identifier` is the source's.
+    pub fn new(config: &Config, system_identifier: &str) -> Settings {
+        Settings {
+            database: config.source.database.clone(),
+            format: config.changes_format,
+            coerce: config.json_type_coercion,
+            tracked: Tracked::new(config),
+            exclude_columns: config.exclude_columns.clone(),
+            hash_columns: config.hash_columns.clone(),
+            masker: config
+                .hash_key
+                .as_ref()
+                .map(|key| Masker::new(key.expose())),
+            id_source: id_source(system_identifier, &config.source.database),
+            primary_key_limit: None,
+        }
+    }
+
+    /// Which tables are tracked.
+    pub fn tracked(&self) -> &Tracked {
+        &self.tracked
+    }
+
+    pub(super) fn treatment(&self, schema: &str, table: &str, column: &str) -> Treatment {
+        let any =
+            |patterns: &[ColumnPattern]| patterns.iter().any(|p| p.matches(schema, table, column));
+        if any(&self.exclude_columns) {
+            Treatment::LeaveOut
+        } else if any(&self.hash_columns) {
+            Treatment::Hash
+        } else {
+            Treatment::Keep
+        }
+    }
+}
+
+/// FNV-1a over system identifier and database, folded to ten bits.
+fn id_source(system_identifier: &str, database: &str) -> u16 {
+    let mut hash: u32 = 0x811C_9DC5;
+    for byte in system_identifier.bytes().chain([0]).chain(database.bytes()) {
+        hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    }
+    u16::try_from((hash ^ hash >> 10 ^ hash >> 20) & 0x03FF).unwrap_or(0)
+}
