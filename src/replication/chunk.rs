@@ -1,0 +1,81 @@
+//! Received bytes on their way to the decoder: whole frames, read in place.
+
+use super::start::StreamStart;
+use crate::error::Result;
+use crate::lsn::PgTimestamp;
+use crate::wire::{FRAME_LIMIT, FrameHead, HEAD};
+
+/// The usual size of a chunk in bytes.
+pub const SIZE: usize = 64 * 1024;
+
+/// A buffer that a large frame made grow beyond this is not used again.
+const KEPT_SIZE: usize = 4 * SIZE;
+
+/// What the reader hands to the decoder.
+#[derive(Debug)]
+pub enum Feed {
+    /// The stream starts, or starts again.
+    Start(StreamStart),
+    /// Frames of the stream.
+    Frames(Chunk),
+    /// The stream was ended as asked.
+    End,
+}
+
+/// A run of whole frames.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    /// The buffer; only the first `filled` bytes mean something.
+    pub bytes: Vec<u8>,
+    /// How many bytes of whole frames there are.
+    pub filled: usize,
+    /// When they were received.
+    pub received_at: PgTimestamp,
+}
+
+impl Chunk {
+    /// The CopyData bodies in it, in order; other frames are passed over.
+    pub fn copy_data(&self) -> impl Iterator<Item = Result<&[u8]>> {
+        let mut rest = self.bytes.get(..self.filled).unwrap_or_default();
+        std::iter::from_fn(move || {
+            loop {
+                let head = match FrameHead::parse(rest, FRAME_LIMIT) {
+                    Ok(head) => head?,
+                    Err(e) => {
+                        rest = &[];
+                        return Some(Err(e));
+                    }
+                };
+                let (frame, after) = rest.split_at_checked(head.length)?;
+                rest = after;
+                if head.tag == b'd' {
+                    return Some(Ok(frame.get(HEAD..).unwrap_or_default()));
+                }
+            }
+        })
+    }
+
+    /// The buffer for another use, when it is of the usual size.
+    pub fn recycle(self) -> Option<Vec<u8>> {
+        (self.bytes.len() <= KEPT_SIZE).then_some(self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn copy_data_is_found_among_other_frames_and_the_unfilled_rest_ignored() {
+        let bytes = b"d\0\0\0\x06abN\0\0\0\x05xd\0\0\0\x04d\0\0\0\x05zd\0\0".to_vec();
+        let filled = bytes.len() - 3;
+        let chunk = Chunk {
+            bytes,
+            filled,
+            received_at: PgTimestamp(0),
+        };
+        let found: Vec<_> = chunk.copy_data().map(Result::unwrap).collect();
+        assert_eq!(found, [&b"ab"[..], b"", b"z"]);
+    }
+}

@@ -1,0 +1,10 @@
+//! The source's side: who it is, what it publishes, its slot, the stream, and what it is told.
+
+pub mod catalog;
+pub mod chunk;
+pub mod feedback;
+pub mod message;
+pub mod publication;
+pub mod reader;
+pub mod source;
+pub mod start;

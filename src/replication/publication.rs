@@ -1,0 +1,370 @@
+//! What is published: tables, their replica identities, and the SQL that brings publications in line.
+//!
+//! PostgreSQL refuses UPDATE and DELETE on a published table without a usable replica identity. So there
+//! are two publications: `<name>` and `<name>_updates`, and a table that cannot publish its updates is
+//! only ever in the first, which then publishes inserts and truncates alone.
+
+use std::collections::BTreeSet;
+
+use super::source::Server;
+use crate::change::Tracked;
+use crate::config::Config;
+use crate::error::{At, Result};
+use crate::lsn::Oid;
+use crate::wire::{Connection, identifier, literal};
+
+/// PostgreSQL 18 publishes stored generated columns when asked to.
+const GENERATED_COLUMNS: u32 = 180_000;
+
+/// A table that can be published (`is_publishable_class`, `pg_publication.c`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Table {
+    oid: Oid,
+    schema: String,
+    name: String,
+    /// The topmost partitioned table above it, or itself.
+    root: Oid,
+    partitioned: bool,
+    /// UPDATE and DELETE would work on it when they are published.
+    usable: bool,
+    owned: bool,
+}
+
+impl Table {
+    fn quoted(&self) -> String {
+        format!("{}.{}", identifier(&self.schema), identifier(&self.name))
+    }
+}
+
+/// A publication as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Publication {
+    all_tables: bool,
+    publish: String,
+    via_root: bool,
+    tables: BTreeSet<Oid>,
+    owned: bool,
+}
+
+/// What a publication has to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Wanted {
+    /// `None`: FOR ALL TABLES.
+    tables: Option<BTreeSet<Oid>>,
+    publish: &'static str,
+}
+
+const ALL: &str = "insert, update, delete, truncate";
+const NEW_ROWS: &str = "insert, truncate";
+const OLD_ROWS: &str = "update, delete";
+
+/// The publications after they were brought in line.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Published {
+    /// The names for START_REPLICATION.
+    pub names: Vec<String>,
+    /// Tables whose UPDATE and DELETE are not tracked.
+    pub untracked: BTreeSet<String>,
+    /// Tables that the settings want and the role may not publish.
+    pub forbidden: BTreeSet<String>,
+}
+
+/// The name of the publication of updates and deletes.
+pub fn updates_name(config: &Config) -> String {
+    format!("{}_updates", config.publication_name)
+}
+
+/// Looks at tables and publications and brings the publications in line. Changes nothing where nothing
+/// has to change. `ours` are the tables that zemi itself writes, when they are in this database.
+pub fn bring_in_line(
+    session: &mut Connection,
+    server: &Server,
+    config: &Config,
+    tracked: &Tracked,
+    ours: &[Oid],
+) -> Result<Published> {
+    let superuser = session
+        .rows("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")?
+        .first(0)
+        == Some("t");
+    let mut tables = read_tables(session)?;
+    tables.retain(|table| !ours.contains(&table.oid));
+    let names = [config.publication_name.clone(), updates_name(config)];
+    let now = [
+        read_publication(session, &names[0])?,
+        read_publication(session, &names[1])?,
+    ];
+
+    let for_all = config.tables.is_none()
+        && (superuser || now[0].as_ref().is_some_and(|p| p.all_tables && !p.owned));
+    let wanted = plan(&tables, tracked, for_all, config.publish_via_partition_root);
+    let published = Published {
+        names: Vec::new(),
+        untracked: tables
+            .iter()
+            .filter(|t| !t.partitioned && !t.usable && tracked.tracks(&t.schema, &t.name))
+            .map(Table::quoted)
+            .collect(),
+        forbidden: tables
+            .iter()
+            .filter(|t| !for_all && !t.owned && tracked.tracks(&t.schema, &t.name))
+            .map(Table::quoted)
+            .collect(),
+    };
+
+    let mut statements = Vec::new();
+    for ((name, now), wanted) in names.iter().zip(&now).zip(&wanted) {
+        if now.as_ref().is_some_and(|p| !p.owned) {
+            continue;
+        }
+        align(
+            name,
+            now.as_ref(),
+            wanted,
+            &tables,
+            server,
+            config,
+            &mut statements,
+        );
+    }
+    if !statements.is_empty() {
+        // One transaction, so that no point of the write-ahead log sees one without the other.
+        let sql = format!("BEGIN; {}; COMMIT", statements.join("; "));
+        let done = session.query(&sql).map_err(|e| {
+            if e.is_sqlstate("42501") {
+                return e.hint(format!(
+                    "GRANT CREATE ON DATABASE {} TO {}; and make the role owner of the tables, or let a \
+                     superuser CREATE PUBLICATION {} FOR ALL TABLES",
+                    identifier(&config.source.database),
+                    identifier(&config.source.user),
+                    identifier(&names[0])
+                ));
+            }
+            e
+        });
+        if let Err(error) = done.at(|| format!("bringing publication {} in line", names[0])) {
+            let _ = session.query("ROLLBACK");
+            // Without the right to make the second one, the first is used as it is.
+            if now[0].is_none() {
+                return Err(error);
+            }
+            log::warn!("{error}");
+        }
+    }
+    let mut published = published;
+    for name in names {
+        if read_publication(session, &name)?.is_some() {
+            published.names.push(name);
+        }
+    }
+    Ok(published)
+}
+
+fn read_tables(session: &mut Connection) -> Result<Vec<Table>> {
+    // A DEFERRABLE key, a NULLs-allowing one or an index that is gone do not identify a row:
+    // RelationGetIndexList (relcache.c) wants a valid, immediate one.
+    let rows = session.rows(
+        "SELECT c.oid, n.nspname, c.relname, c.relkind = 'p', \
+         coalesce((SELECT relid FROM pg_partition_ancestors(c.oid) WITH ORDINALITY \
+                   ORDER BY ordinality DESC LIMIT 1), c.oid), \
+         CASE c.relreplident WHEN 'f' THEN true WHEN 'n' THEN false \
+         WHEN 'd' THEN EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary \
+                               AND i.indimmediate AND i.indisvalid) \
+         ELSE EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisreplident \
+                      AND i.indimmediate AND i.indisvalid) END, \
+         pg_has_role(c.relowner, 'USAGE') \
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND c.oid >= 16384 \
+         AND n.nspname <> 'information_schema' ORDER BY c.oid",
+    )?;
+    let read = |row: &Vec<Option<String>>| {
+        let text = |i: usize| row.get(i).and_then(Option::as_deref);
+        Some(Table {
+            oid: Oid(text(0)?.parse().ok()?),
+            schema: text(1)?.to_owned(),
+            name: text(2)?.to_owned(),
+            partitioned: text(3) == Some("t"),
+            root: Oid(text(4)?.parse().ok()?),
+            usable: text(5) == Some("t"),
+            owned: text(6) == Some("t"),
+        })
+    };
+    Ok(rows.rows.iter().filter_map(read).collect())
+}
+
+fn read_publication(session: &mut Connection, name: &str) -> Result<Option<Publication>> {
+    let name = literal(name);
+    let row = session.rows(&format!(
+        "SELECT puballtables, concat_ws(', ', CASE WHEN pubinsert THEN 'insert' END, \
+         CASE WHEN pubupdate THEN 'update' END, CASE WHEN pubdelete THEN 'delete' END, \
+         CASE WHEN pubtruncate THEN 'truncate' END), pubviaroot, pg_has_role(pubowner, 'USAGE'), \
+         (SELECT string_agg(prrelid::text, ' ') FROM pg_publication_rel WHERE prpubid = p.oid) \
+         FROM pg_publication p WHERE pubname = {name}"
+    ))?;
+    if row.rows.is_empty() {
+        return Ok(None);
+    }
+    let list = row.first(4).unwrap_or_default();
+    Ok(Some(Publication {
+        all_tables: row.first(0) == Some("t"),
+        publish: row.first(1).unwrap_or_default().to_owned(),
+        via_root: row.first(2) == Some("t"),
+        owned: row.first(3) == Some("t"),
+        tables: list
+            .split(' ')
+            .filter_map(|oid| oid.parse().ok())
+            .map(Oid)
+            .collect(),
+    }))
+}
+
+/// What both publications have to be.
+fn plan(tables: &[Table], tracked: &Tracked, for_all: bool, via_root: bool) -> [Wanted; 2] {
+    let leaves = || tables.iter().filter(|t| !t.partitioned);
+    if for_all && leaves().all(|t| t.usable) {
+        return [
+            Wanted {
+                tables: None,
+                publish: ALL,
+            },
+            Wanted {
+                tables: Some(BTreeSet::new()),
+                publish: OLD_ROWS,
+            },
+        ];
+    }
+    // Published through its root, a partition is named and filtered as the root; as long as all of
+    // the root's partitions can be.
+    let listed = |wanted: &dyn Fn(&Table) -> bool| -> BTreeSet<Oid> {
+        let take = |t: &&Table| {
+            let by = tables
+                .iter()
+                .find(|r| via_root && r.oid == t.root)
+                .unwrap_or(*t);
+            (for_all || t.owned && by.owned) && tracked.tracks(&by.schema, &by.name) && wanted(t)
+        };
+        let whole_root =
+            |t: &Table| via_root && leaves().filter(|l| l.root == t.root).all(|l| take(&l));
+        leaves()
+            .filter(take)
+            .map(|t| if whole_root(t) { t.root } else { t.oid })
+            .collect()
+    };
+    let new_rows = if for_all {
+        None
+    } else {
+        Some(listed(&|_| true))
+    };
+    [
+        Wanted {
+            tables: new_rows,
+            publish: NEW_ROWS,
+        },
+        Wanted {
+            tables: Some(listed(&|t| t.usable)),
+            publish: OLD_ROWS,
+        },
+    ]
+}
+
+/// Appends the statements that make `name` what it has to be.
+fn align(
+    name: &str,
+    now: Option<&Publication>,
+    wanted: &Wanted,
+    tables: &[Table],
+    server: &Server,
+    config: &Config,
+    statements: &mut Vec<String>,
+) {
+    let name = identifier(name);
+    let list = |oids: &BTreeSet<Oid>| {
+        let names: Vec<String> = tables
+            .iter()
+            .filter(|t| oids.contains(&t.oid))
+            .map(|t| format!("ONLY {}", t.quoted()))
+            .collect();
+        names.join(", ")
+    };
+    let via_root = config.publish_via_partition_root;
+    let create = |statements: &mut Vec<String>| {
+        let target = match &wanted.tables {
+            None => " FOR ALL TABLES".to_owned(),
+            Some(oids) if oids.is_empty() => String::new(),
+            Some(oids) => format!(" FOR TABLE {}", list(oids)),
+        };
+        let generated = if server.version >= GENERATED_COLUMNS {
+            ", publish_generated_columns = stored"
+        } else {
+            ""
+        };
+        statements.push(format!(
+            "CREATE PUBLICATION {name}{target} WITH (publish = '{}', \
+             publish_via_partition_root = {via_root}{generated})",
+            wanted.publish
+        ));
+    };
+    let Some(now) = now else {
+        return create(statements);
+    };
+    if now.all_tables != wanted.tables.is_none() {
+        // A publication cannot be altered from or to FOR ALL TABLES.
+        statements.push(format!("DROP PUBLICATION {name}"));
+        return create(statements);
+    }
+    if now.publish != wanted.publish {
+        statements.push(format!(
+            "ALTER PUBLICATION {name} SET (publish = '{}')",
+            wanted.publish
+        ));
+    }
+    if now.via_root != via_root {
+        statements.push(format!(
+            "ALTER PUBLICATION {name} SET (publish_via_partition_root = {via_root})"
+        ));
+    }
+    if let Some(oids) = &wanted.tables {
+        let added: BTreeSet<Oid> = oids.difference(&now.tables).copied().collect();
+        let removed: BTreeSet<Oid> = now.tables.difference(oids).copied().collect();
+        for (verb, oids) in [("ADD", added), ("DROP", removed)] {
+            if !list(&oids).is_empty() {
+                statements.push(format!(
+                    "ALTER PUBLICATION {name} {verb} TABLE {}",
+                    list(&oids)
+                ));
+            }
+        }
+    }
+}
+
+/// Drops both publications.
+pub fn drop_publications(session: &mut Connection, config: &Config) -> Result<()> {
+    session
+        .query(&format!(
+            "DROP PUBLICATION IF EXISTS {}, {}",
+            identifier(&config.publication_name),
+            identifier(&updates_name(config))
+        ))
+        .map(drop)
+        .at(|| format!("dropping publication {}", config.publication_name))
+}
+
+/// Says once which tables are not tracked as one would expect, with the SQL that mends it.
+pub fn warn(published: &Published, told: &mut BTreeSet<String>) {
+    for table in &published.untracked {
+        if told.insert(format!("u{table}")) {
+            log::warn!(
+                "UPDATE and DELETE of {table} are not tracked: it has no usable replica identity. To \
+                 track them: ALTER TABLE {table} REPLICA IDENTITY FULL"
+            );
+        }
+    }
+    for table in &published.forbidden {
+        if told.insert(format!("f{table}")) {
+            log::warn!(
+                "{table} is not tracked: only its owner can publish it. To track it: make zemi's role \
+                 a member of the owner, or let a superuser CREATE PUBLICATION … FOR ALL TABLES"
+            );
+        }
+    }
+}

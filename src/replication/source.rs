@@ -1,0 +1,324 @@
+//! Sessions with the source, who it is, and whether it can be followed at all.
+
+use std::time::Duration;
+
+use super::start::SourcePosition;
+use crate::config::Config;
+use crate::error::{At, Error, Kind, Result};
+use crate::lsn::Lsn;
+use crate::wire::{Connection, ResultSet, literal};
+
+/// The oldest supported server: 14 brought logical messages to pgoutput.
+const OLDEST: u32 = 140_000;
+
+/// Settings of every session on the source.
+///
+/// `synchronous_commit=local`: with `synchronous_standby_names = 'zemi'` a commit of zemi itself would
+/// wait for zemi. The limits of time would end a slot's creation, which waits for open transactions.
+const SESSION: [(&str, &str); 9] = [
+    ("application_name", "zemi"),
+    ("client_encoding", "UTF8"),
+    ("DateStyle", "ISO"),
+    ("search_path", ""),
+    ("synchronous_commit", "local"),
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("idle_session_timeout", "0"),
+];
+
+/// What the walsender prints values by, and its time limit: longer than the interval of our status
+/// updates, whatever the server's own is.
+const STREAM: [(&str, &str); 6] = [
+    ("replication", "database"),
+    ("IntervalStyle", "postgres"),
+    ("extra_float_digits", "3"),
+    ("TimeZone", "UTC"),
+    ("bytea_output", "hex"),
+    ("wal_sender_timeout", "60s"),
+];
+
+/// Which server and database the source is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// `system_identifier` of the cluster.
+    pub system_identifier: String,
+    /// The current timeline.
+    pub timeline: u32,
+    /// The end of WAL.
+    pub end: Lsn,
+}
+
+/// Opens an ordinary session.
+pub fn open_session(config: &Config) -> Result<Connection> {
+    Connection::open(&config.source, &SESSION, config.connect_timeout).at(|| "source".into())
+}
+
+/// Opens a session on a walsender of the database, with values in this encoding.
+pub fn open_replication(config: &Config, encoding: &str) -> Result<Connection> {
+    let mut parameters = Vec::with_capacity(SESSION.len() + STREAM.len());
+    parameters.extend(
+        SESSION
+            .iter()
+            .filter(|(name, _)| *name != "client_encoding"),
+    );
+    parameters.extend(STREAM);
+    parameters.push(("client_encoding", encoding));
+    Connection::open(&config.source, &parameters, config.connect_timeout)
+        .map_err(|e| {
+            if e.is_sqlstate("42501") || e.is_sqlstate("28000") {
+                return e.hint(format!(
+                    "ALTER ROLE {} REPLICATION; and allow the role in pg_hba.conf",
+                    crate::wire::identifier(&config.source.user)
+                ));
+            }
+            if e.is_sqlstate("53300") {
+                return e.hint("raise max_wal_senders on the source");
+            }
+            e
+        })
+        .at(|| "source".into())
+}
+
+/// Asks a walsender who it is.
+pub fn identify(walsender: &mut Connection) -> Result<Identity> {
+    let row = walsender
+        .rows("IDENTIFY_SYSTEM")
+        .at(|| "IDENTIFY_SYSTEM".into())?;
+    let identity = || {
+        Some(Identity {
+            system_identifier: row.first(0)?.to_owned(),
+            timeline: row.first(1)?.parse().ok()?,
+            end: row.first(2)?.parse().ok()?,
+        })
+    };
+    identity().ok_or_else(|| Error::new(Kind::Protocol, "IDENTIFY_SYSTEM gave no usable row"))
+}
+
+/// Where `known_timeline` ended, as a walsender on a later timeline tells it.
+pub fn position(
+    walsender: &mut Connection,
+    identity: &Identity,
+    known_timeline: Option<u32>,
+) -> Result<SourcePosition> {
+    let switch = match known_timeline {
+        Some(known) if known < identity.timeline => {
+            let command = format!("TIMELINE_HISTORY {}", identity.timeline);
+            let answer = walsender.rows(&command).at(|| command.clone())?;
+            switch_point(answer.first(1).unwrap_or_default(), known)
+        }
+        _ => None,
+    };
+    Ok(SourcePosition {
+        end: identity.end,
+        timeline: identity.timeline,
+        switch,
+    })
+}
+
+/// Finds the end of a timeline in a history file: lines of timeline, position and reason.
+fn switch_point(history: &str, timeline: u32) -> Option<Lsn> {
+    history.lines().find_map(|line| {
+        let mut words = line.split_whitespace();
+        let found: u32 = words.next()?.parse().ok()?;
+        (found == timeline).then(|| words.next()?.parse().ok())?
+    })
+}
+
+/// Checks what a server must have before anything else is tried.
+pub fn check(session: &mut Connection) -> Result<Server> {
+    let row = session.rows(
+        "SELECT current_setting('server_version_num'), current_setting('wal_level'), \
+         current_setting('server_version'), current_setting('server_encoding'), \
+         pg_is_in_recovery(), pg_postmaster_start_time()::text",
+    )?;
+    let server = Server::read(&row)?;
+    if server.version < OLDEST {
+        return Err(Error::new(
+            Kind::Setting,
+            format!(
+                "expected PostgreSQL 14 or later, found {}",
+                server.version_text
+            ),
+        )
+        .hint("zemi follows PostgreSQL 14 to 18"));
+    }
+    if server.wal_level != "logical" {
+        return Err(Error::new(
+            Kind::Setting,
+            format!("expected wal_level = logical, found {}", server.wal_level),
+        )
+        .hint("ALTER SYSTEM SET wal_level = 'logical'; then restart the server"));
+    }
+    Ok(server)
+}
+
+/// Facts of the source server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// `server_version_num`
+    pub version: u32,
+    /// `server_version`
+    pub version_text: String,
+    /// `wal_level`
+    pub wal_level: String,
+    /// `server_encoding`
+    pub encoding: String,
+    /// `pg_is_in_recovery()`
+    pub in_recovery: bool,
+    /// `pg_postmaster_start_time()`, which tells a server from its physical clone.
+    pub started: String,
+}
+
+impl Server {
+    fn read(row: &ResultSet) -> Result<Server> {
+        let text = |column: usize| row.first(column).unwrap_or_default().to_owned();
+        Ok(Server {
+            version: text(0).parse().map_err(|_| {
+                Error::new(Kind::Setting, "expected a number in server_version_num")
+                    .hint("is this a PostgreSQL server?")
+            })?,
+            wal_level: text(1),
+            version_text: text(2),
+            encoding: text(3),
+            in_recovery: text(4) == "t",
+            started: text(5),
+        })
+    }
+}
+
+/// Logs the transactions that the creation of a slot will wait for.
+pub fn log_open_transactions(session: &mut Connection) -> Result<()> {
+    let open = session.rows(
+        "SELECT pid::text, coalesce(usename, backend_type), coalesce(datname, ''), \
+         extract(epoch FROM now() - xact_start)::bigint::text FROM pg_stat_activity \
+         WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() \
+         UNION ALL SELECT 'prepared ' || gid, owner, database, \
+         extract(epoch FROM now() - prepared)::bigint::text FROM pg_prepared_xacts",
+    )?;
+    for row in &open.rows {
+        let text = |i: usize| row.get(i).and_then(Option::as_deref).unwrap_or("?");
+        log::info!(
+            "creating the slot waits for an open transaction: pid {}, user {}, database {}, open for {} s",
+            text(0),
+            text(1),
+            text(2),
+            text(3)
+        );
+    }
+    Ok(())
+}
+
+/// The slot as it stands, or an error when it is one that cannot be used.
+pub fn read_slot(
+    session: &mut Connection,
+    config: &Config,
+) -> Result<Option<super::start::SlotPosition>> {
+    let row = session.rows(&format!(
+        "SELECT slot_type, plugin, database, two_phase, confirmed_flush_lsn, wal_status \
+         FROM pg_replication_slots WHERE slot_name = {}",
+        literal(&config.slot_name)
+    ))?;
+    if row.rows.is_empty() {
+        return Ok(None);
+    }
+    let text = |column: usize| row.first(column).unwrap_or_default();
+    let bad = |expected: &str, found: &str| {
+        Err(Error::new(
+            Kind::Setting,
+            format!(
+                "slot {}: expected {expected}, found {found}",
+                config.slot_name
+            ),
+        )
+        .hint(
+            "set SLOT_NAME to another name, or drop the slot: SELECT pg_drop_replication_slot('…')",
+        ))
+    };
+    if text(0) != "logical" || text(1) != "pgoutput" {
+        return bad(
+            "a logical slot of pgoutput",
+            &format!("{} {}", text(0), text(1)),
+        );
+    }
+    if text(2) != config.source.database {
+        return bad(&format!("database {}", config.source.database), text(2));
+    }
+    if text(3) == "t" {
+        return bad(
+            "two_phase = off",
+            "on: it would send prepared transactions that may yet be rolled back",
+        );
+    }
+    let confirmed = text(4).parse().map_err(|_| {
+        Error::new(
+            Kind::Protocol,
+            format!("slot {} has no position", config.slot_name),
+        )
+    });
+    // A slot that was invalidated may have lost its position with its WAL.
+    let lost = text(5) == "lost";
+    let confirmed = if lost {
+        confirmed.unwrap_or(Lsn::ZERO)
+    } else {
+        confirmed?
+    };
+    Ok(Some(super::start::SlotPosition { confirmed, lost }))
+}
+
+/// Makes the slot; returns where its stream begins.
+pub fn create_slot(session: &mut Connection, config: &Config) -> Result<Lsn> {
+    log_open_transactions(session)?;
+    let row = session
+        .rows(&format!(
+            "SELECT lsn FROM pg_create_logical_replication_slot({}, 'pgoutput', false, false)",
+            literal(&config.slot_name)
+        ))
+        .map_err(|e| {
+            if e.is_sqlstate("53400") {
+                return e
+                    .as_kind(Kind::Setting)
+                    .hint("raise max_replication_slots on the source");
+            }
+            e
+        })
+        .at(|| format!("creating slot {}", config.slot_name))?;
+    let lsn = row.first(0).and_then(|text| text.parse().ok());
+    lsn.ok_or_else(|| Error::new(Kind::Protocol, "the new slot has no position"))
+}
+
+/// Drops the slot where it exists; waits up to `patience` for its walsender to go.
+pub fn drop_slot(session: &mut Connection, config: &Config, patience: Duration) -> Result<()> {
+    let name = literal(&config.slot_name);
+    let sql = format!(
+        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
+         WHERE slot_name = {name}"
+    );
+    let until = std::time::Instant::now() + patience;
+    loop {
+        match session.query(&sql) {
+            Err(e) if e.is_sqlstate("55006") && std::time::Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            other => {
+                return other
+                    .map(drop)
+                    .at(|| format!("dropping slot {}", config.slot_name));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_timeline_is_found_in_the_history_file() {
+        let history = "1\t0/3000148\tno recovery target specified\n\n2\t0/5000060\tx\n";
+        assert_eq!(switch_point(history, 1), Some(Lsn(0x300_0148)));
+        assert_eq!(switch_point(history, 2), Some(Lsn(0x500_0060)));
+        assert_eq!(switch_point(history, 3), None);
+        assert_eq!(switch_point("garbage\n1", 1), None);
+    }
+}
