@@ -1,3 +1,4 @@
 //! What zemi tells about itself: the logger.
 
 pub mod logger;
+pub mod metrics;

@@ -1,0 +1,17 @@
+//! The destination's side: its tables, the progress, and the batches that move both.
+
+mod careful;
+mod destination;
+mod flight;
+mod gap;
+mod progress;
+mod schema;
+mod session;
+mod thread;
+mod work;
+
+pub use destination::Destination;
+pub use progress::{Progress, ProgressSql};
+pub use session::SourceMark;
+pub use thread::{Ready, Writer};
+pub use work::Work;

@@ -1,0 +1,134 @@
+//! The progress: what of the stream is in the destination, kept beside it in the same transactions.
+
+use super::session::DestinationIdentity;
+use crate::config::Config;
+use crate::error::{Error, Kind, Result};
+use crate::lsn::Lsn;
+use crate::wire::{Connection, literal};
+
+/// The row of `zemi_progress`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// Transactions that end here or before are in the destination.
+    pub flushed: Lsn,
+    /// The source's timeline when that was written.
+    pub timeline: u32,
+    /// The destination's system identifier when that was written.
+    pub destination_system: Option<String>,
+    /// The destination's timeline when that was written.
+    pub destination_timeline: Option<u32>,
+}
+
+impl Progress {
+    /// Whether another server, or another timeline of it, wrote the row than the one that holds it now.
+    pub fn destination_changed(&self, now: &DestinationIdentity) -> bool {
+        fn differ<T: PartialEq>(then: &Option<T>, now: &Option<T>) -> bool {
+            matches!((then, now), (Some(then), Some(now)) if then != now)
+        }
+        differ(&self.destination_system, &now.system)
+            || differ(&self.destination_timeline, &now.timeline)
+    }
+}
+
+/// Builds the statements for one slot, source and destination.
+#[derive(Debug, Clone)]
+pub struct ProgressSql {
+    key: String,
+    values: String,
+    destination: String,
+}
+
+impl ProgressSql {
+    /// For the slot of these settings on the source with this system identifier.
+    pub fn new(config: &Config, system_identifier: &str, now: &DestinationIdentity) -> ProgressSql {
+        let slot = literal(&config.slot_name);
+        let system = literal(system_identifier);
+        let database = literal(&config.source.database);
+        let or_null = |text: Option<String>| text.unwrap_or_else(|| "NULL".into());
+        let destination_system = or_null(now.system.as_deref().map(literal));
+        let destination_timeline = or_null(now.timeline.map(|t| t.to_string()));
+        ProgressSql {
+            key: format!(
+                "slot_name = {slot} AND system_identifier = {system} AND database = {database}"
+            ),
+            values: format!("{slot}, {system}, {database}"),
+            destination: format!("{destination_system}, {destination_timeline}"),
+        }
+    }
+
+    /// Reads the row.
+    pub fn read(&self, session: &mut Connection) -> Result<Option<Progress>> {
+        let row = session.rows(&format!(
+            "SELECT flushed_lsn, timeline, destination_system, destination_timeline \
+             FROM public.zemi_progress WHERE {}",
+            self.key
+        ))?;
+        if row.rows.is_empty() {
+            return Ok(None);
+        }
+        let progress = || {
+            Some(Progress {
+                flushed: row.first(0)?.parse().ok()?,
+                timeline: row.first(1)?.parse().ok()?,
+                destination_system: row.first(2).map(str::to_owned),
+                destination_timeline: row.first(3).and_then(|t| t.parse().ok()),
+            })
+        };
+        progress().map(Some).ok_or_else(|| {
+            Error::new(
+                Kind::Setting,
+                "table public.zemi_progress has another shape than zemi made",
+            )
+        })
+    }
+
+    /// Makes the row.
+    pub fn insert(&self, flushed: Lsn, timeline: u32) -> String {
+        format!(
+            "INSERT INTO public.zemi_progress (slot_name, system_identifier, database, flushed_lsn, \
+             timeline, destination_system, destination_timeline) \
+             VALUES ({}, '{flushed}', {timeline}, {})",
+            self.values, self.destination
+        )
+    }
+
+    /// Moves the row from `previous` to `next`, or fails with 22012 (division by zero) where it does not
+    /// stand at `previous`: a batch whose fate was unclear, or another instance, has moved it.
+    pub fn advance(&self, previous: Lsn, next: Lsn, timeline: u32) -> String {
+        format!(
+            "WITH u AS (UPDATE public.zemi_progress SET flushed_lsn = '{next}', timeline = {timeline}, \
+             (destination_system, destination_timeline) = ROW({}), updated_at = now() \
+             WHERE {} AND flushed_lsn = '{previous}' RETURNING 1) SELECT 1/count(*) FROM u",
+            self.destination, self.key
+        )
+    }
+
+    /// Locks the row where it stands at `previous`, or fails like [`ProgressSql::advance`].
+    pub fn hold(&self, previous: Lsn) -> String {
+        format!(
+            "WITH u AS (SELECT 1 FROM public.zemi_progress WHERE {} AND flushed_lsn = '{previous}' \
+             FOR UPDATE) SELECT 1/count(*) FROM u",
+            self.key
+        )
+    }
+
+    /// Removes the row of this slot.
+    pub fn forget(
+        session: &mut Connection,
+        config: &Config,
+        system_identifier: &str,
+    ) -> Result<()> {
+        let nobody = DestinationIdentity {
+            system: None,
+            timeline: None,
+            started: String::new(),
+        };
+        let sql = ProgressSql::new(config, system_identifier, &nobody);
+        session
+            .query(&format!(
+                "DELETE FROM public.zemi_progress WHERE {}",
+                sql.key
+            ))
+            .map(drop)
+    }
+}

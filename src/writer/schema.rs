@@ -1,0 +1,208 @@
+//! The tables of changes and of progress: found as they are, or made.
+
+use crate::config::{ChangesFormat, Config};
+use crate::error::{At, Error, Kind, Result};
+use crate::lsn::Oid;
+use crate::wire::{Connection, identifier};
+
+/// What a row needs, and the types that binary COPY can fill with it.
+const COLUMNS: [(&str, &[&str]); 13] = [
+    ("id", &["uuid"]),
+    ("primary_key", &["text", "varchar"]),
+    ("before", &["jsonb"]),
+    ("after", &["jsonb"]),
+    ("database", &["text", "varchar"]),
+    ("schema", &["text", "varchar"]),
+    ("table", &["text", "varchar"]),
+    ("operation", &["text", "varchar"]),
+    ("committed_at", &["timestamptz"]),
+    ("queued_at", &["timestamptz"]),
+    ("transaction_id", &["int8"]),
+    ("position", &["int8"]),
+    ("context", &["jsonb"]),
+];
+
+/// The tables as they were found or made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tables {
+    /// The OID of `public.changes`.
+    pub changes: Oid,
+    /// The OID of `public.zemi_progress`.
+    pub progress: Oid,
+    /// How many characters `primary_key` takes.
+    pub primary_key_limit: Option<usize>,
+}
+
+/// Makes what is missing and checks what is there. An existing table is never altered.
+pub fn prepare(session: &mut Connection, config: &Config) -> Result<Tables> {
+    for attempt in 0.. {
+        let changes = find(session, "changes")?;
+        let progress = find(session, "zemi_progress")?;
+        if let (Some(changes), Some(progress)) = (changes, progress) {
+            let primary_key_limit = check_columns(session, changes, config)?;
+            check_row_security(session, config)?;
+            return Ok(Tables {
+                changes,
+                progress,
+                primary_key_limit,
+            });
+        }
+        let mut sql = String::from("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; ");
+        if changes.is_none() {
+            sql.push_str(&create_changes(config.changes_format));
+        }
+        if progress.is_none() {
+            sql.push_str(CREATE_PROGRESS);
+        }
+        sql.push_str("COMMIT");
+        match session.query(&sql) {
+            Ok(_) => log::info!("made the tables that were missing in schema public"),
+            Err(e) => {
+                session.query("ROLLBACK")?;
+                // Another instance may have made them at the same moment.
+                let raced = e.is_sqlstate("42P07") || e.is_sqlstate("23505");
+                if !raced || attempt > 2 {
+                    return Err(e.hint(format!(
+                        "GRANT CREATE ON SCHEMA public TO {}; or let an administrator make the tables",
+                        identifier(&config.destination.user)
+                    )))
+                    .at(|| "making the tables changes and zemi_progress".into());
+                }
+            }
+        }
+    }
+    Err(Error::new(Kind::Bug, "the tables were never found"))
+}
+
+const CREATE_PROGRESS: &str = "CREATE TABLE public.zemi_progress (\
+     slot_name text NOT NULL, system_identifier text NOT NULL, database text NOT NULL, \
+     flushed_lsn pg_lsn NOT NULL, timeline int NOT NULL, \
+     destination_system text, destination_timeline int, \
+     updated_at timestamptz NOT NULL DEFAULT now(), \
+     PRIMARY KEY (slot_name, system_identifier, database)); ";
+
+fn create_changes(format: ChangesFormat) -> String {
+    let side = match format {
+        ChangesFormat::Bemi => "jsonb NOT NULL DEFAULT '{}'",
+        ChangesFormat::Sql => "jsonb",
+    };
+    let mut sql = format!(
+        "CREATE TABLE public.changes (\
+         id uuid PRIMARY KEY DEFAULT gen_random_uuid(), \
+         primary_key text, \
+         before {side}, \
+         after {side}, \
+         context jsonb NOT NULL DEFAULT '{{}}', \
+         database varchar(255) NOT NULL, \
+         schema varchar(255) NOT NULL, \
+         \"table\" varchar(255) NOT NULL, \
+         operation text NOT NULL, \
+         committed_at timestamptz NOT NULL, \
+         queued_at timestamptz NOT NULL, \
+         transaction_id bigint NOT NULL, \
+         position bigint NOT NULL, \
+         created_at timestamptz NOT NULL DEFAULT now(), \
+         CONSTRAINT changes_position_table_schema_database_operation_unique \
+         UNIQUE (position, \"table\", schema, database, operation)); "
+    );
+    for column in ["committed_at", "table", "primary_key", "operation"] {
+        sql.push_str(&format!(
+            "CREATE INDEX changes_{column}_index ON public.changes ({}); ",
+            identifier(column)
+        ));
+    }
+    for column in ["context", "before", "after"] {
+        sql.push_str(&format!(
+            "CREATE INDEX changes_{column}_index ON public.changes USING gin ({} jsonb_path_ops); ",
+            identifier(column)
+        ));
+    }
+    sql
+}
+
+fn find(session: &mut Connection, name: &str) -> Result<Option<Oid>> {
+    let row = session.rows(&format!(
+        "SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE n.nspname = 'public' AND c.relname = '{name}' AND c.relkind IN ('r', 'p', 'v', 'f', 'm')"
+    ))?;
+    Ok(row.first(0).and_then(|oid| oid.parse().ok()).map(Oid))
+}
+
+/// Checks that an existing table of changes takes our rows; returns the length of `primary_key`.
+fn check_columns(session: &mut Connection, changes: Oid, config: &Config) -> Result<Option<usize>> {
+    let found = session.rows(&format!(
+        "SELECT a.attname, t.typname, a.atttypmod, a.attnotnull, \
+         a.atthasdef OR a.attidentity <> '' FROM pg_catalog.pg_attribute a \
+         JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
+         WHERE a.attrelid = {changes} AND a.attnum > 0 AND NOT a.attisdropped"
+    ))?;
+    let bad = |problem: String| {
+        Error::new(Kind::Setting, format!("table public.changes: {problem}"))
+            .hint("rename the table and let zemi make its own, or bring it to Bemi's shape")
+    };
+    let mut limit = None;
+    let text = |row: &'_ Vec<Option<String>>, i: usize| -> String {
+        row.get(i)
+            .and_then(Option::as_deref)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    for (name, types) in COLUMNS {
+        let Some(row) = found.rows.iter().find(|row| text(row, 0) == name) else {
+            return Err(bad(format!("expected a column {name}, found none")));
+        };
+        if !types.contains(&text(row, 1).as_str()) {
+            return Err(bad(format!(
+                "expected column {name} to be {}, found {}",
+                types.join(" or "),
+                text(row, 1)
+            )));
+        }
+        if name == "primary_key" {
+            // The modifier of varchar(n) is n + 4; -1 without a length.
+            limit = text(row, 2)
+                .parse::<usize>()
+                .ok()
+                .map(|modifier| modifier.saturating_sub(4));
+        }
+        let side = name == "before" || name == "after";
+        if side && config.changes_format == ChangesFormat::Sql && text(row, 3) == "t" {
+            return Err(bad(format!(
+                "CHANGES_FORMAT=sql writes NULL, and column {name} is NOT NULL"
+            ))
+            .hint(format!(
+                "ALTER TABLE public.changes ALTER COLUMN {name} DROP NOT NULL"
+            )));
+        }
+    }
+    for row in &found.rows {
+        let name = text(row, 0);
+        let ours = COLUMNS.iter().any(|(ours, _)| *ours == name);
+        if !ours && text(row, 3) == "t" && text(row, 4) != "t" {
+            return Err(bad(format!(
+                "column {name} is NOT NULL without a default, and zemi does not fill it"
+            )));
+        }
+    }
+    Ok(limit)
+}
+
+fn check_row_security(session: &mut Connection, config: &Config) -> Result<()> {
+    for table in ["changes", "zemi_progress"] {
+        let row = session.rows(&format!("SELECT row_security_active('public.{table}')"))?;
+        if row.first(0) == Some("t") {
+            return Err(Error::new(
+                Kind::Setting,
+                format!(
+                    "row-level security of public.{table} applies to {}",
+                    config.destination.user
+                ),
+            )
+            .hint(format!(
+                "ALTER ROLE {} BYPASSRLS; or ALTER TABLE public.{table} DISABLE ROW LEVEL SECURITY",
+                identifier(&config.destination.user)
+            )));
+        }
+    }
+    Ok(())
+}

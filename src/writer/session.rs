@@ -1,0 +1,122 @@
+//! The session with the destination: who it is, and what it promises.
+
+use crate::config::Config;
+use crate::error::{At, Error, Kind, Result};
+use crate::replication::source;
+use crate::wire::Connection;
+
+/// Settings of the session. Limits of time that were set for people must not end a batch; a notice per
+/// row from somebody's trigger would fill the line that nobody reads while rows are sent.
+const SESSION: [(&str, &str); 11] = [
+    ("application_name", "zemi"),
+    ("client_encoding", "UTF8"),
+    ("DateStyle", "ISO"),
+    ("TimeZone", "UTC"),
+    ("search_path", ""),
+    ("synchronous_commit", "on"),
+    ("client_min_messages", "error"),
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("idle_session_timeout", "0"),
+];
+
+/// Who the destination is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DestinationIdentity {
+    /// `system_identifier`, where the role may read it.
+    pub system: Option<String>,
+    /// The current timeline, where the role may read it.
+    pub timeline: Option<u32>,
+    /// `pg_postmaster_start_time()`
+    pub started: String,
+}
+
+/// Opens a session and makes sure that an answered COMMIT is durable. Returns with it who the
+/// destination is, and whether that is the source's cluster: there, a commit must not wait for the
+/// synchronous standby that zemi is. Once found out, that is given as `same_cluster`.
+pub fn open(
+    config: &Config,
+    source: &SourceMark,
+    same_cluster: Option<bool>,
+) -> Result<(Connection, DestinationIdentity, bool)> {
+    let mut session = Connection::open(&config.destination, &SESSION, config.connect_timeout)?;
+    let row = session.rows(
+        "SELECT current_setting('server_version_num'), current_setting('synchronous_commit'), \
+         pg_postmaster_start_time()::text, has_function_privilege('pg_control_system()', 'EXECUTE') \
+         AND has_function_privilege('pg_control_checkpoint()', 'EXECUTE')",
+    )?;
+    let version: u32 = row.first(0).and_then(|v| v.parse().ok()).unwrap_or(0);
+    if version < 130_000 {
+        return Err(Error::new(
+            Kind::Setting,
+            format!("expected PostgreSQL 13 or later at the destination, found {version}"),
+        ));
+    }
+    let mut identity = DestinationIdentity {
+        system: None,
+        timeline: None,
+        started: row.first(2).unwrap_or_default().to_owned(),
+    };
+    if row.first(3) == Some("t") {
+        let control = session.rows(
+            "SELECT system_identifier, timeline_id FROM pg_control_system(), pg_control_checkpoint()",
+        )?;
+        identity.system = control.first(0).map(str::to_owned);
+        identity.timeline = control.first(1).and_then(|t| t.parse().ok());
+    }
+    if version >= 170_000 {
+        session.query("SET transaction_timeout = 0")?;
+    }
+    let same_cluster = match same_cluster {
+        Some(known) => known,
+        None => source.is_cluster(&identity, config)?,
+    };
+    if same_cluster {
+        session.query("SET synchronous_commit = local")?;
+    } else if row.first(1) != Some("on") {
+        return Err(Error::new(
+            Kind::Setting,
+            format!(
+                "expected synchronous_commit = on as the startup packet asks, found {}",
+                row.first(1).unwrap_or("nothing")
+            ),
+        )
+        .hint("connect to the server itself: a pooler swallowed the setting, and commits could be lost"));
+    }
+    Ok((session, identity, same_cluster))
+}
+
+/// What tells whether the destination is the source's cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceMark {
+    /// The source's system identifier.
+    pub system_identifier: String,
+    /// When the source's postmaster started: a physical clone has the same identifier.
+    pub started: String,
+}
+
+impl SourceMark {
+    /// Whether this is the source's own cluster. A physical clone has the source's identifier, but its
+    /// postmaster did not start at the same microsecond.
+    fn is_cluster(&self, destination: &DestinationIdentity, config: &Config) -> Result<bool> {
+        if destination
+            .system
+            .as_ref()
+            .is_some_and(|s| *s != self.system_identifier)
+        {
+            return Ok(false);
+        }
+        if destination.started == self.started {
+            return Ok(true);
+        }
+        // The source may have been restarted since it was asked.
+        let mut session = source::open_session(config)?;
+        Ok(source::check(&mut session)?.started == destination.started)
+    }
+}
+
+/// Names the destination in front of an error.
+pub fn at_destination<T>(result: Result<T>) -> Result<T> {
+    result.at(|| "destination".into())
+}

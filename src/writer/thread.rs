@@ -1,0 +1,558 @@
+//! The writer thread: one destination transaction a batch, progress and rows together.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::careful::Careful;
+use super::flight::{self, BEGIN};
+use super::progress::{Progress, ProgressSql};
+use super::session::{self, DestinationIdentity, SourceMark, at_destination};
+use super::{Destination, Work, gap, schema};
+use crate::backoff::Backoff;
+use crate::change::{Batch, Counts};
+use crate::config::Config;
+use crate::control::Control;
+use crate::error::{Error, Kind, Remedy, Result};
+use crate::lsn::Lsn;
+use crate::observe::metrics::Metrics;
+use crate::replication::feedback::Feedback;
+use crate::replication::start::{Gap, GapReason, Known, StreamStart};
+use crate::wire::Connection;
+
+/// What the thread works with.
+pub struct Writer {
+    /// The settings.
+    pub config: Arc<Config>,
+    /// Stop, outage.
+    pub control: Arc<Control>,
+    /// The run and the durable position.
+    pub feedback: Arc<Feedback>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// What the other threads need to know of the destination.
+    pub destination: Arc<Destination>,
+    /// Which cluster the source is.
+    pub source: SourceMark,
+    /// What to do.
+    pub work: Receiver<Work>,
+    /// Where batches go back.
+    pub spare_batches: Sender<Box<Batch>>,
+    /// Told once, when the tables are there and the progress was read.
+    pub ready: Sender<Ready>,
+}
+
+/// The destination is there.
+#[derive(Debug, Clone, Copy)]
+pub struct Ready {
+    /// What it knows of the stream.
+    pub known: Option<Known>,
+}
+
+/// An open session and what belongs to it.
+struct Link {
+    session: Connection,
+    identity: DestinationIdentity,
+    sql: ProgressSql,
+    key_limit: Option<usize>,
+}
+
+impl Link {
+    /// Runs statements as one transaction.
+    fn transaction(&mut self, statements: &str) -> Result<()> {
+        let done = self
+            .session
+            .query(&format!("{BEGIN}; {statements}; COMMIT"));
+        if done.is_err() && self.session.in_transaction() {
+            self.session.query("ROLLBACK")?;
+        }
+        done.map(drop)
+    }
+}
+
+/// What changes while it runs.
+struct State {
+    link: Option<Link>,
+    epoch: u64,
+    timeline: u32,
+    /// Where the row of the progress stands; `None` where there is none.
+    flushed: Option<Lsn>,
+    /// A destination transaction holds the first pieces of a source transaction.
+    piece_open: bool,
+    /// Rows are written the careful way up to the end of the transaction that COPY refused.
+    careful: bool,
+    /// What the pieces of an open transaction hold.
+    pieces: Counts,
+    /// Whether the destination is the source's cluster; found out at the first connection.
+    same_cluster: Option<bool>,
+}
+
+impl Writer {
+    /// Runs until the decoder says that everything is written, or until an error that retrying does not
+    /// mend.
+    pub fn run(self) -> Result<()> {
+        let mut state = State {
+            link: None,
+            epoch: 0,
+            timeline: 0,
+            flushed: None,
+            piece_open: false,
+            careful: false,
+            pieces: Counts::default(),
+            same_cluster: None,
+        };
+        let known = at_destination(self.first_connection(&mut state))?;
+        // Nobody waits for it when the end was asked for meanwhile.
+        let _ = self.ready.send(Ready { known });
+        loop {
+            let work = self
+                .work
+                .recv()
+                .map_err(|_| Error::new(Kind::Stopped, "stopped"))?;
+            match work {
+                Work::Start(start) => at_destination(self.start(start, &mut state))?,
+                Work::Batch(batch) => {
+                    if batch.epoch == state.epoch {
+                        at_destination(self.deliver(&batch, &mut state))?;
+                    }
+                    // A full channel means that there are batches enough.
+                    let _ = self.spare_batches.try_send(batch);
+                }
+                Work::End => return Ok(()),
+            }
+        }
+    }
+
+    fn first_connection(&self, state: &mut State) -> Result<Option<Known>> {
+        let progress = self.retry(state, |writer, state| writer.connect(state))?;
+        let link = state.link.as_ref();
+        Ok(progress.map(|progress| Known {
+            flushed: progress.flushed,
+            timeline: progress.timeline,
+            destination_changed: link.is_some_and(|l| progress.destination_changed(&l.identity)),
+        }))
+    }
+
+    /// Tries until it works; an error that retrying does not mend, or the end being asked for, ends it.
+    fn retry<T>(
+        &self,
+        state: &mut State,
+        mut attempt: impl FnMut(&Writer, &mut State) -> Result<T>,
+    ) -> Result<T> {
+        let mut backoff = Backoff::default();
+        let mut tables_missing = false;
+        loop {
+            let error = match attempt(self, state) {
+                Ok(done) => return Ok(done),
+                Err(e) => e,
+            };
+            self.metrics.persist_errors.add(1);
+            self.lose_connection(state);
+            // A table that was dropped is made again when the next connection looks for it.
+            let missing = error.is_sqlstate("42P01") && !tables_missing;
+            tables_missing |= missing;
+            if !missing && (error.remedy() != Remedy::Retry || error.kind() == Kind::Resync) {
+                return Err(error);
+            }
+            let source_stopping = state.same_cluster == Some(true) && error.is_server_stopping();
+            self.control.destination_down(source_stopping);
+            let wait = backoff.wait();
+            log::warn!(
+                "destination: {error}; trying again in {:.1} s",
+                wait.as_secs_f64()
+            );
+            if !self.control.pause(wait) {
+                return Err(Error::new(
+                    Kind::Stopped,
+                    "stopped while the destination was away",
+                ));
+            }
+        }
+    }
+
+    fn lose_connection(&self, state: &mut State) {
+        state.link = None;
+        state.piece_open = false;
+        state.pieces = Counts::default();
+    }
+
+    /// Opens a session, finds or makes the tables, and reads the progress.
+    fn connect(&self, state: &mut State) -> Result<Option<Progress>> {
+        let (mut session, identity, same_cluster) =
+            session::open(&self.config, &self.source, state.same_cluster)?;
+        let tables = schema::prepare(&mut session, &self.config)?;
+        let same_database = self.config.source.database == self.config.destination.database;
+        self.destination.set(tables, same_cluster && same_database);
+        let sql = ProgressSql::new(&self.config, &self.source.system_identifier, &identity);
+        let progress = sql.read(&mut session)?;
+        log::info!("connected to the destination {}", self.config.destination);
+        if state.same_cluster.replace(same_cluster).is_some() {
+            self.metrics.storage_reconnections.add(1);
+        } else {
+            state.flushed = progress.as_ref().map(|p| p.flushed);
+        }
+        let key_limit = tables.primary_key_limit;
+        state.link = Some(Link {
+            session,
+            identity,
+            sql,
+            key_limit,
+        });
+        self.control.destination_up();
+        Ok(progress)
+    }
+
+    /// Makes sure of a session whose progress is where this writer left it. `sent` is where a batch of
+    /// unclear fate would have moved it: true when it did.
+    fn settle(&self, state: &mut State, sent: Option<Lsn>) -> Result<bool> {
+        if state.link.is_some() {
+            return Ok(false);
+        }
+        let progress = self.connect(state)?;
+        let Some(expected) = state.flushed else {
+            return Ok(false);
+        };
+        self.compare(state, progress, expected, sent)
+    }
+
+    fn compare(
+        &self,
+        state: &mut State,
+        progress: Option<Progress>,
+        expected: Lsn,
+        sent: Option<Lsn>,
+    ) -> Result<bool> {
+        let Some(link) = state.link.as_mut() else {
+            return Ok(false);
+        };
+        match progress {
+            Some(progress) if progress.flushed == expected => Ok(false),
+            Some(progress) if Some(progress.flushed) == sent => Ok(true),
+            Some(progress) if progress.flushed > expected => Err(Error::new(
+                Kind::Resync,
+                format!(
+                    "expected the progress at {expected}, found it at {}: another process has moved it",
+                    progress.flushed
+                ),
+            )),
+            Some(progress) => {
+                // The destination is another one than it was: rows that were confirmed are not in it.
+                let reason = GapReason::DestinationWentBack;
+                let gap = Gap {
+                    from: progress.flushed,
+                    to: expected,
+                    reason,
+                };
+                self.metrics.gaps.add(1);
+                log::error!(
+                    "changes between {} and {} are missing from the destination: {reason}. It is \
+                     recorded in changes as an operation MESSAGE",
+                    gap.from,
+                    gap.to
+                );
+                let advance = link.sql.advance(progress.flushed, expected, state.timeline);
+                let record = gap::statement(&gap, &self.config);
+                link.transaction(&format!("{record}; {advance}"))?;
+                Ok(false)
+            }
+            None => {
+                log::warn!(
+                    "the progress was gone from zemi_progress: writing it again at {expected}"
+                );
+                let insert = link.sql.insert(expected, state.timeline);
+                link.transaction(&insert)?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Takes note of a start: undoes an open piece, records a gap, makes the progress row.
+    fn start(&self, start: StreamStart, state: &mut State) -> Result<()> {
+        if state.piece_open {
+            // The transaction comes again from its beginning. Closing the session undoes it whatever
+            // state it is in.
+            self.lose_connection(state);
+        }
+        if start.epoch < state.epoch && start.gap.is_none() {
+            // This writer has asked for another run since.
+            return Ok(());
+        }
+        let other_run = state.epoch != start.epoch;
+        state.epoch = state.epoch.max(start.epoch);
+        state.timeline = start.timeline;
+        if let Some(flushed) = state.flushed
+            && start.gap.is_none()
+        {
+            if other_run && flushed > start.position {
+                // A batch of the run before was committed after the stream had been asked for again.
+                self.new_run(state, flushed);
+            }
+            return Ok(());
+        }
+        self.retry(state, |writer, state| {
+            if state.link.is_none() {
+                let progress = writer.connect(state)?;
+                state.flushed = progress.map(|p| p.flushed);
+            }
+            let Some(link) = state.link.as_mut() else {
+                return Ok(());
+            };
+            let progress = match state.flushed {
+                Some(flushed) => link.sql.advance(flushed, start.position, start.timeline),
+                None => link.sql.insert(start.position, start.timeline),
+            };
+            let Some(gap) = &start.gap else {
+                link.transaction(&progress)?;
+                state.flushed = Some(start.position);
+                return Ok(());
+            };
+            let record = gap::statement(gap, &writer.config);
+            match link.transaction(&format!("{record}; {progress}")) {
+                // Bemi's table may allow its own four operations only.
+                Err(e) if e.is_about_data() && !e.is_sqlstate("22012") => {
+                    log::error!("the gap could not be recorded in changes: {e}");
+                    link.transaction(&progress)?;
+                }
+                other => other?,
+            }
+            state.flushed = Some(start.position);
+            Ok(())
+        })
+    }
+
+    /// Asks for the stream again from `position`, and discards what comes before it starts.
+    fn new_run(&self, state: &mut State, position: Lsn) {
+        state.epoch = self.feedback.new_run(position);
+        self.control.end_stream();
+    }
+
+    /// Writes a batch, however long it takes, or asks for the stream again when its rows are no longer
+    /// all here.
+    fn deliver(&self, batch: &Batch, state: &mut State) -> Result<()> {
+        if batch.count == 0 && batch.patches.is_empty() && !batch.continues {
+            self.landed(batch, state);
+            return Ok(());
+        }
+        let in_pieces = batch.continues || batch.open;
+        let result = if in_pieces {
+            self.attempt(batch, state)
+        } else {
+            self.retry(state, |writer, state| writer.attempt(batch, state))
+        };
+        let error = match result {
+            Ok(()) => return Ok(()),
+            Err(e) => e,
+        };
+        match error.remedy() {
+            Remedy::Stop(_) => return Err(error),
+            Remedy::Retry if in_pieces && error.kind() != Kind::Resync => {
+                log::warn!(
+                    "destination: {error}; the transaction is larger than a batch and is read again"
+                );
+                self.metrics.persist_errors.add(1);
+                self.lose_connection(state);
+                if !error.is_about_data() {
+                    self.control.destination_down(false);
+                }
+            }
+            Remedy::Retry => log::warn!("destination: {error}; reading the stream again"),
+        }
+        // What the table says now is where the stream goes on.
+        let sent = (!batch.open).then_some(batch.end);
+        self.retry(state, |writer, state| writer.read_again(state, sent))?;
+        let position = state.flushed.unwrap_or(Lsn::ZERO);
+        self.new_run(state, position);
+        Ok(())
+    }
+
+    /// Reads where the progress stands and takes that for true.
+    fn read_again(&self, state: &mut State, sent: Option<Lsn>) -> Result<()> {
+        let progress = match state.link.as_mut() {
+            Some(link) => {
+                if link.session.in_transaction() {
+                    link.session.query("ROLLBACK")?;
+                }
+                link.sql.read(&mut link.session)?
+            }
+            None => self.connect(state)?,
+        };
+        state.piece_open = false;
+        state.pieces = Counts::default();
+        let Some(expected) = state.flushed else {
+            return Ok(());
+        };
+        match &progress {
+            Some(progress) if progress.flushed >= expected => {
+                state.flushed = Some(progress.flushed);
+            }
+            _ => drop(self.compare(state, progress, expected, sent)?),
+        }
+        Ok(())
+    }
+
+    /// One attempt at a batch.
+    fn attempt(&self, batch: &Batch, state: &mut State) -> Result<()> {
+        let end = (!batch.open).then_some(batch.end);
+        if self.settle(state, end.filter(|_| !batch.continues))? {
+            self.landed(batch, state);
+            return Ok(());
+        }
+        if batch.continues && !state.piece_open {
+            return Err(Error::new(
+                Kind::Network,
+                "the pieces before this one are gone",
+            ));
+        }
+        let careful = state.careful;
+        let result = if careful {
+            self.carefully(batch, state)
+        } else {
+            self.fast(batch, state)
+        };
+        let Err(error) = result else {
+            state.piece_open = batch.open;
+            if batch.open {
+                state.pieces.add(&batch.counts);
+            } else {
+                state.careful = false;
+                self.landed(batch, state);
+            }
+            return Ok(());
+        };
+        let Some(link) = state.link.as_mut() else {
+            return Err(error);
+        };
+        if error.kind() != Kind::Server || !link.session.in_transaction() && batch.continues {
+            return Err(error);
+        }
+        if link.session.in_transaction() {
+            link.session.query("ROLLBACK")?;
+            state.piece_open = false;
+        }
+        if error.is_sqlstate("22012") && !batch.continues {
+            // The guard, unless the progress is where it should be: then it was somebody's trigger.
+            let progress = link.sql.read(&mut link.session)?;
+            let expected = state.flushed.unwrap_or(Lsn::ZERO);
+            let stands = progress.as_ref().is_some_and(|p| p.flushed == expected);
+            if !stands {
+                if self.compare(state, progress, expected, end)? {
+                    self.landed(batch, state);
+                    return Ok(());
+                }
+                return self.attempt(batch, state);
+            }
+        }
+        if error.is_about_data() && !careful {
+            state.careful = true;
+            if batch.continues {
+                return Err(error);
+            }
+            log::debug!("destination: {error}; writing the batch row by row where needed");
+            return self.attempt(batch, state);
+        }
+        Err(error)
+    }
+
+    /// The position that the progress moves to, as a statement; empty inside a larger transaction.
+    fn statements(&self, batch: &Batch, state: &State, link: &Link) -> (String, String) {
+        let flushed = state.flushed.unwrap_or(Lsn::ZERO);
+        let before = match (batch.continues, batch.open) {
+            (true, _) => String::new(),
+            (false, true) => format!("{BEGIN}; {}; ", link.sql.hold(flushed)),
+            (false, false) => {
+                format!(
+                    "{BEGIN}; {}; ",
+                    link.sql.advance(flushed, batch.end, state.timeline)
+                )
+            }
+        };
+        let mut after = String::new();
+        for patch in &batch.patches {
+            after.push_str("; ");
+            after.push_str(&flight::patch_statement(
+                patch,
+                &self.config.source.database,
+            ));
+        }
+        if batch.continues && !batch.open {
+            after.push_str("; ");
+            after.push_str(&link.sql.advance(flushed, batch.end, state.timeline));
+        }
+        if !batch.open {
+            after.push_str("; COMMIT");
+        }
+        (before, after)
+    }
+
+    fn fast(&self, batch: &Batch, state: &mut State) -> Result<()> {
+        let Some(link) = state.link.as_ref() else {
+            return Err(Error::new(Kind::Network, "no session"));
+        };
+        let (before, after) = self.statements(batch, state, link);
+        let sql = format!("{before}{}{after}", flight::copy_statement());
+        let Some(link) = state.link.as_mut() else {
+            return Ok(());
+        };
+        let landing = flight::fly(&mut link.session, &sql, &batch.rows)?;
+        if batch.open {
+            Ok(())
+        } else {
+            flight::committed(&landing)
+        }
+    }
+
+    fn carefully(&self, batch: &Batch, state: &mut State) -> Result<()> {
+        let Some(link) = state.link.as_ref() else {
+            return Err(Error::new(Kind::Network, "no session"));
+        };
+        let (before, after) = self.statements(batch, state, link);
+        let Some(link) = state.link.as_mut() else {
+            return Ok(());
+        };
+        if let Some(before) = before.strip_suffix("; ") {
+            link.session.query(before)?;
+        }
+        let key_limit = link.key_limit;
+        let mut careful = Careful {
+            session: &mut link.session,
+            key_limit,
+            outcome: Default::default(),
+        };
+        careful.write(&batch.rows, batch.count)?;
+        let outcome = careful.outcome;
+        if let Some(after) = after.strip_prefix("; ") {
+            let sets = link.session.query(after)?;
+            if !batch.open {
+                let last_tag = sets.last().map(|s| s.tag.clone()).unwrap_or_default();
+                flight::committed(&flight::Landing { last_tag })?;
+            }
+        }
+        self.metrics.duplicated.add(outcome.duplicates);
+        self.metrics.replaced.add(outcome.replaced);
+        Ok(())
+    }
+
+    /// The batch is durable: confirm and count it.
+    fn landed(&self, batch: &Batch, state: &mut State) {
+        if batch.count > 0 || batch.continues {
+            state.flushed = Some(batch.end);
+            self.metrics.batches.add(1);
+        }
+        let metrics = &self.metrics;
+        let mut counts = std::mem::take(&mut state.pieces);
+        counts.add(&batch.counts);
+        for (metric, count) in [
+            (&metrics.inserts, counts.insert),
+            (&metrics.updates, counts.update),
+            (&metrics.deletes, counts.delete),
+            (&metrics.truncates, counts.truncate),
+            (&metrics.transactions, counts.transactions),
+            (&metrics.filtered, counts.filtered),
+            (&metrics.replaced, counts.replaced),
+        ] {
+            metric.add(count);
+        }
+        metrics.last_flushed_lsn.set(batch.end.0);
+        self.feedback.confirm(batch.epoch, batch.end);
+    }
+}
