@@ -1,0 +1,217 @@
+//! The decoder thread: from chunks of frames to batches of rows.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Select, Sender};
+
+use crate::change::{Assembler, Batch, Catalog, Place};
+use crate::control::Control;
+use crate::error::{At, Error, Kind, Result};
+use crate::lsn::Oid;
+use crate::observe::metrics::Metrics;
+use crate::pgoutput::{self, Message};
+use crate::replication::chunk::{Chunk, Feed};
+use crate::replication::message::{StreamMessage, XLogData, parse};
+use crate::replication::start::StreamStart;
+use crate::writer::{Destination, Work};
+
+/// What the thread works with.
+pub struct Decoder {
+    /// Makes rows.
+    pub assembler: Assembler,
+    /// The source's catalog.
+    pub catalog: Box<dyn Catalog + Send>,
+    /// Stop, start again.
+    pub control: Arc<Control>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// The destination's tables.
+    pub destination: Arc<Destination>,
+    /// Where chunks come from.
+    pub feed: Receiver<Feed>,
+    /// Where their buffers go back.
+    pub spare_chunks: Sender<Vec<u8>>,
+    /// Where batches go.
+    pub work: Sender<Work>,
+    /// Where they come back.
+    pub spare_batches: Receiver<Box<Batch>>,
+    /// Called when a relation is seen for the first time.
+    pub on_new_relation: Box<dyn Fn() + Send>,
+}
+
+/// What changes while it runs.
+struct State {
+    batch: Box<Batch>,
+    seen: HashSet<Oid>,
+    /// The last message that could not be decoded: its place and what is wrong with it.
+    failed: Option<String>,
+    /// After such a message nothing counts until the stream starts again.
+    broken: bool,
+}
+
+impl Decoder {
+    /// Runs until the reader says that the stream has ended.
+    pub fn run(mut self) -> Result<()> {
+        let mut state = State {
+            batch: Box::default(),
+            seen: HashSet::new(),
+            failed: None,
+            broken: true,
+        };
+        loop {
+            let feed = if state.batch.is_ready() && self.feed.is_empty() {
+                match self.offer(&mut state)? {
+                    Some(feed) => feed,
+                    None => continue,
+                }
+            } else {
+                self.feed.recv().map_err(|_| ended("reader"))?
+            };
+            match feed {
+                Feed::Start(start) => self.start(start, &mut state)?,
+                Feed::Frames(chunk) => {
+                    if !state.broken {
+                        self.frames(&chunk, &mut state)?;
+                    }
+                    if let Some(buffer) = chunk.recycle() {
+                        // A full channel means that there are buffers enough.
+                        let _ = self.spare_chunks.try_send(buffer);
+                    }
+                }
+                Feed::End => return self.end(state),
+            }
+        }
+    }
+
+    /// Waits for more of the stream or for the writer to be free, whichever comes first: a batch goes as
+    /// soon as somebody takes it, and grows while nobody does.
+    fn offer(&mut self, state: &mut State) -> Result<Option<Feed>> {
+        let mut select = Select::new();
+        let more = select.recv(&self.feed);
+        select.send(&self.work);
+        let ready = select.select();
+        if ready.index() == more {
+            return ready
+                .recv(&self.feed)
+                .map(Some)
+                .map_err(|_| ended("reader"));
+        }
+        let next = self.empty_batch(state.batch.epoch);
+        let batch = std::mem::replace(&mut state.batch, next);
+        ready
+            .send(&self.work, Work::Batch(batch))
+            .map_err(|_| ended("writer"))?;
+        Ok(None)
+    }
+
+    fn empty_batch(&self, epoch: u64) -> Box<Batch> {
+        let mut batch = self.spare_batches.try_recv().unwrap_or_default();
+        batch.clear();
+        batch.epoch = epoch;
+        batch
+    }
+
+    fn hand_over(&self, work: Work) -> Result<()> {
+        self.work.send(work).map_err(|_| ended("writer"))
+    }
+
+    fn start(&mut self, start: StreamStart, state: &mut State) -> Result<()> {
+        let same_run = state.batch.epoch == start.epoch;
+        if same_run {
+            // Whole transactions stay; the piece of an open one comes again.
+            state.batch.drop_open();
+            if state.batch.is_ready() {
+                let next = self.empty_batch(start.epoch);
+                let batch = std::mem::replace(&mut state.batch, next);
+                self.hand_over(Work::Batch(batch))?;
+            }
+        }
+        state.batch.clear();
+        state.batch.epoch = start.epoch;
+        state.broken = false;
+        self.assembler.restart(start.position, !same_run);
+        self.assembler
+            .set_primary_key_limit(self.destination.primary_key_limit());
+        self.hand_over(Work::Start(start))
+    }
+
+    fn end(&mut self, mut state: State) -> Result<()> {
+        state.batch.drop_open();
+        if state.batch.is_ready() && !state.broken {
+            self.hand_over(Work::Batch(state.batch))?;
+        }
+        self.hand_over(Work::End)
+    }
+
+    fn frames(&mut self, chunk: &Chunk, state: &mut State) -> Result<()> {
+        for body in chunk.copy_data() {
+            let taken = match body.and_then(parse) {
+                Ok(StreamMessage::XLogData(data)) => self.message(&data, chunk, state),
+                Ok(StreamMessage::Keepalive(keepalive)) => {
+                    if !self.assembler.in_transaction() {
+                        state.batch.advance(keepalive.wal_end);
+                    }
+                    Ok(())
+                }
+                Err(e) => Err(e),
+            };
+            match taken {
+                Ok(()) => {}
+                Err(e) if e.kind() == Kind::Decode => return self.refuse(e, state),
+                Err(e) => return Err(e),
+            }
+            if state.batch.is_full() {
+                let mut next = self.empty_batch(state.batch.epoch);
+                state.batch.split(&mut next);
+                let batch = std::mem::replace(&mut state.batch, next);
+                self.hand_over(Work::Batch(batch))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, data: &XLogData<'_>, chunk: &Chunk, state: &mut State) -> Result<()> {
+        self.metrics.wal_messages.add(1);
+        self.metrics
+            .last_received_lsn
+            .set(data.wal_end.0.max(data.start.0));
+        let at = || format!("message at {}", data.start);
+        let message = pgoutput::decode(data.payload).map_err(Error::from).at(at)?;
+        let place = Place {
+            lsn: data.start,
+            queued_at: chunk.received_at,
+        };
+        self.assembler
+            .apply(place, &message, &mut *self.catalog, &mut state.batch)
+            .at(at)?;
+        if let Message::Relation(relation) = message
+            && state.seen.insert(relation.relation)
+        {
+            (self.on_new_relation)();
+        }
+        Ok(())
+    }
+
+    /// A message that cannot be decoded is never skipped: the stream starts again from the durable
+    /// position. When the same one fails again, nothing but another program can help.
+    fn refuse(&mut self, error: Error, state: &mut State) -> Result<()> {
+        self.metrics.decode_errors.add(1);
+        let text = error.to_string();
+        if state.failed.as_ref() == Some(&text) {
+            return Err(error.as_kind(Kind::Bug).hint(
+                "the same message failed twice; nothing beyond it was confirmed. Please report it with \
+                 this line and the versions of zemi and PostgreSQL",
+            ));
+        }
+        log::error!("{error}; reading the stream again");
+        state.failed = Some(text);
+        state.broken = true;
+        self.control.end_stream();
+        Ok(())
+    }
+}
+
+fn ended(who: &str) -> Error {
+    Error::new(Kind::Stopped, format!("the {who} has ended"))
+}

@@ -1,0 +1,369 @@
+//! The threads' lives: start, upkeep, stop, exit code.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::backoff::Backoff;
+use crate::change::{Assembler, Settings, Tracked};
+use crate::config::Config;
+use crate::control::Control;
+use crate::decoder::Decoder;
+use crate::error::{At, Error, Exit, Kind, Remedy, Result};
+use crate::observe::metrics::Metrics;
+use crate::replication::catalog::{OwnTables, SourceCatalog};
+use crate::replication::feedback::Feedback;
+use crate::replication::reader::Reader;
+use crate::replication::{publication, source};
+use crate::wire::Connection;
+use crate::writer::{Destination, ProgressSql, Ready, SourceMark, Writer};
+
+/// Chunks on their way to the decoder.
+const CHUNKS: usize = 4;
+
+/// How often tables are looked for that came without a change of their own, and how often a summary is
+/// logged.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Stacks of our threads: a row is encoded in buffers, not on the stack.
+const STACK: usize = 512 * 1024;
+
+/// What the main thread waits for.
+enum Event {
+    Signal,
+    Ended(&'static str, Result<()>),
+    NewRelation,
+}
+
+/// Runs until the operator asks for the end or until something fails for good; returns the exit code.
+pub fn run(config: Config) -> Exit {
+    let supervisor = match Supervisor::new(config) {
+        Ok(supervisor) => supervisor,
+        Err(e) => return report(&e),
+    };
+    match supervisor.run() {
+        Ok(()) => Exit::Ok,
+        Err(e) => report(&e),
+    }
+}
+
+/// Logs the error that ends the process and returns its exit code.
+pub fn report(error: &Error) -> Exit {
+    match error.remedy() {
+        Remedy::Stop(Exit::Ok) => Exit::Ok,
+        Remedy::Stop(code) => {
+            log::error!("{error}");
+            code
+        }
+        Remedy::Retry => {
+            log::error!("{error}");
+            Exit::Unavailable
+        }
+    }
+}
+
+struct Supervisor {
+    config: Arc<Config>,
+    control: Arc<Control>,
+    feedback: Arc<Feedback>,
+    metrics: Arc<Metrics>,
+    destination: Arc<Destination>,
+    events: Receiver<Event>,
+    tell: Sender<Event>,
+}
+
+impl Supervisor {
+    fn new(config: Config) -> Result<Supervisor> {
+        let (tell, events) = unbounded();
+        let control = Arc::new(Control::default());
+        listen_to_signals(Arc::clone(&control), tell.clone())?;
+        Ok(Supervisor {
+            config: Arc::new(config),
+            control,
+            feedback: Arc::default(),
+            metrics: Arc::default(),
+            destination: Arc::default(),
+            events,
+            tell,
+        })
+    }
+
+    fn run(self) -> Result<()> {
+        log::info!(
+            "zemi {}: changes of {} at {} go to {} at {}",
+            env!("CARGO_PKG_VERSION"),
+            self.config.source.database,
+            self.config.source,
+            self.config.destination.database,
+            self.config.destination
+        );
+        let Some(mark) = self.identify()? else {
+            return Ok(());
+        };
+        let mut running = 1;
+        let Some(ready) = self.start_writer(&mark)? else {
+            return Ok(());
+        };
+        running += self.start_stream(&mark, ready)?;
+        let outcome = self.watch(&mut running);
+        if outcome.is_ok() && self.config.cleanup_on_shutdown {
+            self.clean_up(&mark)?;
+        }
+        log::info!("stopped");
+        outcome
+    }
+
+    /// Asks the source who it is, until it answers. `None` when the end was asked for.
+    fn identify(&self) -> Result<Option<SourceMark>> {
+        let mut backoff = Backoff::default();
+        loop {
+            let attempt = || -> Result<SourceMark> {
+                let mut session = source::open_session(&self.config)?;
+                let server = source::check(&mut session).at(|| "source".into())?;
+                let mut walsender = source::open_replication(&self.config, "UTF8")?;
+                let identity = source::identify(&mut walsender)?;
+                let system_identifier = identity.system_identifier;
+                Ok(SourceMark {
+                    system_identifier,
+                    started: server.started,
+                })
+            };
+            let error = match attempt() {
+                Ok(mark) => return Ok(Some(mark)),
+                Err(e) => e,
+            };
+            if error.remedy() != Remedy::Retry {
+                return Err(error);
+            }
+            let wait = backoff.wait();
+            log::warn!("{error}; trying again in {:.1} s", wait.as_secs_f64());
+            if !self.control.pause(wait) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Starts a thread whose end is an event.
+    fn spawn(
+        &self,
+        name: &'static str,
+        body: impl FnOnce() -> Result<()> + Send + 'static,
+    ) -> Result<()> {
+        let tell = self.tell.clone();
+        thread::Builder::new()
+            .name(name.into())
+            .stack_size(STACK)
+            .spawn(move || {
+                let result = body();
+                // The main thread may have left already.
+                let _ = tell.send(Event::Ended(name, result));
+            })
+            .map(drop)
+            .map_err(|e| Error::new(Kind::Network, "cannot start a thread").caused_by(e))
+    }
+
+    /// Starts the writer and waits until it has read the progress. `None` when the end was asked for.
+    fn start_writer(&self, mark: &SourceMark) -> Result<Option<Streams>> {
+        let (work_in, work) = bounded(0);
+        let (spare_batches, batches) = bounded(2);
+        let (ready_in, ready) = bounded(1);
+        let writer = Writer {
+            config: Arc::clone(&self.config),
+            control: Arc::clone(&self.control),
+            feedback: Arc::clone(&self.feedback),
+            metrics: Arc::clone(&self.metrics),
+            destination: Arc::clone(&self.destination),
+            source: mark.clone(),
+            work,
+            spare_batches,
+            ready: ready_in,
+        };
+        self.spawn("writer", move || writer.run())?;
+        match ready.recv() {
+            Ok(ready) => Ok(Some(Streams {
+                ready,
+                work: work_in,
+                batches,
+            })),
+            // It ended without: its event says why.
+            Err(_) => loop {
+                match self.events.recv() {
+                    Ok(Event::Ended(_, Err(e))) if e.kind() != Kind::Stopped => return Err(e),
+                    Ok(Event::Signal | Event::NewRelation) => {}
+                    Ok(Event::Ended(..)) | Err(_) => return Ok(None),
+                }
+            },
+        }
+    }
+
+    fn start_stream(&self, mark: &SourceMark, streams: Streams) -> Result<usize> {
+        let (feed_in, feed) = bounded(CHUNKS);
+        let (spare_chunks, chunks) = bounded(CHUNKS);
+        let own: Arc<dyn OwnTables> = Arc::clone(&self.destination) as _;
+        let catalog = SourceCatalog::new(
+            Arc::clone(&self.config),
+            Arc::clone(&self.control),
+            Arc::clone(&own),
+        );
+        let tell = self.tell.clone();
+        let decoder = Decoder {
+            assembler: Assembler::new(Settings::new(&self.config, &mark.system_identifier)),
+            catalog: Box::new(catalog),
+            control: Arc::clone(&self.control),
+            metrics: Arc::clone(&self.metrics),
+            destination: Arc::clone(&self.destination),
+            feed,
+            spare_chunks,
+            work: streams.work,
+            spare_batches: streams.batches,
+            on_new_relation: Box::new(move || drop(tell.send(Event::NewRelation))),
+        };
+        let reader = Reader {
+            config: Arc::clone(&self.config),
+            control: Arc::clone(&self.control),
+            feedback: Arc::clone(&self.feedback),
+            metrics: Arc::clone(&self.metrics),
+            tracked: Tracked::new(&self.config),
+            own,
+            system_identifier: mark.system_identifier.clone(),
+            known: streams.ready.known,
+            feed: feed_in,
+            spare: chunks,
+            told: BTreeSet::new(),
+        };
+        self.spawn("decoder", move || decoder.run())?;
+        self.spawn("reader", move || reader.run())?;
+        Ok(2)
+    }
+
+    /// Waits for the end of the threads, and meanwhile keeps the publications in line.
+    fn watch(&self, running: &mut usize) -> Result<()> {
+        let mut outcome = Ok(());
+        let mut stop_by: Option<Instant> = None;
+        let mut upkeep_at = Instant::now() + MINUTE;
+        let mut summary = Summary::default();
+        let mut told = BTreeSet::new();
+        while *running > 0 {
+            let until = stop_by.unwrap_or(upkeep_at);
+            match self.events.recv_deadline(until) {
+                Ok(Event::Signal) => {
+                    log::info!("stopping: writing what was received");
+                    stop_by.get_or_insert(Instant::now() + self.config.shutdown_timeout);
+                }
+                Ok(Event::Ended(name, result)) => {
+                    *running -= 1;
+                    if let Err(e) = result
+                        && e.kind() != Kind::Stopped
+                        && outcome.is_ok()
+                    {
+                        outcome = Err(e.at(name));
+                    }
+                    // One thread's end is the end of all.
+                    self.control.stop();
+                    stop_by.get_or_insert(Instant::now() + self.config.shutdown_timeout);
+                }
+                Ok(Event::NewRelation) => upkeep_at = Instant::now(),
+                Err(_) if stop_by.is_some() => {
+                    log::warn!(
+                        "SHUTDOWN_TIMEOUT is over: what was not written yet comes again at the next start"
+                    );
+                    return outcome;
+                }
+                Err(_) => {
+                    upkeep_at = Instant::now() + MINUTE;
+                    if let Err(e) = self.upkeep(&mut told) {
+                        log::debug!("looking for new tables: {e}");
+                    }
+                    summary.log(&self.metrics);
+                }
+            }
+        }
+        outcome
+    }
+
+    /// A table that came later is published as far as it can be, and one that lost its replica identity
+    /// no longer hinders the application.
+    fn upkeep(&self, told: &mut BTreeSet<String>) -> Result<()> {
+        let mut session = source::open_session(&self.config)?;
+        let server = source::check(&mut session)?;
+        let published = publication::bring_in_line(
+            &mut session,
+            &server,
+            &self.config,
+            &Tracked::new(&self.config),
+            &self.destination.in_source(),
+        )?;
+        publication::warn(&published, told);
+        Ok(())
+    }
+
+    /// Removes slot, publications and progress, as `CLEANUP_ON_SHUTDOWN` asks.
+    fn clean_up(&self, mark: &SourceMark) -> Result<()> {
+        let mut session = source::open_session(&self.config)?;
+        source::drop_slot(&mut session, &self.config, Duration::from_secs(10))?;
+        publication::drop_publications(&mut session, &self.config)?;
+        let session = Connection::open(&self.config.destination, &[], self.config.connect_timeout);
+        ProgressSql::forget(&mut session?, &self.config, &mark.system_identifier)?;
+        log::info!(
+            "dropped slot {}, publication {} and the progress",
+            self.config.slot_name,
+            self.config.publication_name
+        );
+        Ok(())
+    }
+}
+
+/// What the writer left for those who feed it.
+struct Streams {
+    ready: Ready,
+    work: Sender<crate::writer::Work>,
+    batches: Receiver<Box<crate::change::Batch>>,
+}
+
+/// The line that is logged every minute in which something was written.
+#[derive(Default)]
+struct Summary {
+    changes: u64,
+}
+
+impl Summary {
+    fn log(&mut self, metrics: &Metrics) {
+        let changes = metrics.changes();
+        if changes > self.changes {
+            log::info!(
+                "{} changes written in the last minute, {changes} since the start; durable up to {}",
+                changes - self.changes,
+                crate::lsn::Lsn(metrics.last_flushed_lsn.get())
+            );
+            self.changes = changes;
+        }
+    }
+}
+
+/// The first SIGTERM or SIGINT asks for the end, the second one does not wait for it.
+fn listen_to_signals(control: Arc<Control>, tell: Sender<Event>) -> Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])
+        .map_err(|e| Error::new(Kind::Bug, "cannot listen to signals").caused_by(e))?;
+    thread::Builder::new()
+        .name("signals".into())
+        .stack_size(STACK)
+        .spawn(move || {
+            for (count, _) in signals.forever().enumerate() {
+                if count > 0 {
+                    log::warn!(
+                        "stopped at once: what was not written yet comes again at the next start"
+                    );
+                    std::process::exit(i32::from(Exit::Ok as u8));
+                }
+                control.stop();
+                let _ = tell.send(Event::Signal);
+            }
+        })
+        .map(drop)
+        .map_err(|e| Error::new(Kind::Bug, "cannot start a thread").caused_by(e))
+}
