@@ -1,9 +1,13 @@
-//! What the tests stand on: servers, processes, waiting.
+//! What the tests stand on: servers, processes, SQL, waiting, and the judge.
 
 pub mod cluster;
 pub mod process;
+pub mod replay;
+pub mod scene;
+pub mod sql;
 pub mod wait;
 
 pub use cluster::Server;
 pub use process::Zemi;
+pub use sql::Sql;
 pub use wait::wait_until;
