@@ -246,10 +246,11 @@ impl Supervisor {
         let mut outcome = Ok(());
         let mut stop_by: Option<Instant> = None;
         let mut upkeep_at = Instant::now() + MINUTE;
+        let mut summary_at = upkeep_at;
         let mut summary = Summary::default();
         let mut told = BTreeSet::new();
         while *running > 0 {
-            let until = stop_by.unwrap_or(upkeep_at);
+            let until = stop_by.unwrap_or(upkeep_at.min(summary_at));
             match self.events.recv_deadline(until) {
                 Ok(Event::Signal) => {
                     log::info!("stopping: writing what was received");
@@ -275,11 +276,17 @@ impl Supervisor {
                     return outcome;
                 }
                 Err(_) => {
-                    upkeep_at = Instant::now() + MINUTE;
-                    if let Err(e) = self.upkeep(&mut told) {
-                        log::debug!("looking for new tables: {e}");
+                    let now = Instant::now();
+                    if now >= summary_at {
+                        summary_at = now + MINUTE;
+                        summary.log(&self.metrics);
                     }
-                    summary.log(&self.metrics);
+                    if now >= upkeep_at {
+                        upkeep_at = now + MINUTE;
+                        if let Err(e) = self.upkeep(&mut told) {
+                            log::debug!("looking for new tables: {e}");
+                        }
+                    }
                 }
             }
         }

@@ -2,8 +2,9 @@
 
 use crate::source::{Token, code_only, paths, tokens, without_tests};
 
-/// The longest line, in characters; rustfmt holds it for code, this for comments and scripts.
-pub const LONGEST_LINE: usize = 100;
+/// The longest line, in characters: rustfmt holds code to 100, this holds comments, SQL in strings and
+/// scripts to a little more.
+pub const LONGEST_LINE: usize = 110;
 
 /// The most lines of a file that are no tests.
 pub const LONGEST_FILE: usize = 600;
@@ -32,7 +33,15 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "writer",
         &[
-            "wire", "change", "control", "backoff", "observe", "lsn", "error", "config",
+            "replication",
+            "wire",
+            "change",
+            "control",
+            "backoff",
+            "observe",
+            "lsn",
+            "error",
+            "config",
         ],
     ),
     (
@@ -53,7 +62,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 ];
 
 /// The modules that join the others and may import all of them.
-const JOINTS: &[&str] = &["supervisor", "main", "lib"];
+const JOINTS: &[&str] = &["decoder", "supervisor", "main", "lib"];
 
 /// The modules without socket, thread, clock and log.
 const PURE: &[&str] = &["pgoutput", "change", "lsn"];

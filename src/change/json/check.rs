@@ -1,8 +1,8 @@
 //! What jsonb refuses in a text that may be JSON: one pass, no recursion.
 //!
 //! The `json` type checks only the syntax, and keeps escapes and numbers that jsonb cannot hold
-//! (PostgreSQL documentation, "JSON Types"). A `jsonb` value has none of these, but is checked by the
-//! same pass, since the stream may say anything.
+//! (PostgreSQL documentation, "JSON Types"). A `jsonb` value has none of these, but is checked by
+//! the same pass, since the stream may say anything.
 
 use super::escape::plain_len;
 use super::{Reason, number};
@@ -10,9 +10,9 @@ use super::{Reason, number};
 /// The deepest nesting that is written as it is.
 ///
 /// The JSON parser of the server recurses, within `max_stack_depth`. At the default of 2 MB,
-/// PostgreSQL 14 to 18 on x86-64 take at least 13,000 levels (measured), an optimised build. A fifth
-/// of that leaves room for other builds and processors, and for the arrays, composites and the row
-/// around the value.
+/// PostgreSQL 14 to 18 on x86-64 take at least 13,000 levels (measured), an optimised build. A
+/// fifth of that leaves room for other builds and processors, and for the arrays, composites and
+/// the row around the value.
 pub const MAX_DEPTH: usize = 2_500;
 
 /// Whether `text` is JSON that `jsonb_in` takes, apart from its size (see [`super::jsonb_size`]).
@@ -25,51 +25,53 @@ pub fn check(text: &[u8]) -> Result<(), Reason> {
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
         at += 1;
-        next = match (byte, next) {
-            (b' ' | b'\n' | b'\r' | b'\t', same) => same,
-            (b'"', Next::Value | Next::ValueOrEnd) => {
-                at = string_end(text, at)?;
-                Next::AfterValue
-            }
-            (b'"', Next::Key | Next::KeyOrEnd) => {
-                at = string_end(text, at)?;
-                Next::Colon
-            }
-            (b':', Next::Colon) => Next::Value,
-            (b',', Next::AfterValue) => match open.innermost() {
-                Some(Container::Object) => Next::Key,
-                Some(Container::Array) => Next::Value,
-                None => return Err(Reason::Malformed),
+        if matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
+            continue;
+        }
+        next = match next {
+            Next::Value | Next::ValueOrEnd => match byte {
+                b'"' => {
+                    at = string_end(text, at)?;
+                    Next::AfterValue
+                }
+                b'-' | b'0'..=b'9' => {
+                    at = number::end(text, at - 1)?;
+                    Next::AfterValue
+                }
+                b'{' => {
+                    open.push(Container::Object)?;
+                    Next::KeyOrEnd
+                }
+                b'[' => {
+                    open.push(Container::Array)?;
+                    Next::ValueOrEnd
+                }
+                b't' | b'f' | b'n' => {
+                    at += word_rest(&text[at - 1..]).ok_or(Reason::Malformed)?;
+                    Next::AfterValue
+                }
+                b']' if matches!(next, Next::ValueOrEnd) => open.pop(Container::Array)?,
+                _ => return Err(Reason::Malformed),
             },
-            (b'-' | b'0'..=b'9', Next::Value | Next::ValueOrEnd) => {
-                at = number::end(text, at - 1)?;
-                Next::AfterValue
-            }
-            (b'{', Next::Value | Next::ValueOrEnd) => {
-                open.push(Container::Object)?;
-                Next::KeyOrEnd
-            }
-            (b'[', Next::Value | Next::ValueOrEnd) => {
-                open.push(Container::Array)?;
-                Next::ValueOrEnd
-            }
-            (b'}', Next::AfterValue | Next::KeyOrEnd)
-                if open.innermost() == Some(Container::Object) =>
-            {
-                open.pop();
-                Next::AfterValue
-            }
-            (b']', Next::AfterValue | Next::ValueOrEnd)
-                if open.innermost() == Some(Container::Array) =>
-            {
-                open.pop();
-                Next::AfterValue
-            }
-            (b't' | b'f' | b'n', Next::Value | Next::ValueOrEnd) => {
-                at += word_rest(&text[at - 1..]).ok_or(Reason::Malformed)?;
-                Next::AfterValue
-            }
-            _ => return Err(Reason::Malformed),
+            Next::Key | Next::KeyOrEnd => match byte {
+                b'"' => {
+                    at = string_end(text, at)?;
+                    Next::Colon
+                }
+                b'}' if matches!(next, Next::KeyOrEnd) => open.pop(Container::Object)?,
+                _ => return Err(Reason::Malformed),
+            },
+            Next::Colon => match byte {
+                b':' => Next::Value,
+                _ => return Err(Reason::Malformed),
+            },
+            Next::AfterValue => match (byte, open.innermost()) {
+                (b',', Some(Container::Object)) => Next::Key,
+                (b',', Some(Container::Array)) => Next::Value,
+                (b'}', _) => open.pop(Container::Object)?,
+                (b']', _) => open.pop(Container::Array)?,
+                _ => return Err(Reason::Malformed),
+            },
         };
     }
     match (next, open.innermost()) {
@@ -127,8 +129,13 @@ impl Open {
         Ok(())
     }
 
-    fn pop(&mut self) {
-        self.depth = self.depth.saturating_sub(1);
+    /// Closes the innermost container, which has to be of this kind.
+    fn pop(&mut self, container: Container) -> Result<Next, Reason> {
+        if self.innermost() != Some(container) {
+            return Err(Reason::Malformed);
+        }
+        self.depth -= 1;
+        Ok(Next::AfterValue)
     }
 
     fn innermost(&self) -> Option<Container> {

@@ -4,8 +4,8 @@ use super::Reason;
 
 /// Appends `bytes` as a JSON string, quotes included.
 ///
-/// Control characters are escaped; what is not UTF-8, and a NUL byte, becomes U+FFFD and is named in
-/// the answer. jsonb holds text without NUL (PostgreSQL documentation, "JSON Types").
+/// Control characters are escaped; what is not UTF-8, and a NUL byte, becomes U+FFFD and is named
+/// in the answer. jsonb holds text without NUL (PostgreSQL documentation, "JSON Types").
 pub fn write_string(out: &mut Vec<u8>, bytes: &[u8]) -> Option<Reason> {
     out.reserve(bytes.len() + 2);
     out.push(b'"');

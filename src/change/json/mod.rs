@@ -1,12 +1,13 @@
 //! Values of PostgreSQL, from the text that the walsender sends to the JSON that `to_jsonb` gives.
 //!
-//! The text is what the type's output function prints under `DateStyle=ISO`, `IntervalStyle=postgres`,
-//! `extra_float_digits=3`, `TimeZone=UTC`, `bytea_output=hex` and UTF-8. The rules are those of
-//! `to_jsonb` (PostgreSQL documentation, "JSON Functions and Operators", table "JSON Creation
-//! Functions"). The destination parses the JSON by `jsonb_in`, so only the jsonb has to be equal.
+//! The text is what the type's output function prints under `DateStyle=ISO`,
+//! `IntervalStyle=postgres`, `extra_float_digits=3`, `TimeZone=UTC`, `bytea_output=hex` and UTF-8.
+//! The rules are those of `to_jsonb` (PostgreSQL documentation, "JSON Functions and Operators",
+//! table "JSON Creation Functions"). The destination parses the JSON by `jsonb_in`, so only the
+//! jsonb has to be equal.
 //!
-//! Whatever the bytes are, what is written is one valid JSON value that jsonb accepts. A value that it
-//! would refuse is written as a JSON string of its text or, where that is too large as well, as
+//! Whatever the bytes are, what is written is one valid JSON value that jsonb accepts. A value that
+//! it would refuse is written as a JSON string of its text or, where that is too large as well, as
 //! `{"zemi_omitted":"<reason>","bytes":n}`.
 
 mod array;
@@ -29,6 +30,7 @@ use std::fmt;
 pub use check::{MAX_DEPTH, check};
 pub use escape::write_string;
 pub use types::{CompositeField, ValueType, builtin};
+use weigh::{JSONB, Limits};
 pub use weigh::{JSONB_MAX_BYTES, WEIGH_FROM, jsonb_size};
 
 /// What became of a value.
@@ -36,10 +38,12 @@ pub use weigh::{JSONB_MAX_BYTES, WEIGH_FROM, jsonb_size};
 pub enum Outcome {
     /// Written as `to_jsonb` gives it.
     Ok,
-    /// Written, but the value or a part of it in a safe form, for this (first) reason. To be counted.
+    /// Written, but the value or a part of it in a safe form, for this (first) reason. To be
+    /// counted.
     Replaced(Reason),
-    /// Nothing was written: the text of a composite does not fit its catalog facts, so it was written
-    /// before or after an `ALTER TYPE`. Read the catalog and try again, then use [`write_as_text`].
+    /// Nothing was written: the text of a composite does not fit its catalog facts, so it was
+    /// written before or after an `ALTER TYPE`. Read the catalog and try again, then use
+    /// [`write_as_text`].
     Mismatch,
 }
 
@@ -77,7 +81,8 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The reason in words, for the log and for `zemi_omitted`. Holds nothing that JSON would escape.
+    /// The reason in words, for the log and for `zemi_omitted`. Holds nothing that JSON would
+    /// escape.
     pub fn as_str(self) -> &'static str {
         match self {
             Reason::NotUtf8 => "bytes that are not UTF-8",
@@ -129,8 +134,8 @@ enum Refusal {
 
 const MALFORMED: Refusal = Refusal::Text(Reason::Malformed);
 
-/// What a converter wrote: `None` is all of it as `to_jsonb` would, `Some` names the first part that
-/// had to be replaced.
+/// What a converter wrote: `None` is all of it as `to_jsonb` would, `Some` names the first part
+/// that had to be replaced.
 type Written = Result<Option<Reason>, Refusal>;
 
 /// Arrays and composites inside each other. PostgreSQL has no limit, but the quoting of their text
@@ -146,6 +151,7 @@ pub struct Writer {
     spare: Vec<Vec<u8>>,
     nested: u32,
     composites: u32,
+    limits: Limits,
 }
 
 impl Writer {
@@ -164,14 +170,14 @@ impl Writer {
     ) -> Outcome {
         let start = out.len();
         if matches!(value_type, ValueType::Text) {
-            return string_or_omitted(out, start, text).into();
+            return string_or_omitted(&self.limits, out, start, text).into();
         }
         match self.value(out, value_type, text, ask) {
-            Ok(reason) if out.len() - start < WEIGH_FROM => reason.into(),
-            Ok(reason) => match weigh::fits(&out[start..]) {
+            Ok(reason) => match self.limits.fits(&out[start..]) {
                 Ok(()) => reason.into(),
                 Err(large) => {
-                    write_as_text(out, start, text, large);
+                    out.truncate(start);
+                    string_or_omitted(&self.limits, out, start, text);
                     Outcome::Replaced(large)
                 }
             },
@@ -265,7 +271,7 @@ impl Writer {
 /// For values whose own form is out of reach; the outcome is always [`Outcome::Replaced`].
 pub fn write_as_text(out: &mut Vec<u8>, start: usize, text: &[u8], reason: Reason) -> Outcome {
     out.truncate(start);
-    string_or_omitted(out, start, text);
+    string_or_omitted(&JSONB, out, start, text);
     Outcome::Replaced(reason)
 }
 
@@ -279,11 +285,16 @@ pub fn write_omitted(out: &mut Vec<u8>, bytes: usize, reason: Reason) {
 }
 
 /// A JSON string, or the omitted form where jsonb cannot hold one so long.
-fn string_or_omitted(out: &mut Vec<u8>, start: usize, text: &[u8]) -> Option<Reason> {
+fn string_or_omitted(
+    limits: &Limits,
+    out: &mut Vec<u8>,
+    start: usize,
+    text: &[u8],
+) -> Option<Reason> {
     // No byte of the text becomes less than a byte of the jsonb string.
-    if text.len() <= JSONB_MAX_BYTES {
+    if text.len() <= limits.bytes {
         let reason = write_string(out, text);
-        if text.len() < WEIGH_FROM || weigh::fits(&out[start..]).is_ok() {
+        if limits.fits(&out[start..]).is_ok() {
             return reason;
         }
         out.truncate(start);

@@ -11,8 +11,8 @@ pub(super) enum Quotes {
     Doubled,
 }
 
-/// The content of the quoted part whose opening quote is just before `start`, and the index after its
-/// closing quote; `None` where it does not close.
+/// The content of the quoted part whose opening quote is just before `start`, and the index after
+/// its closing quote; `None` where it does not close.
 ///
 /// Content without escapes is a part of `text`; other content is put together in `scratch`, which
 /// has to be empty.

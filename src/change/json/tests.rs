@@ -1,6 +1,9 @@
 //! What the writer promises whatever the bytes are. What PostgreSQL itself says is in `judged.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::BTreeMap;
+
+use proptest::collection::btree_map;
 use proptest::prelude::*;
 
 use super::*;
@@ -229,34 +232,50 @@ fn types_nested_without_end_end() {
 #[test]
 fn what_is_too_large_is_left_out_and_what_is_just_not_is_kept() {
     let mut writer = Writer::new();
-    let mut out = b"before".to_vec();
-    let text = vec![b'a'; JSONB_MAX_BYTES - 15];
-    let outcome = writer.write(&mut out, &ValueType::Text, &text, &mut AskNobody);
-    assert_eq!((outcome, out.len()), (Outcome::Ok, 6 + text.len() + 2));
+    writer.limits = Limits {
+        weigh_from: 24,
+        bytes: 64,
+        elements: 6,
+        pairs: 6,
+    };
+    let mut write = |value_type: &ValueType, text: &str| {
+        let mut out = b"before".to_vec();
+        let outcome = writer.write(&mut out, value_type, text.as_bytes(), &mut AskNobody);
+        (String::from_utf8(out).unwrap(), outcome)
+    };
+    let text = "a".repeat(52);
+    let whole = format!("before\"{text}\"");
+    assert_eq!(write(&ValueType::Text, &text), (whole, Outcome::Ok));
+    let omitted = |bytes: usize| {
+        replaced(
+            &format!("before{{\"zemi_omitted\":\"larger than jsonb can be\",\"bytes\":{bytes}}}"),
+            Reason::TooLarge,
+        )
+    };
     for value_type in [ValueType::Text, ValueType::Number] {
-        let text = vec![b'a'; JSONB_MAX_BYTES + 1];
-        out.truncate(6);
-        let outcome = writer.write(&mut out, &value_type, &text, &mut AskNobody);
-        assert_eq!(outcome, Outcome::Replaced(Reason::TooLarge));
-        assert_eq!(
-            out,
-            b"before{\"zemi_omitted\":\"larger than jsonb can be\",\"bytes\":268435456}"
-        );
+        for bytes in [53, 64, 65, 200] {
+            assert_eq!(write(&value_type, &"a".repeat(bytes)), omitted(bytes));
+        }
     }
     // Twelve bytes of jsonb for each two of text; as a string of the text it still fits.
-    let mut text = b"{0".to_vec();
-    text.resize(text.len() + 48_000_000, b',');
-    text[2..]
-        .iter_mut()
-        .skip(1)
-        .step_by(2)
-        .for_each(|byte| *byte = b'0');
-    text.push(b'}');
-    out.clear();
-    let array = ValueType::array_of(ValueType::Number);
-    let outcome = writer.write(&mut out, &array, &text, &mut AskNobody);
-    assert_eq!(outcome, Outcome::Replaced(Reason::TooManyElements));
-    assert_eq!(out.len(), text.len() + 2);
+    let numbers = ValueType::array_of(ValueType::Number);
+    let text = "{10,10,10,10,10,10,10,10}";
+    let as_string = replaced(&format!("before\"{text}\""), Reason::TooManyElements);
+    assert_eq!(write(&numbers, text), as_string);
+    let text = "[1000,2000,3000,4000,5000]";
+    let as_string = replaced(&format!("before\"{text}\""), Reason::TooLarge);
+    assert_eq!(write(&ValueType::Json, text), as_string);
+}
+
+#[test]
+fn a_string_beyond_jsonb_is_left_out_of_a_value_that_is_written_as_text() {
+    let mut out = b"before, half a value".to_vec();
+    let text = vec![b'a'; JSONB_MAX_BYTES + 1];
+    write_as_text(&mut out, 6, &text, Reason::TypeChanged);
+    assert_eq!(
+        out,
+        b"before{\"zemi_omitted\":\"larger than jsonb can be\",\"bytes\":268435456}"
+    );
 }
 
 #[test]
@@ -308,7 +327,8 @@ fn any_text() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         4 => "[\\[\\]{}()\"\\\\,;:=> .+eNtfu0-9-]{1,4}".prop_map(String::into_bytes),
         1 => prop::sample::select(vec![
-            "NULL", "null", "true", "\\u0000", "\\ud83d", "\\ude00", "=>", "\"\"", "Infinity", "1e5",
+            "NULL", "null", "true", "\\u0000", "\\ud83d", "\\ude00", "=>", "\"\"", "Infinity",
+            "1e5",
             "2024-01-02", " 03:04:05", "+00", " BC", "{\"a\":1}", "(1,2)", "\"k\"=>\"v\"", ", ",
         ]).prop_map(|piece| piece.as_bytes().to_vec()),
         1 => prop::collection::vec(any::<u8>(), 1..3),
@@ -347,7 +367,9 @@ fn some_texts() -> impl Strategy<Value = Vec<Option<String>>> {
 proptest! {
     #[test]
     fn whatever_the_bytes_are_one_valid_json_value_comes_out(
-        value_type in any_type(), text in any_text(), answer in prop::sample::select(vec!["1", "{", ""]),
+        value_type in any_type(),
+        text in any_text(),
+        answer in prop::sample::select(vec!["1", "{", ""]),
     ) {
         let mut out = b"before".to_vec();
         let mut ask = Answer(answer.as_bytes(), true, Vec::new());
@@ -375,7 +397,10 @@ proptest! {
     }
 
     #[test]
-    fn texts_survive_arrays_and_composites_of_each_other(texts in some_texts(), more in some_texts()) {
+    fn texts_survive_arrays_and_composites_of_each_other(
+        texts in some_texts(),
+        more in some_texts(),
+    ) {
         let in_composite = texts.iter().map(|_| ("f", ValueType::Text)).collect::<Vec<_>>();
         let row = composite_literal(&texts);
         let rows = [Some(row), None, Some(composite_literal(&texts))];
@@ -386,13 +411,15 @@ proptest! {
         let literal = composite_literal(&[Some(array_literal(&rows)), Some(array_literal(&more))]);
         let (json, outcome) = write(&outer, &literal);
         prop_assert_eq!(outcome, Outcome::Ok);
-        let fields = texts.iter().map(|text| format!("\"f\":{}", serde_json::to_string(text).unwrap()));
+        let field = |text| format!("\"f\":{}", serde_json::to_string(text).unwrap());
+        let fields = texts.iter().map(field);
         let object = format!("{{{}}}", fields.collect::<Vec<_>>().join(","));
         let expected = format!(
             "{{\"rows\":[{object},null,{object}],\"more\":{}}}",
             serde_json::to_string(&more).unwrap()
         );
-        // Equal as values: the two escape DEL and the like alike, but control characters may differ.
+        // Equal as values: the two escape DEL and the like alike, but control characters may
+        // differ.
         prop_assert_eq!(
             serde_json::from_str::<serde_json::Value>(&json).unwrap(),
             serde_json::from_str::<serde_json::Value>(&expected).unwrap()
@@ -400,7 +427,9 @@ proptest! {
     }
 
     #[test]
-    fn hstore_pairs_come_back(pairs in prop::collection::btree_map("[^\0]{0,6}", prop::option::of("[^\0]{0,6}"), 0..4)) {
+    fn hstore_pairs_come_back(
+        pairs in btree_map("[^\0]{0,6}", prop::option::of("[^\0]{0,6}"), 0..4),
+    ) {
         let quote = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
         let pair = |(key, value): (&String, &Option<String>)| {
             format!("{}=>{}", quote(key), value.as_deref().map_or("NULL".into(), quote))
@@ -408,7 +437,7 @@ proptest! {
         let text = pairs.iter().map(pair).collect::<Vec<_>>().join(", ");
         let (json, outcome) = write(&ValueType::Hstore, &text);
         prop_assert_eq!(outcome, Outcome::Ok);
-        let found: std::collections::BTreeMap<String, Option<String>> = serde_json::from_str(&json).unwrap();
+        let found = serde_json::from_str::<BTreeMap<_, _>>(&json).unwrap();
         prop_assert_eq!(found, pairs);
     }
 }

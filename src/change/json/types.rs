@@ -7,8 +7,8 @@ use crate::lsn::Oid;
 
 /// How `to_jsonb` turns a value of a type into JSON. A domain is of its base type's kind.
 ///
-/// `to_jsonb` looks for built-in scalars first, then for arrays and composites, then (for types that
-/// are not built in) for a cast to json; everything else is a string of the type's output.
+/// `to_jsonb` looks for built-in scalars first, then for arrays and composites, then (for types
+/// that are not built in) for a cast to json; everything else is a string of the type's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ValueType {
     /// `boolean`.
@@ -122,7 +122,8 @@ fn scalar(oid: u32) -> Option<ValueType> {
     })
 }
 
-/// `pg_type.oid` of the built-in base, range and multirange types that `to_jsonb` prints as strings.
+/// `pg_type.oid` of the built-in base, range and multirange types that `to_jsonb` prints as
+/// strings.
 #[rustfmt::skip]
 const TEXTS: &[u32] = &[
     // bytea "char" name regproc text oid tid xid cid xml pg_node_tree

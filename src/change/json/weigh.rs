@@ -1,8 +1,8 @@
 //! The size that a JSON text has as jsonb, for the few texts where it can pass a limit.
 //!
-//! The limits are not those of the text: `[0,0,0]` takes twelve bytes of jsonb for each two of text,
-//! and the server builds arrays and objects in memory by doubling, which it gives up above 1 GB with
-//! "invalid memory alloc request size" (measured on PostgreSQL 14 to 18).
+//! The limits are not those of the text: `[0,0,0]` takes twelve bytes of jsonb for each two of
+//! text, and the server builds arrays and objects in memory by doubling, which it gives up above
+//! 1 GB with "invalid memory alloc request size" (measured on PostgreSQL 14, 15 and 18).
 
 use super::Reason;
 use super::escape::plain_len;
@@ -15,11 +15,6 @@ pub const JSONB_MAX_BYTES: usize = 0x0FFF_FFFF;
 /// for too many elements is `0,` for each of 16,777,217, and jsonb is at most six times its text.
 pub const WEIGH_FROM: usize = 32 << 20;
 
-/// Elements of one array: the last power of two whose 32-byte elements are below 1 GB.
-const MAX_ELEMENTS: u32 = 1 << 24;
-/// Pairs of one object, 72 bytes each, before duplicate keys are dropped.
-const MAX_PAIRS: u32 = 1 << 23;
-
 /// An upper bound of the bytes that valid JSON takes as jsonb: above the true size by up to three
 /// bytes for each string, key and number, and by whatever duplicate keys take.
 ///
@@ -27,58 +22,89 @@ const MAX_PAIRS: u32 = 1 << 23;
 /// objects. For the JSON of a whole row, compare with [`JSONB_MAX_BYTES`]; below [`WEIGH_FROM`]
 /// there is no need to ask.
 pub fn jsonb_size(json: &[u8]) -> Result<usize, Reason> {
-    // The header of the value, and that of the array which a scalar is wrapped in.
-    let mut size = 8;
-    let mut open: Vec<(u32, u32)> = Vec::new();
-    let mut at = 0;
-    while let Some(&byte) = json.get(at) {
-        at += 1;
-        match byte {
-            b'"' => {
-                let (length, end) = string(json, at);
-                size += 4 + to_four(length);
-                at = end;
-            }
-            b'[' | b'{' => {
-                size += 8;
-                open.push((
-                    1,
-                    if byte == b'[' {
-                        MAX_ELEMENTS
-                    } else {
-                        MAX_PAIRS
-                    },
-                ));
-            }
-            b']' | b'}' => {
-                open.pop();
-            }
-            b',' => {
-                if let Some((count, most)) = open.last_mut() {
-                    *count += 1;
-                    if count > most {
-                        return Err(Reason::TooManyElements);
-                    }
-                }
-            }
-            b'-' | b'0'..=b'9' => {
-                let (length, end) = number(json, at - 1);
-                size += 4 + to_four(length);
-                at = end;
-            }
-            // The first letter of true, false and null; no letter follows it but "ull", "rue", "alse".
-            b't' | b'f' | b'n' => size += 4,
-            _ => {}
-        }
-    }
-    Ok(size)
+    JSONB.size(json)
 }
 
-/// Whether valid JSON fits into jsonb.
-pub(super) fn fits(json: &[u8]) -> Result<(), Reason> {
-    match jsonb_size(json)? {
-        0..=JSONB_MAX_BYTES => Ok(()),
-        _ => Err(Reason::TooLarge),
+/// The limits of jsonb; tests use smaller ones.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Length of a text in bytes from which on it is weighed at all.
+    pub(super) weigh_from: usize,
+    /// Bytes of one array, object or string.
+    pub(super) bytes: usize,
+    /// Elements of one array.
+    pub(super) elements: u32,
+    /// Pairs of one object, before duplicate keys are dropped.
+    pub(super) pairs: u32,
+}
+
+/// The limits of the server: the last powers of two of 32-byte elements and of 72-byte pairs that
+/// are below 1 GB.
+pub(super) const JSONB: Limits = Limits {
+    weigh_from: WEIGH_FROM,
+    bytes: JSONB_MAX_BYTES,
+    elements: 1 << 24,
+    pairs: 1 << 23,
+};
+
+impl Default for Limits {
+    fn default() -> Limits {
+        JSONB
+    }
+}
+
+impl Limits {
+    /// Whether valid JSON fits into jsonb.
+    pub(super) fn fits(&self, json: &[u8]) -> Result<(), Reason> {
+        if json.len() >= self.weigh_from && self.size(json)? > self.bytes {
+            return Err(Reason::TooLarge);
+        }
+        Ok(())
+    }
+
+    fn size(&self, json: &[u8]) -> Result<usize, Reason> {
+        // The header of the value, and that of the array which a scalar is wrapped in.
+        let mut size = 8;
+        let mut open: Vec<(u32, u32)> = Vec::new();
+        let mut at = 0;
+        while let Some(&byte) = json.get(at) {
+            at += 1;
+            match byte {
+                b'"' => {
+                    let (length, end) = string(json, at);
+                    size += 4 + to_four(length);
+                    at = end;
+                }
+                b'[' => {
+                    size += 8;
+                    open.push((1, self.elements));
+                }
+                b'{' => {
+                    size += 8;
+                    open.push((1, self.pairs));
+                }
+                b']' | b'}' => {
+                    open.pop();
+                }
+                b',' => {
+                    if let Some((count, most)) = open.last_mut() {
+                        *count += 1;
+                        if count > most {
+                            return Err(Reason::TooManyElements);
+                        }
+                    }
+                }
+                b'-' | b'0'..=b'9' => {
+                    let (length, end) = number(json, at - 1);
+                    size += 4 + to_four(length);
+                    at = end;
+                }
+                // The first letter of true, false and null; none of their others is one of these.
+                b't' | b'f' | b'n' => size += 4,
+                _ => {}
+            }
+        }
+        Ok(size)
     }
 }
 
@@ -177,24 +203,28 @@ mod tests {
 
     #[test]
     fn elements_are_counted_in_each_container_alone() {
-        let mut json = vec![b'['];
-        let commas = |json: &mut Vec<u8>, count: u32| {
-            json.extend_from_slice("0,".repeat(count as usize).as_bytes());
+        let limits = Limits {
+            weigh_from: 0,
+            elements: 3,
+            pairs: 2,
+            ..JSONB
         };
-        commas(&mut json, MAX_ELEMENTS - 1);
-        json.extend_from_slice(b"[0,0,0]]");
-        assert_eq!(jsonb_size(&json).map(|size| size / 1_000_000), Ok(201));
-        json.truncate(json.len() - 1);
-        json.extend_from_slice(b",0]");
-        assert_eq!(jsonb_size(&json), Err(Reason::TooManyElements));
+        let two = r#"{"a":[1,2,3],"b":[{"c":",,,,"},[],[0,0,0]]}"#;
+        assert_eq!(limits.fits(two.as_bytes()), Ok(()));
+        for more in ["[1,2,3,4]", "[[],[[],[],[],[]]]", r#"{"a":1,"b":2,"b":3}"#] {
+            let found = limits.fits(more.as_bytes());
+            assert_eq!(found, Err(Reason::TooManyElements), "{more}");
+        }
+        let bytes = |bytes| Limits { bytes, ..limits }.fits(b"[\"abcdefgh\"]");
+        assert_eq!((bytes(28), bytes(27)), (Ok(()), Err(Reason::TooLarge)));
     }
 
     #[test]
     fn no_text_shorter_than_the_threshold_can_pass_a_limit() {
-        assert!(2 * MAX_ELEMENTS as usize + 2 > WEIGH_FROM);
-        assert!("\"\":0,".len() * MAX_PAIRS as usize > WEIGH_FROM);
+        assert!("0,".len() * JSONB.elements as usize + 2 > WEIGH_FROM);
+        assert!("\"\":0,".len() * JSONB.pairs as usize > WEIGH_FROM);
         // `0,` is the shortest text for its size.
         assert!(jsonb_size(b"[0,0,0,0]").unwrap() <= 6 * "[0,0,0,0]".len() + 16);
-        assert!(6 * WEIGH_FROM < JSONB_MAX_BYTES);
+        const { assert!(6 * WEIGH_FROM < JSONB_MAX_BYTES) }
     }
 }
