@@ -1,5 +1,57 @@
 //! Zemi follows the write-ahead log of a PostgreSQL server by logical replication and writes every
 //! INSERT, UPDATE, DELETE and TRUNCATE as one row of a `changes` table, exactly once.
+//!
+//! # The pipeline
+//!
+//! ```text
+//! source PostgreSQL                                                  destination PostgreSQL
+//!    │ CopyBoth: XLogData, keepalive                                       ▲ BEGIN, progress, COPY, COMMIT
+//!    ▼                                                                     │ in one flight
+//!  reader ── chunks of whole frames ──▶ decoder ── encoded batches ──▶ writer
+//!    ▲         (4 buffers, recycled)               (handed over by rendezvous)
+//!    └──────────────── standby status updates ◀── durable position, after COMMIT
+//! ```
+//!
+//! | thread | module | owns |
+//! |---|---|---|
+//! | main | [`supervisor`] | the lives of the others, signals' effect, the exit code, the upkeep of publications |
+//! | signals | [`supervisor`] | SIGTERM and SIGINT |
+//! | reader | [`replication::reader`] | the replication connection, slot, publications |
+//! | decoder | [`decoder`] | transactions, relations, the catalog session, the batch being filled |
+//! | writer | [`writer`] | the destination's session, tables, progress |
+//!
+//! # What is always true
+//!
+//! 1. **Exactly once.** Rows and progress are committed together; the guard in that transaction moves the
+//!    progress only from where this process left it ([`writer::ProgressSql::advance`]). Nothing is
+//!    confirmed to the source before the destination's COMMIT was answered
+//!    ([`replication::feedback::Feedback::confirm`]). A transaction that comes again is recognised by its
+//!    position ([`change::Assembler::restart`]).
+//! 2. **Nothing is skipped silently.** A message that cannot be decoded ends the stream; a value that
+//!    jsonb refuses is written in a safe form and counted; a stretch of WAL that is lost leaves a row of
+//!    operation `MESSAGE` and an error in the log ([`replication::start`]).
+//! 3. **Memory is bounded.** Every channel is; a batch is at most [`change::batch::BYTES_LIMIT`] and one
+//!    row; a larger transaction streams into an open destination transaction.
+//! 4. **The values are PostgreSQL's own**: what `to_jsonb` gives ([`change::json`]).
+//! 5. **The source is left alone**: one slot, two publications, a session for questions to the catalog.
+//! 6. **Idle is idle.** A transaction without rows is confirmed and not written; so is a keepalive.
+//! 7. **No secret** reaches a log, an error or a `Debug` output ([`config::Secret`], [`error`]).
+//!
+//! # Runs
+//!
+//! Everything on its way belongs to a *run* of the stream, numbered by an epoch. When only the source's
+//! connection was lost, the run goes on: whole transactions stay in the channels, and those that come
+//! again are passed over. When rows were given up on the way (a piece of a large transaction whose
+//! destination transaction failed), the writer begins another run at its durable position, and whatever
+//! carries the old number is discarded.
+//!
+//! # Who may import whom
+//!
+//! `lsn`, `error` and `backoff` import nothing; `config` only those. `pgoutput` and `change` are pure: no
+//! socket, thread, clock or log, so that tests and fuzz targets call them directly. `wire` is the only
+//! module that touches a socket. `replication` builds on `wire` and asks `change` for plain types;
+//! `writer` comes after `replication` as it does in the program; `decoder` stands between the two, and
+//! `supervisor` joins all. `observe` imports no pipeline module. `tests/tidy.rs` holds this.
 
 pub mod backoff;
 pub mod change;

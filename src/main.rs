@@ -7,6 +7,16 @@ use zemi::error::{Error, Exit, Kind};
 use zemi::observe::logger;
 use zemi::supervisor;
 
+const USAGE: &str = concat!(
+    "zemi ",
+    env!("CARGO_PKG_VERSION"),
+    ": writes every change of a PostgreSQL database into a table, exactly once\n\n",
+    "Usage: zemi [--help | --version]\n\n",
+    "Exit codes: 0 stopped as asked, 64 bad argument, 69 given up, 70 bug, 75 another instance holds\n",
+    "the slot, 77 refused (password, permission), 78 bad setting.\n\n",
+    "Settings are environment variables; empty means unset:\n\n",
+);
+
 fn main() -> ExitCode {
     ExitCode::from(run() as u8)
 }
@@ -15,7 +25,7 @@ fn run() -> Exit {
     let mut arguments = std::env::args_os().skip(1);
     if let Some(argument) = arguments.next() {
         match argument.to_str() {
-            Some("--help" | "-h") => print!("{}", config::help()),
+            Some("--help" | "-h") => print!("{USAGE}{}", config::help()),
             Some("--version" | "-V") => println!("zemi {}", env!("CARGO_PKG_VERSION")),
             _ => {
                 return say(&Error::new(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::source;
 use crate::backoff::Backoff;
-use crate::change::json::{Ask, ValueType, builtin};
+use crate::change::json::{Ask, CompositeField, ValueType, builtin};
 use crate::change::{Catalog, RelationFacts};
 use crate::config::Config;
 use crate::control::Control;
@@ -45,9 +45,12 @@ impl SourceCatalog {
             Some(session) => session,
             None => source::open_session(&self.config)?,
         };
-        let answer = ask(&mut session)?;
-        self.session = Some(session);
-        Ok(answer)
+        let answer = ask(&mut session);
+        // An error of a statement alone leaves the session as it was.
+        if answer.as_ref().map_or_else(is_of_statement, |_| true) {
+            self.session = Some(session);
+        }
+        answer
     }
 
     /// Runs a query until it succeeds; gives up when the end is asked for or nothing can mend it.
@@ -72,21 +75,127 @@ impl SourceCatalog {
     }
 }
 
+/// Types inside each other deeper than this are left to the source: a row type can hold an array of
+/// itself.
+const DEEPEST: u32 = 8;
+
+impl SourceCatalog {
+    /// How `to_jsonb` treats a type: it looks through domains, then for an array, a composite, and last a
+    /// function that casts to json (`json_categorize_type`, `jsonfuncs.c`).
+    fn resolve(&mut self, type_oid: Oid, depth: u32) -> Result<ValueType> {
+        if let Some(known) = builtin(type_oid) {
+            return Ok(known);
+        }
+        if let Some(known) = self.types.get(&type_oid) {
+            return Ok(known.clone());
+        }
+        let found = self
+            .ask_type(type_oid, depth)
+            .at(|| format!("type with OID {type_oid}"))?;
+        if depth == 0 {
+            self.types.insert(type_oid, found.clone());
+        }
+        Ok(found)
+    }
+
+    fn ask_type(&mut self, type_oid: Oid, depth: u32) -> Result<ValueType> {
+        let row = self.ask(|session| session.rows(&type_query(type_oid)))?;
+        let oid = |column: usize| {
+            row.first(column)
+                .and_then(|oid| oid.parse().ok())
+                .filter(|oid| *oid != 0)
+                .map(Oid)
+        };
+        let Some(name) = row.first(0) else {
+            // Dropped since: its values are what they look like.
+            return Ok(ValueType::Text);
+        };
+        let cast = || ValueType::Cast {
+            type_name: name.into(),
+        };
+        if depth > DEEPEST {
+            return Ok(cast());
+        }
+        if let Some(base) = oid(1) {
+            return self.resolve(base, depth + 1);
+        }
+        if let Some(element) = oid(2) {
+            let delimiter = row.first(3).and_then(|d| d.bytes().next()).unwrap_or(b',');
+            let element = Arc::new(self.resolve(element, depth + 1)?);
+            return Ok(ValueType::Array { element, delimiter });
+        }
+        if let Some(relation) = oid(4) {
+            let attributes = self.ask(|session| {
+                session.rows(&format!(
+                    "SELECT attname, atttypid FROM pg_attribute WHERE attrelid = {relation} \
+                     AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
+                ))
+            })?;
+            let mut fields = Vec::with_capacity(attributes.rows.len());
+            for attribute in &attributes.rows {
+                let text = |i: usize| attribute.get(i).and_then(Option::as_deref);
+                let type_oid = text(1).and_then(|oid| oid.parse().ok()).map(Oid);
+                let value_type = match type_oid {
+                    Some(type_oid) => self.resolve(type_oid, depth + 1)?,
+                    None => ValueType::Text,
+                };
+                fields.push(CompositeField::new(text(0).unwrap_or_default(), value_type));
+            }
+            return Ok(ValueType::Composite(fields.into()));
+        }
+        Ok(match row.first(5) {
+            Some("hstore_to_json") => ValueType::Hstore,
+            Some(_) => cast(),
+            None => ValueType::Text,
+        })
+    }
+}
+
+/// Name, base type of a domain, element and its delimiter of an array, relation of a composite, and the
+/// function of a cast to json (type 114), which counts only for types that are not built in.
+fn type_query(type_oid: Oid) -> String {
+    format!(
+        "SELECT format_type(t.oid, NULL), t.typbasetype, \
+         CASE WHEN t.typsubscript = 'array_subscript_handler'::regproc THEN t.typelem ELSE 0 END, \
+         (SELECT e.typdelim FROM pg_type e WHERE e.oid = t.typelem), \
+         CASE WHEN t.typtype = 'c' THEN t.typrelid ELSE 0 END, \
+         (SELECT p.proname FROM pg_cast c JOIN pg_proc p ON p.oid = c.castfunc \
+          WHERE c.castsource = t.oid AND c.casttarget = 114 AND c.castmethod = 'f' \
+          AND t.oid >= 16384) \
+         FROM pg_type t WHERE t.oid = {type_oid}"
+    )
+}
+
 impl Ask for SourceCatalog {
     fn to_json(&mut self, type_name: &str, text: &[u8], out: &mut Vec<u8>) -> bool {
-        let text = String::from_utf8_lossy(text);
+        // A NUL byte cannot be part of a query, nor of a text of PostgreSQL.
+        let text = String::from_utf8_lossy(text).replace('\0', "\u{FFFD}");
         let sql = format!(
             "SELECT to_jsonb({}::{type_name})::text",
             crate::wire::literal(&text)
         );
-        match self.ask(|session| session.rows(&sql)) {
-            Ok(answer) => answer
-                .first(0)
-                .map(|json| out.extend_from_slice(json.as_bytes()))
-                .is_some(),
-            Err(_) => false,
-        }
+        // What the cast itself refuses is no reason to ask again.
+        let answer = self.ask(|session| match session.rows(&sql) {
+            Err(e) if is_of_statement(&e) => Ok(None),
+            other => other.map(Some),
+        });
+        let Ok(Some(answer)) = answer else {
+            return false;
+        };
+        answer
+            .first(0)
+            .map(|json| out.extend_from_slice(json.as_bytes()))
+            .is_some()
     }
+}
+
+/// Whether a server refused a statement and not the session: not a lost connection (class 08), a lack of
+/// resources (53) or an operator's act (57).
+fn is_of_statement(error: &Error) -> bool {
+    error.kind() == Kind::Server
+        && error
+            .sqlstate()
+            .is_some_and(|state| !matches!(state.class(), "08" | "53" | "57"))
 }
 
 impl Catalog for SourceCatalog {
@@ -131,13 +240,7 @@ impl Catalog for SourceCatalog {
     }
 
     fn value_type(&mut self, type_oid: Oid) -> Result<ValueType> {
-        if let Some(known) = builtin(type_oid) {
-            return Ok(known);
-        }
-        if let Some(known) = self.types.get(&type_oid) {
-            return Ok(known.clone());
-        }
-        Ok(ValueType::Text)
+        self.resolve(type_oid, 0)
     }
 
     fn forget_type(&mut self, _: Oid) {
