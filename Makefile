@@ -2,7 +2,7 @@
 # scripts/postgres.sh.
 
 .DEFAULT_GOAL := help
-.PHONY: help build test demo check clean tools servers
+.PHONY: help build test demo bench check clean tools servers
 
 MAJORS := 14 15 16 17 18
 
@@ -18,6 +18,9 @@ test: tools servers ## run all tests, on PostgreSQL 14 to 18 (brings what is not
 
 demo: tools ## show zemi at work on a throw-away PostgreSQL
 	@scripts/demo.sh
+
+bench: tools ## measure speed, latency and memory against COPY (BENCH=bulk,latency ROWS=30000)
+	@scripts/bench.sh target/bench.json
 
 check: tools ## format, clippy and documentation, all without warnings
 	cargo fmt --check

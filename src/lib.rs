@@ -14,7 +14,7 @@
 //!
 //! | thread | module | owns |
 //! |---|---|---|
-//! | main | [`supervisor`] | the lives of the others, signals' effect, the exit code, the upkeep of publications |
+//! | main | [`supervisor`] | the lives of the others, the exit code, the upkeep of publications |
 //! | signals | [`supervisor`] | SIGTERM and SIGINT |
 //! | reader | [`replication::reader`] | the replication connection, slot, publications |
 //! | decoder | [`decoder`] | transactions, relations, the catalog session, the batch being filled |

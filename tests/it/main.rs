@@ -6,4 +6,5 @@
 
 mod crud;
 mod harness;
+mod statements;
 mod support;

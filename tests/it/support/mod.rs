@@ -5,9 +5,11 @@ pub mod process;
 pub mod replay;
 pub mod scene;
 pub mod sql;
+pub mod stage;
 pub mod wait;
 
 pub use cluster::Server;
 pub use process::Zemi;
 pub use sql::Sql;
+pub use stage::Stage;
 pub use wait::wait_until;

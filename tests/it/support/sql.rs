@@ -72,7 +72,6 @@ impl Sql {
     }
 
     /// Runs `COPY … FROM STDIN` with these lines.
-    #[allow(dead_code)]
     pub fn copy(&mut self, sql: &str, data: &str) -> u64 {
         self.0
             .copy_in(sql, data.as_bytes())
