@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Select, Sender};
 use crate::change::{Assembler, Batch, Catalog, Place};
 use crate::control::Control;
 use crate::error::{At, Error, Kind, Result};
-use crate::lsn::Oid;
+use crate::lsn::{Oid, PgTimestamp};
 use crate::observe::metrics::Metrics;
 use crate::pgoutput::{self, Message};
 use crate::replication::chunk::{Chunk, Feed};
@@ -74,6 +74,9 @@ impl Decoder {
                     if !state.broken {
                         self.frames(&chunk, &mut state)?;
                     }
+                    self.metrics.bytes_decoded.add(chunk.filled as u64);
+                    let oldest = state.batch.oldest_commit();
+                    self.metrics.filling_since.set(unix_micros(oldest));
                     if let Some(buffer) = chunk.recycle() {
                         // A full channel means that there are buffers enough.
                         let _ = self.spare_chunks.try_send(buffer);
@@ -99,6 +102,7 @@ impl Decoder {
         }
         let next = self.empty_batch(state.batch.epoch);
         let batch = std::mem::replace(&mut state.batch, next);
+        self.metrics.filling_since.set(0);
         ready
             .send(&self.work, Work::Batch(batch))
             .map_err(|_| ended("writer"))?;
@@ -149,6 +153,8 @@ impl Decoder {
             let taken = match body.and_then(parse) {
                 Ok(StreamMessage::XLogData(data)) => self.message(&data, chunk, state),
                 Ok(StreamMessage::Keepalive(keepalive)) => {
+                    let end = keepalive.wal_end.0;
+                    self.metrics.last_received_lsn.raise(end);
                     if !self.assembler.in_transaction() {
                         state.batch.advance(keepalive.wal_end);
                     }
@@ -173,9 +179,9 @@ impl Decoder {
 
     fn message(&mut self, data: &XLogData<'_>, chunk: &Chunk, state: &mut State) -> Result<()> {
         self.metrics.wal_messages.add(1);
-        self.metrics
-            .last_received_lsn
-            .set(data.wal_end.0.max(data.start.0));
+        let end = data.wal_end.0.max(data.start.0);
+        self.metrics.last_received_lsn.raise(end);
+        self.metrics.source_wal_end.raise(end);
         let at = || format!("message at {}", data.start);
         let message = pgoutput::decode(data.payload).map_err(Error::from).at(at)?;
         let place = Place {
@@ -210,6 +216,10 @@ impl Decoder {
         self.control.end_stream();
         Ok(())
     }
+}
+
+fn unix_micros(time: Option<PgTimestamp>) -> u64 {
+    time.map_or(0, |time| u64::try_from(time.unix_micros()).unwrap_or(0))
 }
 
 fn ended(who: &str) -> Error {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use crate::control::Control;
 use crate::decoder::Decoder;
 use crate::error::{At, Error, Exit, Kind, Remedy, Result};
 use crate::observe::metrics::Metrics;
+use crate::observe::{self, pages};
 use crate::replication::catalog::{OwnTables, SourceCatalog};
 use crate::replication::feedback::Feedback;
 use crate::replication::reader::Reader;
@@ -94,6 +96,7 @@ impl Supervisor {
     }
 
     fn run(self) -> Result<()> {
+        let shown = pages::open(&self.config, &self.metrics)?;
         log::info!(
             "zemi {}: changes of {} at {} go to {} at {}",
             env!("CARGO_PKG_VERSION"),
@@ -110,7 +113,7 @@ impl Supervisor {
             return Ok(());
         };
         running += self.start_stream(&mark, ready)?;
-        let outcome = self.watch(&mut running);
+        let outcome = self.watch(&mut running, shown);
         if outcome.is_ok() && self.config.cleanup_on_shutdown {
             self.clean_up(&mark)?;
         }
@@ -140,6 +143,7 @@ impl Supervisor {
             if error.remedy() != Remedy::Retry {
                 return Err(error);
             }
+            self.metrics.source.down(&error);
             let wait = backoff.wait();
             log::warn!("{error}; trying again in {:.1} s", wait.as_secs_f64());
             if !self.control.pause(wait) {
@@ -242,18 +246,23 @@ impl Supervisor {
     }
 
     /// Waits for the end of the threads, and meanwhile keeps the publications in line.
-    fn watch(&self, running: &mut usize) -> Result<()> {
+    ///
+    /// `shown`: there is a status page, which wants samples.
+    fn watch(&self, running: &mut usize, shown: bool) -> Result<()> {
         let mut outcome = Ok(());
         let mut stop_by: Option<Instant> = None;
         let mut upkeep_at = Instant::now() + MINUTE;
         let mut summary_at = upkeep_at;
+        let mut sample_at = shown.then(Instant::now);
         let mut summary = Summary::default();
         let mut told = BTreeSet::new();
         while *running > 0 {
-            let until = stop_by.unwrap_or(upkeep_at.min(summary_at));
+            let next = upkeep_at.min(summary_at);
+            let until = stop_by.unwrap_or(sample_at.map_or(next, |sample| sample.min(next)));
             match self.events.recv_deadline(until) {
                 Ok(Event::Signal) => {
                     log::info!("stopping: writing what was received");
+                    self.metrics.stopping.store(true, Ordering::Relaxed);
                     stop_by.get_or_insert(Instant::now() + self.config.shutdown_timeout);
                 }
                 Ok(Event::Ended(name, result)) => {
@@ -262,6 +271,7 @@ impl Supervisor {
                         && e.kind() != Kind::Stopped
                         && outcome.is_ok()
                     {
+                        self.metrics.failed.store(true, Ordering::Relaxed);
                         outcome = Err(e.at(name));
                     }
                     // One thread's end is the end of all.
@@ -277,6 +287,11 @@ impl Supervisor {
                 }
                 Err(_) => {
                     let now = Instant::now();
+                    if sample_at.is_some_and(|sample| now >= sample) {
+                        sample_at = Some(now + observe::STEP);
+                        let metrics = &self.metrics;
+                        metrics.history.add(metrics.lag_bytes(), metrics.changes());
+                    }
                     if now >= summary_at {
                         summary_at = now + MINUTE;
                         summary.log(&self.metrics);

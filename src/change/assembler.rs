@@ -317,6 +317,9 @@ impl Assembler {
             )
         })?;
         batch.count += 1;
+        batch
+            .tally
+            .count(&plan.name, operation as usize, &mut plan.tally_slot);
         let counts = batch.open_counts();
         counts.replaced += replaced;
         match operation {

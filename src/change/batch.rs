@@ -1,6 +1,7 @@
 //! Encoded rows on their way to the writer, and where transactions end among them.
 
 use super::copy::{self, Tuples};
+use super::tally::Tally;
 use crate::lsn::{Lsn, PgTimestamp, Xid};
 
 /// A batch is handed over at the latest when it holds this many bytes …
@@ -79,6 +80,8 @@ pub struct Batch {
     pub patches: Vec<Patch>,
     /// What it holds.
     pub counts: Counts,
+    /// What it holds, by table.
+    pub tally: Tally,
     /// When the first transaction in it committed.
     pub commit_time: Option<PgTimestamp>,
     /// Which run of the stream it belongs to; the writer discards those of a run that was given up.
@@ -144,6 +147,7 @@ impl Batch {
         }
         self.open_commit_time = None;
         self.counts.add(&std::mem::take(&mut self.open_counts));
+        self.tally.end();
         self.end = self.end.max(end);
         self.boundary = Mark {
             bytes: self.rows.len(),
@@ -165,6 +169,7 @@ impl Batch {
         self.count = self.boundary.count;
         self.patches.truncate(self.boundary.patches);
         self.open_counts = Counts::default();
+        self.tally.drop_open();
         self.open_commit_time = None;
         let began_earlier = self.continues_open();
         if began_earlier {
@@ -183,13 +188,20 @@ impl Batch {
             next.count = self.count - self.boundary.count;
             next.patches = self.patches.split_off(self.boundary.patches);
             next.open_counts = std::mem::take(&mut self.open_counts);
+            self.tally.move_open(&mut next.tally);
             self.rows.truncate(self.boundary.bytes);
             self.count = self.boundary.count;
         } else {
             self.counts.add(&std::mem::take(&mut self.open_counts));
+            self.tally.end();
             self.open = true;
             next.continues = true;
         }
+    }
+
+    /// When the oldest transaction in it committed, the open one included.
+    pub fn oldest_commit(&self) -> Option<PgTimestamp> {
+        self.commit_time.or(self.open_commit_time)
     }
 
     /// Gives the rows of the open transaction in this batch another context. Returns false, with
@@ -221,8 +233,11 @@ impl Batch {
         let mut rows = std::mem::take(&mut self.rows);
         rows.clear();
         rows.shrink_to(KEPT_CAPACITY);
+        let mut tally = std::mem::take(&mut self.tally);
+        tally.clear();
         *self = Batch {
             rows,
+            tally,
             epoch: self.epoch,
             ..Batch::default()
         };

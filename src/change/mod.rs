@@ -10,6 +10,7 @@ pub mod mask;
 pub mod relation;
 pub mod row;
 pub mod settings;
+pub mod tally;
 pub mod uuid;
 
 pub use assembler::{Assembler, Place};

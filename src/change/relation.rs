@@ -1,5 +1,7 @@
 //! A relation as the row encoder sees it: what is constant per relation is worked out once.
 
+use std::sync::Arc;
+
 use super::catalog::{Catalog, RelationFacts};
 use super::copy;
 use super::json::{self, ValueType};
@@ -38,7 +40,9 @@ pub struct RelationPlan {
     pub(super) primary_key: Vec<usize>,
     /// The fields `database`, `schema` and `table`, encoded.
     pub(super) fixed: Vec<u8>,
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
+    /// Where the batch counts its changes.
+    pub(super) tally_slot: usize,
     pub(super) tracked: bool,
     pub(super) ours: bool,
 }
@@ -87,7 +91,8 @@ impl RelationPlan {
             primary_key: primary_key(&facts, relation.replica_identity, &names, &columns),
             columns,
             fixed,
-            name: format!("{schema}.{table}"),
+            name: format!("{schema}.{table}").into(),
+            tally_slot: 0,
             tracked,
             ours: facts.ours,
         })

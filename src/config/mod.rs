@@ -12,6 +12,7 @@ mod settings;
 mod vars;
 
 use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use log::LevelFilter;
@@ -74,6 +75,14 @@ pub struct Config {
     pub log_level: LevelFilter,
     /// How a line of the log looks (`LOG_FORMAT`).
     pub log_format: LogFormat,
+    /// Where health and status are shown (`HEALTH_PORT`).
+    pub health_port: Option<u16>,
+    /// Where metrics are shown (`METRICS_PORT`); it may be the same port.
+    pub metrics_port: Option<u16>,
+    /// The address of both ports (`HTTP_BIND`).
+    pub http_bind: IpAddr,
+    /// The settings that are no secrets, by name, for people to look at.
+    pub shown: Vec<(&'static str, String)>,
 }
 
 /// How a change row names its operation and shows a side that does not exist (`CHANGES_FORMAT`).
@@ -167,6 +176,10 @@ impl Config {
             log_format: vars
                 .get("LOG_FORMAT")
                 .choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)])?,
+            health_port: port(&vars, "HEALTH_PORT")?,
+            metrics_port: port(&vars, "METRICS_PORT")?,
+            http_bind: bind(vars.get("HTTP_BIND"))?,
+            shown: vars.shown(),
         };
         Ok((config, warnings))
     }
@@ -216,6 +229,21 @@ fn publication_name(value: Value<'_>) -> Result<String> {
         return Err(value.bad(&format!("1 to {LONGEST} bytes, none of them zero")));
     }
     Ok(text.into())
+}
+
+fn port(vars: &Vars, name: &'static str) -> Result<Option<u16>> {
+    vars.set(name)
+        .map(|value| value.number(1..=u16::MAX))
+        .transpose()
+}
+
+fn bind(value: Value<'_>) -> Result<IpAddr> {
+    let text = value.text.trim();
+    if text == "localhost" {
+        return Ok(Ipv4Addr::LOCALHOST.into());
+    }
+    text.parse()
+        .map_err(|_| value.bad("an IPv4 or IPv6 address, such as 0.0.0.0, 127.0.0.1 or ::"))
 }
 
 fn tables(value: Value<'_>) -> Result<Vec<Pattern>> {

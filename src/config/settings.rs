@@ -114,7 +114,7 @@ pub const SETTINGS: &[Setting] = &[
         "Whether stopping drops the slot, the publication and the progress."),
     setting("LOG_LEVEL", Text("info"), "off, error, warn, info, debug or trace."),
     setting("LOG_FORMAT", Text("text"), "text, or json: one object a line."),
-    setting("HEALTH_PORT", Unset, "The port for /healthz and /readyz."),
+    setting("HEALTH_PORT", Unset, "The port for /healthz, /readyz and /status."),
     setting("METRICS_PORT", Unset, "The port for /metrics; it may be the same one."),
     setting("HTTP_BIND", Text("0.0.0.0"), "The address that both ports listen on."),
     setting("MAX_TRANSACTION_CHANGES", Unset, "Accepted for compatibility; has no effect."),
@@ -159,9 +159,6 @@ pub(super) const REFUSED: &[Refused] = &[
     refused("DEST_DB_SSL_KEY", Allowed::Unset, "TLS"),
     refused("SLOT_FAILOVER", Allowed::False, "failover slots"),
     refused("INITIAL_SNAPSHOT", Allowed::False, "initial snapshot"),
-    refused("HEALTH_PORT", Allowed::Unset, "HTTP server"),
-    refused("METRICS_PORT", Allowed::Unset, "HTTP server"),
-    refused("HTTP_BIND", Allowed::Only("0.0.0.0"), "HTTP server"),
 ];
 
 /// Settings of the earlier Zemi that are accepted as numbers and do nothing, with the reason.

@@ -11,8 +11,12 @@ const KEY: &str = "0123456789abcdef";
 
 type Vars<'a> = &'a [(&'a str, &'a str)];
 
+/// What is read, without how it was spelled.
 fn read(vars: Vars<'_>) -> Result<(Config, Vec<String>)> {
-    Config::from_vars(vars.iter().map(|(name, text)| (name.into(), text.into())))
+    let vars = vars.iter().map(|(name, text)| (name.into(), text.into()));
+    let (mut config, warnings) = Config::from_vars(vars)?;
+    config.shown.clear();
+    Ok((config, warnings))
 }
 
 /// The settings of an environment that gives no warning.
@@ -82,6 +86,10 @@ fn nothing_set_gives_the_defaults_of_the_documentation() {
         cleanup_on_shutdown: false,
         log_level: LevelFilter::Info,
         log_format: LogFormat::Text,
+        health_port: None,
+        metrics_port: None,
+        http_bind: Ipv4Addr::UNSPECIFIED.into(),
+        shown: Vec::new(),
     };
     assert_eq!(config, expected);
 }
@@ -323,4 +331,16 @@ fn every_setting_of_the_table_has_an_effect() {
             Err(error) => assert!(error.to_string().starts_with(name), "{error}"),
         }
     }
+}
+
+#[test]
+fn the_web_pages_have_ports_and_an_address() {
+    let config = config(&[
+        ("HEALTH_PORT", "8080"),
+        ("METRICS_PORT", "8080"),
+        ("HTTP_BIND", "::1"),
+    ]);
+    assert_eq!(config.health_port, Some(8080));
+    assert_eq!(config.metrics_port, Some(8080));
+    assert_eq!(config.http_bind.to_string(), "::1");
 }

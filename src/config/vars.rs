@@ -108,6 +108,15 @@ impl Vars {
         }
     }
 
+    /// Every setting that is no secret and has a value, by name, in the order of the table.
+    pub(super) fn shown(&self) -> Vec<(&'static str, String)> {
+        let open = settings::SETTINGS.iter().filter(|setting| !setting.secret);
+        open.map(|setting| (setting.name, self.get(setting.name)))
+            .filter(|(_, value)| !value.secret && !value.text.is_empty())
+            .map(|(name, value)| (name, value.text.to_owned()))
+            .collect()
+    }
+
     /// A secret given as it is or in a file; `None` where neither is set.
     pub(super) fn secret(
         &self,

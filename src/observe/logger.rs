@@ -105,7 +105,7 @@ fn level_name(level: Level) -> &'static str {
 }
 
 /// Appends RFC 3339 in UTC with milliseconds.
-fn push_time(line: &mut String, since_epoch: Duration) {
+pub(super) fn push_time(line: &mut String, since_epoch: Duration) {
     let seconds = since_epoch.as_secs();
     let (year, month, day) = civil_from_days(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
@@ -159,6 +159,12 @@ impl fmt::Write for Escaped<'_> {
         }
         Ok(())
     }
+}
+
+/// Appends the inside of a JSON string.
+pub(super) fn escape_json(out: &mut String, text: &str) {
+    // Writing to a String cannot fail.
+    let _ = Escaped(out, LogFormat::Json).write_str(text);
 }
 
 /// Control characters (which start terminal sequences), line and paragraph separators, and the

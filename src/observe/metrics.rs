@@ -1,13 +1,59 @@
-//! Counters and gauges, shared by all threads. No pipeline module is imported here.
+//! Counters, gauges and histograms, shared by all threads. No pipeline module is imported here.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::histogram::Histogram;
+use super::history::History;
+use super::side::Side;
+use super::tables::Tables;
 
 macro_rules! metrics {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
         /// What is counted. All start at zero and only grow, except where the text says otherwise.
-        #[derive(Debug, Default)]
+        #[derive(Debug)]
         pub struct Metrics {
             $($(#[$doc])* pub $name: Metric,)*
+            /// From the commit on the source to the commit at the destination. Every transaction of
+            /// a batch counts with the time of its first one, so the truth is never longer. The two
+            /// clocks are those of the source and of this host.
+            pub commit_to_durable: Histogram,
+            /// How long the destination took for a batch.
+            pub persist_duration: Histogram,
+            /// How many rows a batch held.
+            pub batch_rows: Histogram,
+            /// The replication connection.
+            pub source: Side,
+            /// The destination's connection.
+            pub destination: Side,
+            /// Durable changes by table.
+            pub tables: Tables,
+            /// The last hour.
+            pub history: History,
+            /// When the process started.
+            pub started: SystemTime,
+            /// A thread ended with an error, and the process is about to.
+            pub failed: AtomicBool,
+            /// The end was asked for.
+            pub stopping: AtomicBool,
+        }
+
+        impl Default for Metrics {
+            fn default() -> Metrics {
+                Metrics {
+                    $($name: Metric::default(),)*
+                    commit_to_durable: Histogram::of_microseconds(),
+                    persist_duration: Histogram::of_microseconds(),
+                    batch_rows: Histogram::of_rows(),
+                    source: Side::default(),
+                    destination: Side::default(),
+                    tables: Tables::default(),
+                    history: History::default(),
+                    started: SystemTime::now(),
+                    failed: AtomicBool::new(false),
+                    stopping: AtomicBool::new(false),
+                }
+            }
         }
     };
 }
@@ -25,6 +71,11 @@ impl Metric {
     /// Sets it.
     pub fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// Raises it to this value.
+    pub fn raise(&self, value: u64) {
+        self.0.fetch_max(value, Ordering::Relaxed);
     }
 
     /// Reads it.
@@ -60,6 +111,10 @@ metrics! {
     keepalives,
     /// Bytes received from the source.
     bytes_received,
+    /// Bytes handed to the decoder.
+    bytes_queued,
+    /// Bytes that the decoder has done with.
+    bytes_decoded,
     /// Messages that could not be decoded.
     decode_errors,
     /// Attempts to write that failed.
@@ -72,11 +127,84 @@ metrics! {
     last_received_lsn,
     /// A gauge: the last position that is durable in the destination.
     last_flushed_lsn,
+    /// A gauge: the end of the source's WAL, as far as it has said.
+    source_wal_end,
+    /// A gauge: bytes of rows that the writer holds.
+    writing_bytes,
+    /// A gauge: when the first transaction of the batch that is being filled committed, in
+    /// microseconds since 1970; 0 where it is empty.
+    filling_since,
+    /// A gauge: the same for the batch that the writer holds.
+    writing_since,
 }
 
 impl Metrics {
     /// Durable changes of every kind.
     pub fn changes(&self) -> u64 {
         self.inserts.get() + self.updates.get() + self.deletes.get() + self.truncates.get()
+    }
+
+    /// How much WAL the source has written that is not yet done with, in bytes, as far as it has said.
+    pub fn lag_bytes(&self) -> u64 {
+        match self.last_flushed_lsn.get() {
+            // Nothing is known before the first position is.
+            0 => 0,
+            flushed => self.source_wal_end.get().saturating_sub(flushed),
+        }
+    }
+
+    /// How long ago the oldest transaction was committed that was received and is not yet durable, in
+    /// seconds; zero where there is none. The clocks are those of the source and of this host.
+    pub fn lag_seconds(&self) -> f64 {
+        let pending = [self.writing_since.get(), self.filling_since.get()];
+        let oldest = pending.into_iter().filter(|&since| since > 0).min();
+        oldest.map_or(0.0, |since| microseconds_since(since) as f64 * 1e-6)
+    }
+
+    /// Bytes between the socket of the source and that of the destination.
+    pub fn queue_bytes(&self) -> u64 {
+        let waiting = self.bytes_queued.get();
+        waiting.saturating_sub(self.bytes_decoded.get()) + self.writing_bytes.get()
+    }
+}
+
+/// How long ago that was, in microseconds; zero where it lies ahead.
+pub fn microseconds_since(unix_microseconds: u64) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.unwrap_or_default().as_micros();
+    u64::try_from(now)
+        .unwrap_or(u64::MAX)
+        .saturating_sub(unix_microseconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lag_is_unknown_until_a_position_is_and_never_below_zero() {
+        let metrics = Metrics::default();
+        metrics.source_wal_end.raise(500);
+        assert_eq!(metrics.lag_bytes(), 0);
+        metrics.last_flushed_lsn.set(200);
+        assert_eq!(metrics.lag_bytes(), 300);
+        metrics.last_flushed_lsn.set(700);
+        assert_eq!(metrics.lag_bytes(), 0);
+    }
+
+    #[test]
+    fn lag_in_time_is_that_of_the_oldest_transaction_on_its_way() {
+        let metrics = Metrics::default();
+        assert!(metrics.lag_seconds() == 0.0);
+        let now = microseconds_since(0);
+        metrics.filling_since.set(now - 2_000_000);
+        metrics.writing_since.set(now - 5_000_000);
+        let lag = metrics.lag_seconds();
+        assert!((5.0..60.0).contains(&lag), "{lag}");
+        metrics.writing_since.set(0);
+        assert!(metrics.lag_seconds() < lag);
+        // A source whose clock is ahead.
+        metrics.filling_since.set(now + 90_000_000);
+        assert!(metrics.lag_seconds() == 0.0);
     }
 }

@@ -1,4 +1,16 @@
-//! What zemi tells about itself: the logger.
+//! What zemi tells about itself: logger, metrics, health, status page.
 
+pub mod health;
+mod histogram;
+mod history;
+pub mod http;
 pub mod logger;
 pub mod metrics;
+pub mod pages;
+mod prometheus;
+mod side;
+mod status;
+mod tables;
+mod text;
+
+pub use history::STEP;

@@ -106,6 +106,7 @@ impl Reader {
                 Err(e) if self.control.stopping() || e.kind() == Kind::Stopped => break Ok(()),
                 Err(e) => e,
             };
+            self.metrics.source.down(&error);
             self.feedback.set_link(None);
             self.control.set_reader(None);
             if connected.elapsed() > Duration::from_secs(60) {
@@ -123,6 +124,7 @@ impl Reader {
             }
         };
         self.control.set_reader(None);
+        self.metrics.source.closed();
         // The decoder finishes what it has; it may be gone already.
         let _ = self.feed.send(Feed::End);
         ended
@@ -160,6 +162,7 @@ impl Reader {
         let mut stream = self.connect(memory)?;
         self.control.set_reader(Some(Arc::clone(&stream.transport)));
         self.feedback.set_link(Some(Arc::clone(&stream.transport)));
+        self.metrics.source.up();
         memory.streamed = true;
         memory.busy_since = None;
         self.feedback.send();
@@ -217,6 +220,7 @@ impl Reader {
         let position = source::position(&mut walsender, &identity, timeline)?;
         let start = start::decide(before, slot, self.known, position);
         memory.end = identity.end;
+        self.metrics.source_wal_end.set(identity.end.0);
         if let Some(gap) = start.gap {
             memory.gap = Some(gap);
             self.metrics.gaps.add(1);
@@ -232,6 +236,7 @@ impl Reader {
             epoch = self.feedback.new_run(start.position);
         }
         self.start_replication(&mut walsender, start.position, &published, memory)?;
+        self.metrics.last_flushed_lsn.set(start.position.0);
         let start = StreamStart {
             epoch,
             position: start.position,
@@ -387,8 +392,11 @@ impl Reader {
             };
             let body = frame.get(HEAD..).unwrap_or_default();
             match (head.tag, body) {
-                (b'd', [b'k', .., reply]) => {
+                (b'd', [b'k', rest @ .., reply]) => {
                     self.metrics.keepalives.add(1);
+                    if let Some(end) = rest.first_chunk() {
+                        self.metrics.source_wal_end.raise(u64::from_be_bytes(*end));
+                    }
                     if *reply == 1 {
                         self.feedback.send();
                         if keepalives.is_full() {
@@ -420,6 +428,7 @@ impl Reader {
         }
         *filled = tail.len();
         let bytes = std::mem::replace(buffer, next);
+        self.metrics.bytes_queued.add(whole as u64);
         self.send(Feed::Frames(Chunk {
             bytes,
             filled: whole,

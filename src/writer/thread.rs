@@ -1,6 +1,7 @@
 //! The writer thread: one destination transaction a batch, progress and rows together.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -10,12 +11,13 @@ use super::progress::{Progress, ProgressSql};
 use super::session::{self, DestinationIdentity, SourceMark, at_destination};
 use super::{Destination, Work, gap, schema};
 use crate::backoff::Backoff;
+use crate::change::tally::Tally;
 use crate::change::{Batch, Counts};
 use crate::config::Config;
 use crate::control::Control;
 use crate::error::{Error, Kind, Remedy, Result};
-use crate::lsn::Lsn;
-use crate::observe::metrics::Metrics;
+use crate::lsn::{Lsn, PgTimestamp};
+use crate::observe::metrics::{Metrics, microseconds_since};
 use crate::replication::feedback::Feedback;
 use crate::replication::start::{Gap, GapReason, Known, StreamStart};
 use crate::wire::Connection;
@@ -83,6 +85,8 @@ struct State {
     careful: bool,
     /// What the pieces of an open transaction hold.
     pieces: Counts,
+    /// The same by table.
+    piece_tally: Tally,
     /// Whether the destination is the source's cluster; found out at the first connection.
     same_cluster: Option<bool>,
 }
@@ -99,6 +103,7 @@ impl Writer {
             piece_open: false,
             careful: false,
             pieces: Counts::default(),
+            piece_tally: Tally::default(),
             same_cluster: None,
         };
         let known = at_destination(self.first_connection(&mut state))?;
@@ -113,13 +118,28 @@ impl Writer {
                 Work::Start(start) => at_destination(self.start(start, &mut state))?,
                 Work::Batch(batch) => {
                     if batch.epoch == state.epoch {
+                        self.metrics.writing_bytes.set(batch.rows.len() as u64);
+                        self.metrics.writing_since.set(oldest_commit(&batch));
+                        let began = Instant::now();
                         at_destination(self.deliver(&batch, &mut state))?;
+                        self.note(&batch, began.elapsed());
                     }
                     // A full channel means that there are batches enough.
                     let _ = self.spare_batches.try_send(batch);
                 }
                 Work::End => return Ok(()),
             }
+        }
+    }
+
+    /// The batch is no longer on its way.
+    fn note(&self, batch: &Batch, took: Duration) {
+        self.metrics.writing_bytes.set(0);
+        self.metrics.writing_since.set(0);
+        if batch.count > 0 {
+            let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            self.metrics.persist_duration.observe(took, 1);
+            self.metrics.batch_rows.observe(u64::from(batch.count), 1);
         }
     }
 
@@ -147,6 +167,7 @@ impl Writer {
                 Err(e) => e,
             };
             self.metrics.persist_errors.add(1);
+            self.metrics.destination.down(&error);
             self.lose_connection(state);
             // A table that was dropped is made again when the next connection looks for it.
             let missing = error.is_sqlstate("42P01") && !tables_missing;
@@ -174,6 +195,7 @@ impl Writer {
         state.link = None;
         state.piece_open = false;
         state.pieces = Counts::default();
+        state.piece_tally.clear();
     }
 
     /// Opens a session, finds or makes the tables, and reads the progress.
@@ -199,6 +221,7 @@ impl Writer {
             key_limit,
         });
         self.control.destination_up();
+        self.metrics.destination.up();
         Ok(progress)
     }
 
@@ -350,6 +373,7 @@ impl Writer {
                     "destination: {error}; the transaction is larger than a batch and is read again"
                 );
                 self.metrics.persist_errors.add(1);
+                self.metrics.destination.down(&error);
                 self.lose_connection(state);
                 if !error.is_about_data() {
                     self.control.destination_down(false);
@@ -378,6 +402,7 @@ impl Writer {
         };
         state.piece_open = false;
         state.pieces = Counts::default();
+        state.piece_tally.clear();
         let Some(expected) = state.flushed else {
             return Ok(());
         };
@@ -413,6 +438,7 @@ impl Writer {
             state.piece_open = batch.open;
             if batch.open {
                 state.pieces.add(&batch.counts);
+                state.piece_tally.add(&batch.tally);
             } else {
                 state.careful = false;
                 self.landed(batch, state);
@@ -552,7 +578,25 @@ impl Writer {
         ] {
             metric.add(count);
         }
+        for tally in [&state.piece_tally, &batch.tally] {
+            for (table, changes) in tally.ended() {
+                metrics.tables.add(table, changes);
+            }
+        }
+        state.piece_tally.clear();
+        if counts.transactions > 0 {
+            let since = microseconds_since(oldest_commit(batch));
+            metrics
+                .commit_to_durable
+                .observe(since, counts.transactions);
+        }
         metrics.last_flushed_lsn.set(batch.end.0);
         self.feedback.confirm(batch.epoch, batch.end);
     }
+}
+
+/// When the first transaction of the batch committed, in microseconds since 1970; 0 without one.
+fn oldest_commit(batch: &Batch) -> u64 {
+    let oldest = batch.oldest_commit().map(PgTimestamp::unix_micros);
+    oldest.map_or(0, |micros| u64::try_from(micros).unwrap_or(0))
 }

@@ -8,3 +8,4 @@ mod crud;
 mod harness;
 mod statements;
 mod support;
+mod web;

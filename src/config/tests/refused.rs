@@ -246,21 +246,9 @@ fn settings_without_their_feature_are_refused_unless_they_ask_for_nothing() {
         ("DEST_DB_SSL_CERT", "/c.pem", "it to be unset"),
         ("DEST_DB_SSL_KEY", "/k.pem", "it to be unset"),
         ("DESTINATION_DB_SSL_KEY", "/k.pem", "it to be unset"),
-        (
-            "HEALTH_PORT",
-            "8080",
-            "it to be unset, since this version has no HTTP server yet",
-        ),
-        (
-            "METRICS_PORT",
-            "9090",
-            "it to be unset, since this version has no HTTP server yet",
-        ),
-        (
-            "HTTP_BIND",
-            "127.0.0.1",
-            "0.0.0.0, since this version has no HTTP server yet",
-        ),
+        ("HEALTH_PORT", "0", "a whole number from 1 to 65535"),
+        ("METRICS_PORT", "http", "a whole number from 1 to 65535"),
+        ("HTTP_BIND", "example.org", "an IPv4 or IPv6 address"),
         (
             "INITIAL_SNAPSHOT",
             "yes",
@@ -283,7 +271,6 @@ fn settings_without_their_feature_are_refused_unless_they_ask_for_nothing() {
     let asks_for_nothing = [
         ("DB_SSL_MODE", "DISABLE"),
         ("DESTINATION_DB_SSL_MODE", "disable"),
-        ("HTTP_BIND", "0.0.0.0"),
         ("INITIAL_SNAPSHOT", "off"),
         ("SLOT_FAILOVER", "false"),
     ];

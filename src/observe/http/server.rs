@@ -1,0 +1,234 @@
+//! Connections: few threads, short times.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::request::LONGEST_HEAD;
+use super::{Method, Request, Response};
+use crate::error::{Error, Kind, Result};
+
+/// The most connections at a time.
+pub const MOST: usize = 16;
+
+/// How long a request may take to arrive, and a response to be taken.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The stack of a thread that answers: the pages are built on the heap.
+const STACK: usize = 128 * 1024;
+
+/// What answers a request.
+pub type Answer = dyn Fn(&Request) -> Response + Send + Sync;
+
+/// Listens on this address and answers until the process ends.
+///
+/// # Errors
+/// [`Kind::Setting`] where the address cannot be listened on; `setting` names the variable to change.
+pub fn start(setting: &str, address: IpAddr, port: u16, answer: Arc<Answer>) -> Result<()> {
+    let address = SocketAddr::new(address, port);
+    let cannot = |e: io::Error| {
+        Error::new(
+            Kind::Setting,
+            format!("cannot listen on {address}, as {setting} asks"),
+        )
+        .caused_by(e)
+        .hint(format!("give {setting} a port that is free"))
+    };
+    let listener = TcpListener::bind(address).map_err(cannot)?;
+    let open = Arc::new(Open::default());
+    thread::Builder::new()
+        .name("http".into())
+        .stack_size(STACK)
+        .spawn(move || accept(&listener, &open, &answer))
+        .map(drop)
+        .map_err(cannot)
+}
+
+fn accept(listener: &TcpListener, open: &Arc<Open>, answer: &Arc<Answer>) {
+    loop {
+        let Ok((stream, _)) = listener.accept() else {
+            // No file descriptor is free, most likely: one will be.
+            thread::sleep(Duration::from_millis(100));
+            continue;
+        };
+        let Ok(handle) = stream.try_clone() else {
+            continue;
+        };
+        let id = open.enter(handle);
+        let (open, answer) = (Arc::clone(open), Arc::clone(answer));
+        let leave = Leave { open, id };
+        // Where no thread can be had, the connection is closed.
+        let _ = thread::Builder::new()
+            .name("http".into())
+            .stack_size(STACK)
+            .spawn(move || {
+                // A client that breaks off is no concern of ours.
+                let _ = serve(stream, &*answer);
+                drop(leave);
+            });
+    }
+}
+
+/// The connections that are open, oldest first.
+#[derive(Default)]
+struct Open {
+    state: Mutex<State>,
+    left: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    next: u64,
+    connections: VecDeque<(u64, TcpStream)>,
+}
+
+impl Open {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a connection in; where there are too many, the oldest has to go first.
+    fn enter(&self, handle: TcpStream) -> u64 {
+        let mut state = self.lock();
+        while state.connections.len() >= MOST {
+            if let Some((_, oldest)) = state.connections.front() {
+                let _ = oldest.shutdown(Shutdown::Both);
+            }
+            state = self
+                .left
+                .wait_timeout(state, PATIENCE)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        state.next += 1;
+        let id = state.next;
+        state.connections.push_back((id, handle));
+        id
+    }
+}
+
+/// Takes a connection out again, however its thread ends.
+struct Leave {
+    open: Arc<Open>,
+    id: u64,
+}
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        let mut state = self.open.lock();
+        state.connections.retain(|(id, _)| *id != self.id);
+        self.open.left.notify_all();
+    }
+}
+
+fn serve(mut stream: TcpStream, answer: &Answer) -> io::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    let mut head = Vec::with_capacity(1024);
+    let (method, response) = loop {
+        match Request::parse(&head) {
+            Ok(Some(request)) => break (request.method, answer(&request)),
+            Ok(None) => {}
+            Err(response) => break (Method::Get, response),
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        stream.set_read_timeout(Some(left))?;
+        let mut piece = [0; 1024];
+        let room = piece.len().min(LONGEST_HEAD.saturating_sub(head.len()));
+        let piece = piece.get_mut(..room).unwrap_or_default();
+        let read = stream.read(piece)?;
+        if read == 0 {
+            return Ok(());
+        }
+        head.extend_from_slice(piece.get(..read).unwrap_or_default());
+    };
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(&response.encode(method))?;
+    stream.shutdown(Shutdown::Write)?;
+    // What the client still sends is read away, a little of it: closing with bytes unread would make
+    // the kernel reset the connection, and the response might be lost.
+    stream.set_read_timeout(Some(Duration::from_millis(200)))?;
+    let _ = stream.read(&mut [0; 1024])?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    /// A free port; another process might take it before it is used, which has not been seen.
+    fn port() -> u16 {
+        let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        probe.local_addr().unwrap().port()
+    }
+
+    fn server() -> u16 {
+        let port = port();
+        let answer: Arc<Answer> = Arc::new(|request: &Request| Response::text(200, &request.path));
+        start("HEALTH_PORT", Ipv4Addr::LOCALHOST.into(), port, answer).unwrap();
+        port
+    }
+
+    fn ask(port: u16, request: &[u8]) -> String {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        stream.write_all(request).unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        response
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_named_with_its_setting() {
+        let port = server();
+        let answer: Arc<Answer> = Arc::new(|_: &Request| Response::text(200, ""));
+        let error = start("METRICS_PORT", Ipv4Addr::LOCALHOST.into(), port, answer).unwrap_err();
+        assert_eq!(error.kind(), Kind::Setting);
+        assert!(
+            error.to_string().contains("as METRICS_PORT asks"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_request_in_pieces_is_answered() {
+        let port = server();
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        for piece in ["GE", "T /a", " HTTP/1.1\r\nHost: x\r\n", "\r", "\n"] {
+            stream.write_all(piece.as_bytes()).unwrap();
+            stream.flush().unwrap();
+        }
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        assert!(response.ends_with("\r\n\r\n/a\n"), "{response}");
+    }
+
+    #[test]
+    fn who_asks_is_answered_while_others_hold_connections_open() {
+        let port = server();
+        let connect = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        let idle: Vec<TcpStream> = (0..10 * MOST).map(|_| connect()).collect();
+        for _ in 0..3 {
+            let response = ask(port, b"GET /b HTTP/1.1\r\n\r\n");
+            assert!(response.ends_with("/b\n"), "{response}");
+        }
+        // The oldest had to go.
+        let mut first = idle.first().unwrap();
+        assert_eq!(first.read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn endless_headers_and_garbage_are_answered_and_closed() {
+        let port = server();
+        let response = ask(port, &[b'x'; LONGEST_HEAD]);
+        assert!(response.starts_with("HTTP/1.1 431 "), "{response}");
+        let response = ask(port, b"\x16\x03\x01\x02\x00\r\n\r\n");
+        assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
+    }
+}

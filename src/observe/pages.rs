@@ -1,0 +1,126 @@
+//! Which path shows what.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::http::server::{self, Answer};
+use super::http::{Request, Response};
+use super::metrics::Metrics;
+use super::{health, prometheus, status};
+use crate::config::Config;
+use crate::error::Result;
+
+/// Opens the ports that the settings ask for. False where they ask for none.
+///
+/// # Errors
+/// A port that cannot be listened on.
+pub fn open(config: &Config, metrics: &Arc<Metrics>) -> Result<bool> {
+    let health = config.health_port.map(|port| ("HEALTH_PORT", port));
+    let counters = config.metrics_port.map(|port| ("METRICS_PORT", port));
+    let address: IpAddr = config.http_bind;
+    let settings = Arc::new(status::settings(config));
+    let listen = |(name, port): (&str, u16), shows: Shows| {
+        let (metrics, settings) = (Arc::clone(metrics), Arc::clone(&settings));
+        let answer: Arc<Answer> =
+            Arc::new(move |request: &Request| shows.answer(request, &metrics, &settings));
+        server::start(name, address, port, answer)
+    };
+    match (health, counters) {
+        (None, None) => return Ok(false),
+        (Some(one), Some(other)) if one.1 == other.1 => listen(one, Shows::BOTH)?,
+        (one, other) => {
+            if let Some(one) = one {
+                listen(one, Shows::HEALTH)?;
+            }
+            if let Some(other) = other {
+                listen(other, Shows::METRICS)?;
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// What a port shows.
+#[derive(Debug, Clone, Copy)]
+struct Shows {
+    health: bool,
+    metrics: bool,
+}
+
+impl Shows {
+    const HEALTH: Shows = Shows {
+        health: true,
+        metrics: false,
+    };
+    const METRICS: Shows = Shows {
+        health: false,
+        metrics: true,
+    };
+    const BOTH: Shows = Shows {
+        health: true,
+        metrics: true,
+    };
+
+    fn answer(self, request: &Request, metrics: &Metrics, settings: &str) -> Response {
+        let health =
+            |good: bool| Response::json(if good { 200 } else { 503 }, health::body(metrics));
+        match request.path.as_str() {
+            "/" | "/healthz" if self.health => health(health::is_alive(metrics)),
+            "/readyz" if self.health => health(health::is_ready(metrics)),
+            "/status" if self.health => status::page(),
+            "/status.json" if self.health => Response::json(200, status::body(metrics, settings)),
+            "/metrics" if self.metrics => Response {
+                status: 200,
+                content_type: prometheus::CONTENT_TYPE,
+                body: prometheus::page(metrics),
+            },
+            _ => Response::text(404, self.index()),
+        }
+    }
+
+    fn index(self) -> &'static str {
+        match (self.health, self.metrics) {
+            (true, true) => "expected /healthz, /readyz, /status or /metrics",
+            (true, false) => "expected /healthz, /readyz or /status",
+            _ => "expected /metrics",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::http::Method;
+    use super::*;
+
+    fn status(shows: Shows, path: &str, metrics: &Metrics) -> u16 {
+        let request = Request {
+            method: Method::Get,
+            path: path.into(),
+        };
+        shows.answer(&request, metrics, "{}").status
+    }
+
+    #[test]
+    fn each_port_shows_its_own() {
+        let metrics = Metrics::default();
+        for (path, health, counters) in [
+            ("/", 200, 404),
+            ("/healthz", 200, 404),
+            ("/readyz", 503, 404),
+            ("/status", 200, 404),
+            ("/status.json", 200, 404),
+            ("/metrics", 404, 200),
+            ("/other", 404, 404),
+        ] {
+            assert_eq!(status(Shows::HEALTH, path, &metrics), health, "{path}");
+            assert_eq!(status(Shows::METRICS, path, &metrics), counters, "{path}");
+            let both = health
+                .min(counters)
+                .max(if health == 503 { 503 } else { 0 });
+            assert_eq!(status(Shows::BOTH, path, &metrics), both, "{path}");
+        }
+        metrics.source.up();
+        metrics.destination.up();
+        assert_eq!(status(Shows::HEALTH, "/readyz", &metrics), 200);
+    }
+}

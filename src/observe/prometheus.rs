@@ -1,0 +1,240 @@
+//! The metrics in Prometheus' text format (prometheus.io, "Exposition formats", version 0.0.4).
+
+use std::fmt::Write;
+use std::time::UNIX_EPOCH;
+
+use super::histogram::Histogram;
+use super::metrics::Metrics;
+
+/// The content type of what [`page`] makes.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// All metrics.
+pub fn page(metrics: &Metrics) -> String {
+    let mut page = Page(String::with_capacity(8 * 1024));
+    page.head(
+        "changes_total",
+        "counter",
+        "Changes that are durable in the destination.",
+    );
+    for (operation, count) in [
+        ("insert", &metrics.inserts),
+        ("update", &metrics.updates),
+        ("delete", &metrics.deletes),
+        ("truncate", &metrics.truncates),
+    ] {
+        page.line(
+            &format!("changes_total{{operation=\"{operation}\"}}"),
+            count.get(),
+        );
+    }
+    for (name, count, help) in [
+        (
+            "changes_filtered_total",
+            &metrics.filtered,
+            "Changes of tables that are not tracked.",
+        ),
+        (
+            "changes_duplicated_total",
+            &metrics.duplicated,
+            "Changes that were there already.",
+        ),
+        (
+            "transactions_total",
+            &metrics.transactions,
+            "Transactions that are durable.",
+        ),
+        (
+            "wal_messages_received_total",
+            &metrics.wal_messages,
+            "Messages of the stream.",
+        ),
+        (
+            "keepalives_received_total",
+            &metrics.keepalives,
+            "Keepalives of the source.",
+        ),
+        (
+            "decode_errors_total",
+            &metrics.decode_errors,
+            "Messages that could not be decoded.",
+        ),
+        (
+            "persist_errors_total",
+            &metrics.persist_errors,
+            "Attempts to write that failed.",
+        ),
+        (
+            "storage_reconnections_total",
+            &metrics.storage_reconnections,
+            "Times the destination was connected again.",
+        ),
+        (
+            "replication_reconnections_total",
+            &metrics.replication_reconnections,
+            "Times the source was connected again.",
+        ),
+        (
+            "values_replaced_total",
+            &metrics.replaced,
+            "Values written in their safe form.",
+        ),
+        (
+            "gaps_total",
+            &metrics.gaps,
+            "Times changes may have been lost by a server.",
+        ),
+        (
+            "bytes_received_total",
+            &metrics.bytes_received,
+            "Bytes received from the source.",
+        ),
+        (
+            "batches_total",
+            &metrics.batches,
+            "Batches committed at the destination.",
+        ),
+    ] {
+        page.number(name, "counter", help, count.get());
+    }
+    let connected = |side: &super::side::Side| u8::from(side.state().connected);
+    let started = metrics.started.duration_since(UNIX_EPOCH);
+    let gauge = "gauge";
+    page.number(
+        "last_received_lsn",
+        gauge,
+        "The last position received, as a number of bytes.",
+        metrics.last_received_lsn.get(),
+    );
+    page.number(
+        "last_flushed_lsn",
+        gauge,
+        "The last position that is durable, as a number of bytes.",
+        metrics.last_flushed_lsn.get(),
+    );
+    page.number(
+        "replication_connected",
+        gauge,
+        "Whether the stream of the source is read (1) or not (0).",
+        connected(&metrics.source),
+    );
+    page.number(
+        "storage_connected",
+        gauge,
+        "Whether the destination is connected (1) or not (0).",
+        connected(&metrics.destination),
+    );
+    page.number(
+        "start_time_seconds",
+        gauge,
+        "When the process started, since 1970.",
+        started.unwrap_or_default().as_secs_f64(),
+    );
+    page.number(
+        "replication_lag_bytes",
+        gauge,
+        "WAL that the source has written and that is not done with.",
+        metrics.lag_bytes(),
+    );
+    page.number(
+        "replication_lag_seconds",
+        gauge,
+        "Age of the oldest transaction that was received and is not durable; 0 without one.",
+        metrics.lag_seconds(),
+    );
+    page.number(
+        "queue_bytes",
+        gauge,
+        "Bytes between the two connections.",
+        metrics.queue_bytes(),
+    );
+    page.head("build_info", gauge, "Always 1; the version is a label.");
+    page.line(
+        concat!("build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"),
+        1,
+    );
+    page.histogram(
+        "commit_to_durable_seconds",
+        "From the commit on the source to the commit at the destination, at most.",
+        &metrics.commit_to_durable,
+    );
+    page.histogram(
+        "persist_duration_seconds",
+        "How long the destination took for a batch.",
+        &metrics.persist_duration,
+    );
+    page.histogram("batch_rows", "Rows in a batch.", &metrics.batch_rows);
+    page.0
+}
+
+struct Page(String);
+
+/// Writing to a String cannot fail, so its results are dropped.
+impl Page {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = write!(
+            self.0,
+            "# HELP zemi_{name} {help}\n# TYPE zemi_{name} {kind}\n"
+        );
+    }
+
+    fn line(&mut self, series: &str, value: impl std::fmt::Display) {
+        let _ = writeln!(self.0, "zemi_{series} {value}");
+    }
+
+    fn number(&mut self, name: &str, kind: &str, help: &str, value: impl std::fmt::Display) {
+        self.head(name, kind, help);
+        self.line(name, value);
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
+        let reading = histogram.read();
+        self.head(name, "histogram", help);
+        for (bound, count) in reading.buckets {
+            self.line(&format!("{name}_bucket{{le=\"{bound}\"}}"), count);
+        }
+        self.line(&format!("{name}_bucket{{le=\"+Inf\"}}"), reading.count);
+        self.line(&format!("{name}_sum"), reading.sum);
+        self.line(&format!("{name}_count"), reading.count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_line_is_help_type_or_a_sample_of_the_family_above() {
+        let metrics = Metrics::default();
+        metrics.persist_duration.observe(700, 2);
+        let page = page(&metrics);
+        let mut family = "";
+        let mut seen = HashSet::new();
+        for line in page.lines() {
+            if let Some(rest) = line.strip_prefix("# HELP ") {
+                family = rest.split(' ').next().unwrap();
+                assert!(seen.insert(family), "{family} comes twice");
+                continue;
+            }
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let kind = rest.strip_prefix(family).unwrap().trim();
+                assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
+                assert_eq!(kind == "counter", family.ends_with("_total"), "{line}");
+                continue;
+            }
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            assert!(series.starts_with(family), "{line} is not of {family}");
+            value.parse::<f64>().unwrap();
+        }
+        assert!(page.contains("zemi_persist_duration_seconds_bucket{le=\"0.0005\"} 0\n"));
+        assert!(page.contains("zemi_persist_duration_seconds_bucket{le=\"0.001\"} 2\n"));
+        assert!(page.contains("zemi_persist_duration_seconds_bucket{le=\"+Inf\"} 2\n"));
+        assert!(
+            page.contains("zemi_persist_duration_seconds_sum 0.0014\n"),
+            "{page}"
+        );
+        assert!(page.ends_with('\n'));
+    }
+}
