@@ -1,5 +1,6 @@
 //! The destination's side: its tables, the progress, and the batches that move both.
 
+mod account;
 mod careful;
 mod destination;
 mod flight;

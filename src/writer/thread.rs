@@ -1,23 +1,23 @@
 //! The writer thread: one destination transaction a batch, progress and rows together.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::account::{self, Account};
 use super::careful::Careful;
 use super::flight::{self, BEGIN};
 use super::progress::{Progress, ProgressSql};
 use super::session::{self, DestinationIdentity, SourceMark, at_destination};
 use super::{Destination, Work, gap, schema};
 use crate::backoff::Backoff;
-use crate::change::tally::Tally;
-use crate::change::{Batch, Counts};
+use crate::change::Batch;
 use crate::config::Config;
 use crate::control::Control;
 use crate::error::{Error, Kind, Remedy, Result};
-use crate::lsn::{Lsn, PgTimestamp};
-use crate::observe::metrics::{Metrics, microseconds_since};
+use crate::lsn::Lsn;
+use crate::observe::metrics::Metrics;
 use crate::replication::feedback::Feedback;
 use crate::replication::start::{Gap, GapReason, Known, StreamStart};
 use crate::wire::Connection;
@@ -83,10 +83,7 @@ struct State {
     piece_open: bool,
     /// Rows are written the careful way up to the end of the transaction that COPY refused.
     careful: bool,
-    /// What the pieces of an open transaction hold.
-    pieces: Counts,
-    /// The same by table.
-    piece_tally: Tally,
+    account: Account,
     /// Whether the destination is the source's cluster; found out at the first connection.
     same_cluster: Option<bool>,
 }
@@ -102,8 +99,7 @@ impl Writer {
             flushed: None,
             piece_open: false,
             careful: false,
-            pieces: Counts::default(),
-            piece_tally: Tally::default(),
+            account: Account::default(),
             same_cluster: None,
         };
         let known = at_destination(self.first_connection(&mut state))?;
@@ -118,28 +114,16 @@ impl Writer {
                 Work::Start(start) => at_destination(self.start(start, &mut state))?,
                 Work::Batch(batch) => {
                     if batch.epoch == state.epoch {
-                        self.metrics.writing_bytes.set(batch.rows.len() as u64);
-                        self.metrics.writing_since.set(oldest_commit(&batch));
+                        account::taken(&batch, &self.metrics);
                         let began = Instant::now();
                         at_destination(self.deliver(&batch, &mut state))?;
-                        self.note(&batch, began.elapsed());
+                        account::done(&batch, began.elapsed(), &self.metrics);
                     }
                     // A full channel means that there are batches enough.
                     let _ = self.spare_batches.try_send(batch);
                 }
                 Work::End => return Ok(()),
             }
-        }
-    }
-
-    /// The batch is no longer on its way.
-    fn note(&self, batch: &Batch, took: Duration) {
-        self.metrics.writing_bytes.set(0);
-        self.metrics.writing_since.set(0);
-        if batch.count > 0 {
-            let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-            self.metrics.persist_duration.observe(took, 1);
-            self.metrics.batch_rows.observe(u64::from(batch.count), 1);
         }
     }
 
@@ -194,8 +178,7 @@ impl Writer {
     fn lose_connection(&self, state: &mut State) {
         state.link = None;
         state.piece_open = false;
-        state.pieces = Counts::default();
-        state.piece_tally.clear();
+        state.account.reset();
     }
 
     /// Opens a session, finds or makes the tables, and reads the progress.
@@ -401,8 +384,7 @@ impl Writer {
             None => self.connect(state)?,
         };
         state.piece_open = false;
-        state.pieces = Counts::default();
-        state.piece_tally.clear();
+        state.account.reset();
         let Some(expected) = state.flushed else {
             return Ok(());
         };
@@ -437,8 +419,7 @@ impl Writer {
         let Err(error) = result else {
             state.piece_open = batch.open;
             if batch.open {
-                state.pieces.add(&batch.counts);
-                state.piece_tally.add(&batch.tally);
+                state.account.piece(batch);
             } else {
                 state.careful = false;
                 self.landed(batch, state);
@@ -564,39 +545,7 @@ impl Writer {
             state.flushed = Some(batch.end);
             self.metrics.batches.add(1);
         }
-        let metrics = &self.metrics;
-        let mut counts = std::mem::take(&mut state.pieces);
-        counts.add(&batch.counts);
-        for (metric, count) in [
-            (&metrics.inserts, counts.insert),
-            (&metrics.updates, counts.update),
-            (&metrics.deletes, counts.delete),
-            (&metrics.truncates, counts.truncate),
-            (&metrics.transactions, counts.transactions),
-            (&metrics.filtered, counts.filtered),
-            (&metrics.replaced, counts.replaced),
-        ] {
-            metric.add(count);
-        }
-        for tally in [&state.piece_tally, &batch.tally] {
-            for (table, changes) in tally.ended() {
-                metrics.tables.add(table, changes);
-            }
-        }
-        state.piece_tally.clear();
-        if counts.transactions > 0 {
-            let since = microseconds_since(oldest_commit(batch));
-            metrics
-                .commit_to_durable
-                .observe(since, counts.transactions);
-        }
-        metrics.last_flushed_lsn.set(batch.end.0);
+        state.account.landed(batch, &self.metrics);
         self.feedback.confirm(batch.epoch, batch.end);
     }
-}
-
-/// When the first transaction of the batch committed, in microseconds since 1970; 0 without one.
-fn oldest_commit(batch: &Batch) -> u64 {
-    let oldest = batch.oldest_commit().map(PgTimestamp::unix_micros);
-    oldest.map_or(0, |micros| u64::try_from(micros).unwrap_or(0))
 }

@@ -1,0 +1,82 @@
+//! What became durable, counted.
+
+use std::time::Duration;
+
+use crate::change::tally::Tally;
+use crate::change::{Batch, Counts};
+use crate::lsn::PgTimestamp;
+use crate::observe::metrics::{Metrics, microseconds_since};
+
+/// Counts of the pieces of an open transaction, until it is durable.
+#[derive(Debug, Default)]
+pub(super) struct Account {
+    pieces: Counts,
+    by_table: Tally,
+}
+
+impl Account {
+    /// A piece was written and is not yet durable.
+    pub(super) fn piece(&mut self, batch: &Batch) {
+        self.pieces.add(&batch.counts);
+        self.by_table.add(&batch.tally);
+    }
+
+    /// The pieces were given up.
+    pub(super) fn reset(&mut self) {
+        self.pieces = Counts::default();
+        self.by_table.clear();
+    }
+
+    /// The batch is durable, and with it the pieces before it.
+    pub(super) fn landed(&mut self, batch: &Batch, metrics: &Metrics) {
+        let mut counts = std::mem::take(&mut self.pieces);
+        counts.add(&batch.counts);
+        for (metric, count) in [
+            (&metrics.inserts, counts.insert),
+            (&metrics.updates, counts.update),
+            (&metrics.deletes, counts.delete),
+            (&metrics.truncates, counts.truncate),
+            (&metrics.transactions, counts.transactions),
+            (&metrics.filtered, counts.filtered),
+            (&metrics.replaced, counts.replaced),
+        ] {
+            metric.add(count);
+        }
+        for tally in [&self.by_table, &batch.tally] {
+            for (table, changes) in tally.ended() {
+                metrics.tables.add(table, changes);
+            }
+        }
+        self.by_table.clear();
+        if counts.transactions > 0 {
+            let since = microseconds_since(oldest_commit(batch));
+            metrics
+                .commit_to_durable
+                .observe(since, counts.transactions);
+        }
+        metrics.last_flushed_lsn.set(batch.end.0);
+    }
+}
+
+/// The writer has received a batch.
+pub(super) fn taken(batch: &Batch, metrics: &Metrics) {
+    metrics.writing_bytes.set(batch.rows.len() as u64);
+    metrics.writing_since.set(oldest_commit(batch));
+}
+
+/// The batch is no longer on its way.
+pub(super) fn done(batch: &Batch, took: Duration, metrics: &Metrics) {
+    metrics.writing_bytes.set(0);
+    metrics.writing_since.set(0);
+    if batch.count > 0 {
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        metrics.persist_duration.observe(took, 1);
+        metrics.batch_rows.observe(u64::from(batch.count), 1);
+    }
+}
+
+/// When the first transaction of the batch committed, in microseconds since 1970; 0 without one.
+fn oldest_commit(batch: &Batch) -> u64 {
+    let oldest = batch.oldest_commit().map(PgTimestamp::unix_micros);
+    oldest.map_or(0, |micros| u64::try_from(micros).unwrap_or(0))
+}
