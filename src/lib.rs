@@ -14,6 +14,7 @@
 //!
 //! | thread | module | owns |
 //! |---|---|---|
+//! | http | [`observe::http`] | the web pages, where settings ask for them |
 //! | main | [`supervisor`] | the lives of the others, the exit code, the upkeep of publications |
 //! | signals | [`supervisor`] | SIGTERM and SIGINT |
 //! | reader | [`replication::reader`] | the replication connection, slot, publications |
@@ -49,12 +50,14 @@
 //!
 //! `lsn`, `error` and `backoff` import nothing; `config` only those. `pgoutput` and `change` are pure: no
 //! socket, thread, clock or log, so that tests and fuzz targets call them directly. `wire` is the only
-//! module that touches a socket. `replication` builds on `wire` and asks `change` for plain types;
-//! `writer` comes after `replication` as it does in the program; `decoder` stands between the two, and
-//! `supervisor` joins all. `observe` imports no pipeline module. `tests/tidy.rs` holds this.
+//! module that talks to PostgreSQL, `observe::http` the only one that is talked to. `replication` builds
+//! on `wire` and asks `change` for plain types; `writer` comes after `replication` as it does in the
+//! program; `decoder` stands between the two, and `supervisor` joins all; `commands` is what the program
+//! does beside the pipeline. `observe` imports no pipeline module. `tests/tidy.rs` holds this.
 
 pub mod backoff;
 pub mod change;
+pub mod commands;
 pub mod config;
 pub mod control;
 pub mod decoder;

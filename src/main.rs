@@ -2,41 +2,40 @@
 
 use std::process::ExitCode;
 
+use zemi::commands::{Command, USAGE};
 use zemi::config::{self, Config, LogFormat};
-use zemi::error::{Error, Exit, Kind};
+use zemi::error::{Error, Exit};
 use zemi::observe::logger;
 use zemi::supervisor;
 
-const USAGE: &str = concat!(
-    "zemi ",
-    env!("CARGO_PKG_VERSION"),
-    ": writes every change of a PostgreSQL database into a table, exactly once\n\n",
-    "Usage: zemi [--help | --version]\n\n",
-    "Exit codes: 0 stopped as asked, 64 bad argument, 69 given up, 70 bug, 75 another instance holds\n",
-    "the slot, 77 refused (password, permission), 78 bad setting.\n\n",
-    "Settings are environment variables; empty means unset:\n\n",
-);
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+const EXITS: &str = "
+Exit codes: 0 stopped as asked, 64 bad argument, 69 given up, 70 bug, 75 another instance holds
+the slot, 77 refused (password, permission), 78 bad setting.
+
+Settings are environment variables; empty means unset:
+
+";
 
 fn main() -> ExitCode {
     ExitCode::from(run() as u8)
 }
 
 fn run() -> Exit {
-    let mut arguments = std::env::args_os().skip(1);
-    if let Some(argument) = arguments.next() {
-        match argument.to_str() {
-            Some("--help" | "-h") => print!("{USAGE}{}", config::help()),
-            Some("--version" | "-V") => println!("zemi {}", env!("CARGO_PKG_VERSION")),
-            _ => {
-                return say(&Error::new(
-                    Kind::Argument,
-                    format!("expected --help, --version or no argument, found {argument:?}"),
-                )
-                .hint("zemi is set up by environment variables: zemi --help"));
-            }
+    let command = match Command::parse(std::env::args_os().skip(1)) {
+        Ok(Command::Help) => {
+            print!("zemi {VERSION}: writes every change of a PostgreSQL database into a table, ");
+            print!("exactly once\n\n{USAGE}{EXITS}{}", config::help());
+            return Exit::Ok;
         }
-        return Exit::Ok;
-    }
+        Ok(Command::Version) => {
+            println!("zemi {VERSION}");
+            return Exit::Ok;
+        }
+        Ok(command) => command,
+        Err(e) => return say(&e),
+    };
     let (config, warnings) = match Config::from_env() {
         Ok(read) => read,
         Err(e) => return say(&e),
@@ -51,7 +50,12 @@ fn run() -> Exit {
     for warning in warnings {
         log::warn!("{warning}");
     }
-    supervisor::run(config)
+    if command == Command::Run {
+        return supervisor::run(config);
+    }
+    command
+        .execute(&config)
+        .unwrap_or_else(|e| supervisor::report(&e))
 }
 
 /// Says what ended the program before there was a logger.

@@ -12,6 +12,7 @@ use signal_hook::iterator::Signals;
 
 use crate::backoff::Backoff;
 use crate::change::{Assembler, Settings, Tracked};
+use crate::commands::cleanup;
 use crate::config::Config;
 use crate::control::Control;
 use crate::decoder::Decoder;
@@ -22,8 +23,7 @@ use crate::replication::catalog::{OwnTables, SourceCatalog};
 use crate::replication::feedback::Feedback;
 use crate::replication::reader::Reader;
 use crate::replication::{publication, source};
-use crate::wire::Connection;
-use crate::writer::{Destination, ProgressSql, Ready, SourceMark, Writer};
+use crate::writer::{Destination, Ready, SourceMark, Writer};
 
 /// Chunks on their way to the decoder.
 const CHUNKS: usize = 4;
@@ -327,10 +327,7 @@ impl Supervisor {
     /// Removes slot, publications and progress, as `CLEANUP_ON_SHUTDOWN` asks.
     fn clean_up(&self, mark: &SourceMark) -> Result<()> {
         let mut session = source::open_session(&self.config)?;
-        source::drop_slot(&mut session, &self.config, Duration::from_secs(10))?;
-        publication::drop_publications(&mut session, &self.config)?;
-        let session = Connection::open(&self.config.destination, &[], self.config.connect_timeout);
-        ProgressSql::forget(&mut session?, &self.config, &mark.system_identifier)?;
+        cleanup::drop_all(&self.config, &mut session, &mark.system_identifier)?;
         log::info!(
             "dropped slot {}, publication {} and the progress",
             self.config.slot_name,

@@ -11,6 +11,6 @@ mod prometheus;
 mod side;
 mod status;
 mod tables;
-mod text;
+pub mod text;
 
 pub use history::STEP;

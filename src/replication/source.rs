@@ -95,6 +95,13 @@ pub fn identify(walsender: &mut Connection) -> Result<Identity> {
     identity().ok_or_else(|| Error::new(Kind::Protocol, "IDENTIFY_SYSTEM gave no usable row"))
 }
 
+/// The system identifier of the cluster, by an ordinary session.
+pub fn system_identifier(session: &mut Connection) -> Result<String> {
+    let row = session.rows("SELECT system_identifier FROM pg_catalog.pg_control_system()")?;
+    let text = row.first(0).map(str::to_owned);
+    text.ok_or_else(|| Error::new(Kind::Protocol, "pg_control_system() gave no row"))
+}
+
 /// Where `known_timeline` ended, as a walsender on a later timeline tells it.
 pub fn position(
     walsender: &mut Connection,

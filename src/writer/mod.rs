@@ -12,7 +12,7 @@ mod thread;
 mod work;
 
 pub use destination::Destination;
-pub use progress::{Progress, ProgressSql};
+pub use progress::{Progress, forget_progress, read_progress};
 pub use session::SourceMark;
 pub use thread::{Ready, Writer};
 pub use work::Work;

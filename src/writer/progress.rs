@@ -1,6 +1,6 @@
 //! The progress: what of the stream is in the destination, kept beside it in the same transactions.
 
-use super::session::DestinationIdentity;
+use super::session::{DestinationIdentity, at_destination};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::lsn::Lsn;
@@ -111,24 +111,40 @@ impl ProgressSql {
             self.key
         )
     }
+}
 
-    /// Removes the row of this slot.
-    pub fn forget(
-        session: &mut Connection,
-        config: &Config,
-        system_identifier: &str,
-    ) -> Result<()> {
-        let nobody = DestinationIdentity {
-            system: None,
-            timeline: None,
-            started: String::new(),
-        };
-        let sql = ProgressSql::new(config, system_identifier, &nobody);
-        session
-            .query(&format!(
-                "DELETE FROM public.zemi_progress WHERE {}",
-                sql.key
-            ))
-            .map(drop)
+/// What the destination knows of the stream; `None` where it knows nothing or has no table for it.
+///
+/// # Errors
+/// A destination that does not answer.
+pub fn read_progress(config: &Config, system_identifier: &str) -> Result<Option<Progress>> {
+    let (mut session, sql) = open(config, system_identifier)?;
+    match sql.read(&mut session) {
+        Err(e) if e.is_sqlstate("42P01") => Ok(None),
+        read => at_destination(read),
     }
+}
+
+/// Removes the row of this slot.
+///
+/// # Errors
+/// A destination that does not answer, or that refuses.
+pub fn forget_progress(config: &Config, system_identifier: &str) -> Result<()> {
+    let (mut session, sql) = open(config, system_identifier)?;
+    let delete = format!("DELETE FROM public.zemi_progress WHERE {}", sql.key);
+    match session.query(&delete) {
+        Err(e) if e.is_sqlstate("42P01") => Ok(()),
+        done => at_destination(done.map(drop)),
+    }
+}
+
+fn open(config: &Config, system_identifier: &str) -> Result<(Connection, ProgressSql)> {
+    let session = Connection::open(&config.destination, &[], config.connect_timeout);
+    let nobody = DestinationIdentity {
+        system: None,
+        timeline: None,
+        started: String::new(),
+    };
+    let sql = ProgressSql::new(config, system_identifier, &nobody);
+    Ok((at_destination(session)?, sql))
 }

@@ -148,6 +148,10 @@ fn pages_answer_before_the_servers_do_and_each_port_has_its_own() {
     assert_eq!(get(health, "/metrics").0, 404);
     assert_eq!(get(metrics, "/healthz").0, 404);
     assert!(metric(metrics, "replication_connected") == 0.0);
+    let mut asked = Zemi::with_args(&["health"], &with_ports(Vec::new(), health, metrics));
+    assert_eq!(asked.wait_exit(PATIENCE), Some(0));
+    let mut asked = Zemi::with_args(&["health"], &with_ports(Vec::new(), metrics, health));
+    assert_eq!(asked.wait_exit(PATIENCE), Some(69));
     let mut second = Zemi::start(&with_ports(Vec::new(), health, metrics));
     assert_eq!(second.wait_exit(PATIENCE), Some(78));
     assert!(

@@ -62,7 +62,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 ];
 
 /// The modules that join the others and may import all of them.
-const JOINTS: &[&str] = &["decoder", "supervisor", "main", "lib"];
+const JOINTS: &[&str] = &["commands", "decoder", "supervisor", "main", "lib"];
 
 /// The modules without socket, thread, clock and log.
 const PURE: &[&str] = &["pgoutput", "change", "lsn"];

@@ -1,0 +1,77 @@
+//! `zemi cleanup`: drops what zemi made on the servers, except the changes.
+
+use std::time::Duration;
+
+use super::print;
+use crate::config::Config;
+use crate::error::{Exit, Result};
+use crate::replication::{publication, source};
+use crate::wire::{Connection, literal};
+use crate::writer::{forget_progress, read_progress};
+
+/// How long the slot's walsender may take to go.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Says what would be dropped, or drops it. The table of changes stays in any case.
+pub fn run(config: &Config, yes: bool) -> Result<Exit> {
+    let mut session = source::open_session(config)?;
+    let system = source::system_identifier(&mut session)?;
+    let mut found = Vec::new();
+    if exists(
+        &mut session,
+        "pg_replication_slots",
+        "slot_name",
+        &config.slot_name,
+    )? {
+        found.push(format!("slot {} on {}", config.slot_name, config.source));
+    }
+    for name in [
+        config.publication_name.clone(),
+        publication::updates_name(config),
+    ] {
+        if exists(&mut session, "pg_publication", "pubname", &name)? {
+            let database = &config.source.database;
+            found.push(format!(
+                "publication {name} in {database} on {}",
+                config.source
+            ));
+        }
+    }
+    if let Some(progress) = read_progress(config, &system)? {
+        let (database, server) = (&config.destination.database, &config.destination);
+        let at = progress.flushed;
+        found.push(format!(
+            "progress at {at}, a row of zemi_progress in {database} on {server}"
+        ));
+    }
+    if found.is_empty() {
+        print("nothing to drop\n");
+        return Ok(Exit::Ok);
+    }
+    let verb = if yes { "dropping" } else { "would drop" };
+    for thing in &found {
+        print(&format!("{verb} {thing}\n"));
+    }
+    if yes {
+        drop_all(config, &mut session, &system)?;
+    } else {
+        print("nothing was done: zemi cleanup --yes does it. The table changes stays\n");
+    }
+    Ok(Exit::Ok)
+}
+
+fn exists(session: &mut Connection, table: &str, column: &str, name: &str) -> Result<bool> {
+    let name = literal(name);
+    let sql = format!("SELECT FROM pg_catalog.{table} WHERE {column} = {name}");
+    Ok(!session.rows(&sql)?.rows.is_empty())
+}
+
+/// Drops slot, publications and progress.
+///
+/// # Errors
+/// What could not be dropped; what comes before it is gone then.
+pub fn drop_all(config: &Config, session: &mut Connection, system: &str) -> Result<()> {
+    source::drop_slot(session, config, PATIENCE)?;
+    publication::drop_publications(session, config)?;
+    forget_progress(config, system)
+}
