@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::source::Server;
 use crate::change::Tracked;
 use crate::config::Config;
-use crate::error::{At, Result};
+use crate::error::{At, Error, Kind, Result};
 use crate::lsn::Oid;
 use crate::wire::{Connection, identifier, literal};
 
@@ -88,6 +88,7 @@ pub fn bring_in_line(
         .first(0)
         == Some("t");
     let mut tables = read_tables(session)?;
+    let ours = with_parts(session, ours)?;
     tables.retain(|table| !ours.contains(&table.oid));
     let names = [config.publication_name.clone(), updates_name(config)];
     let now = [
@@ -165,7 +166,7 @@ fn read_tables(session: &mut Connection) -> Result<Vec<Table>> {
     // RelationGetIndexList (relcache.c) wants a valid, immediate one.
     let rows = session.rows(
         "SELECT c.oid, n.nspname, c.relname, c.relkind = 'p', \
-         coalesce((SELECT relid FROM pg_partition_ancestors(c.oid) WITH ORDINALITY \
+         coalesce((SELECT relid::oid FROM pg_partition_ancestors(c.oid) WITH ORDINALITY \
                    ORDER BY ordinality DESC LIMIT 1), c.oid), \
          CASE c.relreplident WHEN 'f' THEN true WHEN 'n' THEN false \
          WHEN 'd' THEN EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary \
@@ -189,7 +190,28 @@ fn read_tables(session: &mut Connection) -> Result<Vec<Table>> {
             owned: text(6) == Some("t"),
         })
     };
-    Ok(rows.rows.iter().filter_map(read).collect())
+    // A row passed over here would be a table that is not tracked, and nobody would know.
+    rows.rows
+        .iter()
+        .map(|row| {
+            read(row).ok_or_else(|| Error::new(Kind::Bug, "a table of pg_class cannot be read"))
+        })
+        .collect()
+}
+
+/// These tables with their partitions and children, whose rows are theirs.
+fn with_parts(session: &mut Connection, tables: &[Oid]) -> Result<BTreeSet<Oid>> {
+    if tables.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let list: Vec<String> = tables.iter().map(Oid::to_string).collect();
+    let parts = session.rows(&format!(
+        "WITH RECURSIVE down(oid) AS (SELECT unnest('{{{}}}'::oid[]) UNION \
+         SELECT inhrelid FROM pg_inherits JOIN down ON inhparent = down.oid) SELECT oid FROM down",
+        list.join(",")
+    ))?;
+    let oid = |row: &Vec<Option<String>>| row.first()?.as_deref()?.parse().ok().map(Oid);
+    Ok(parts.rows.iter().filter_map(oid).collect())
 }
 
 fn read_publication(session: &mut Connection, name: &str) -> Result<Option<Publication>> {
