@@ -89,7 +89,10 @@ pub fn bring_in_line(
         == Some("t");
     let mut tables = read_tables(session)?;
     let ours = with_parts(session, ours)?;
-    tables.retain(|table| !ours.contains(&table.oid));
+    let own = |table: &Table| ours.contains(&table.oid);
+    // Ours are not looked at, but their UPDATE and DELETE have to work like everybody's.
+    let own_usable = tables.iter().all(|t| !own(t) || t.partitioned || t.usable);
+    tables.retain(|table| !own(table));
     let names = [config.publication_name.clone(), updates_name(config)];
     let now = [
         read_publication(session, &names[0])?,
@@ -98,7 +101,8 @@ pub fn bring_in_line(
 
     let for_all = config.tables.is_none()
         && (superuser || now[0].as_ref().is_some_and(|p| p.all_tables && !p.owned));
-    let wanted = plan(&tables, tracked, for_all, config.publish_via_partition_root);
+    let via_root = config.publish_via_partition_root;
+    let wanted = plan(&tables, own_usable, tracked, for_all, via_root);
     let published = Published {
         names: Vec::new(),
         untracked: tables
@@ -241,9 +245,15 @@ fn read_publication(session: &mut Connection, name: &str) -> Result<Option<Publi
 }
 
 /// What both publications have to be.
-fn plan(tables: &[Table], tracked: &Tracked, for_all: bool, via_root: bool) -> [Wanted; 2] {
+fn plan(
+    tables: &[Table],
+    own_usable: bool,
+    tracked: &Tracked,
+    for_all: bool,
+    via_root: bool,
+) -> [Wanted; 2] {
     let leaves = || tables.iter().filter(|t| !t.partitioned);
-    if for_all && leaves().all(|t| t.usable) {
+    if for_all && own_usable && leaves().all(|t| t.usable) {
         return [
             Wanted {
                 tables: None,

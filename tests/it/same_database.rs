@@ -151,6 +151,10 @@ fn no_loop(make_changes: &str, settings: &[(&str, &str)]) -> Stage {
     );
     let log = stage.zemi.log();
     assert!(!log.contains("not tracked"), "{log}");
+    // Whoever keeps the table small can go on, though its parts have no replica identity.
+    stage
+        .sql
+        .run("DELETE FROM public.changes WHERE position < 0");
     stage
 }
 
