@@ -114,6 +114,7 @@ impl Supervisor {
         };
         running += self.start_stream(&mark, ready)?;
         let outcome = self.watch(&mut running, shown);
+        self.feedback.close();
         if outcome.is_ok() && self.config.cleanup_on_shutdown {
             self.clean_up(&mark)?;
         }

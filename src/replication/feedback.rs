@@ -1,5 +1,6 @@
 //! What the source is told to be durable, and when.
 
+use std::net::Shutdown;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -72,6 +73,18 @@ impl Feedback {
             transport,
             last_sent: Instant::now(),
         });
+    }
+
+    /// Ends the connection: nothing is confirmed any more, and the server frees the slot.
+    pub fn close(&self) {
+        if let Some(link) = lock(&self.0).link.take() {
+            // Terminate; the server may be gone.
+            let _ = link
+                .transport
+                .set_write_timeout(Some(Duration::from_millis(100)));
+            let _ = link.transport.write_all(&[b'X', 0, 0, 0, 4]);
+            link.transport.shutdown(Shutdown::Both);
+        }
     }
 
     /// Sends a status update now.

@@ -4,14 +4,14 @@
 //! are two publications: `<name>` and `<name>_updates`, and a table that cannot publish its updates is
 //! only ever in the first, which then publishes inserts and truncates alone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::source::Server;
 use crate::change::Tracked;
 use crate::config::Config;
 use crate::error::{At, Error, Kind, Result};
 use crate::lsn::Oid;
-use crate::wire::{Connection, identifier, literal};
+use crate::wire::{Connection, ResultSet, identifier, literal};
 
 /// PostgreSQL 18 publishes stored generated columns when asked to.
 const GENERATED_COLUMNS: u32 = 180_000;
@@ -28,6 +28,8 @@ struct Table {
     /// UPDATE and DELETE would work on it when they are published.
     usable: bool,
     owned: bool,
+    owner: String,
+    owner_is_superuser: bool,
 }
 
 impl Table {
@@ -65,8 +67,8 @@ pub struct Published {
     pub names: Vec<String>,
     /// Tables whose UPDATE and DELETE are not tracked.
     pub untracked: BTreeSet<String>,
-    /// Tables that the settings want and the role may not publish.
-    pub forbidden: BTreeSet<String>,
+    /// Tables that the settings want and the role may not publish, with what mends it.
+    pub forbidden: BTreeMap<String, String>,
 }
 
 /// The name of the publication of updates and deletes.
@@ -110,16 +112,31 @@ pub fn bring_in_line(
             .filter(|t| !t.partitioned && !t.usable && tracked.tracks(&t.schema, &t.name))
             .map(Table::quoted)
             .collect(),
-        forbidden: tables
-            .iter()
-            .filter(|t| !for_all && !t.owned && tracked.tracks(&t.schema, &t.name))
-            .map(Table::quoted)
-            .collect(),
+        forbidden: BTreeMap::new(),
     };
+    let foreign = now[0].as_ref().is_some_and(|p| !p.owned);
+    let refused =
+        |t: &&Table| !for_all && !t.partitioned && !t.owned && tracked.tracks(&t.schema, &t.name);
+    if now[0].is_none()
+        && wanted[0].tables.as_ref().is_some_and(BTreeSet::is_empty)
+        && let Some(table) = tables.iter().find(refused)
+    {
+        return Err(Error::new(
+            Kind::Refused,
+            format!(
+                "expected tables that {:?} may publish, found none: {} is owned by {:?}",
+                config.source.user,
+                table.quoted(),
+                table.owner
+            ),
+        )
+        .hint(mend(table, config)));
+    }
 
     let mut statements = Vec::new();
     for ((name, now), wanted) in names.iter().zip(&now).zip(&wanted) {
-        if now.as_ref().is_some_and(|p| !p.owned) {
+        // Where somebody else made the first one, it is used as it is, alone or with his second one.
+        if now.as_ref().is_some_and(|p| !p.owned) || now.is_none() && foreign {
             continue;
         }
         align(
@@ -138,8 +155,8 @@ pub fn bring_in_line(
         let done = session.query(&sql).map_err(|e| {
             if e.is_sqlstate("42501") {
                 return e.hint(format!(
-                    "GRANT CREATE ON DATABASE {} TO {}; and make the role owner of the tables, or let a \
-                     superuser CREATE PUBLICATION {} FOR ALL TABLES",
+                    "GRANT CREATE ON DATABASE {} TO {}; or let a superuser CREATE PUBLICATION {} FOR ALL \
+                     TABLES",
                     identifier(&config.source.database),
                     identifier(&config.source.user),
                     identifier(&names[0])
@@ -157,12 +174,54 @@ pub fn bring_in_line(
         }
     }
     let mut published = published;
+    let forbidden: Vec<&Table> = tables.iter().filter(refused).collect();
+    if !forbidden.is_empty() {
+        let listed = listed_tables(session, &names[0])?;
+        let is_listed = |t: &Table| listed.contains(&t.oid) || listed.contains(&t.root);
+        published.forbidden = forbidden
+            .into_iter()
+            .filter(|t| !is_listed(t))
+            .map(|t| (t.quoted(), mend(t, config)))
+            .collect();
+    }
     for name in names {
         if read_publication(session, &name)?.is_some() {
             published.names.push(name);
         }
     }
     Ok(published)
+}
+
+/// What lets zemi publish somebody else's table.
+fn mend(table: &Table, config: &Config) -> String {
+    let name = identifier(&config.publication_name);
+    if table.owner_is_superuser {
+        // Nobody becomes a member of a superuser for this.
+        return format!(
+            "CREATE PUBLICATION {name} FOR ALL TABLES; as a superuser, after dropping what zemi made"
+        );
+    }
+    format!(
+        "GRANT {} TO {}; or let a superuser CREATE PUBLICATION {name} FOR ALL TABLES, after dropping \
+         what zemi made",
+        identifier(&table.owner),
+        identifier(&config.source.user)
+    )
+}
+
+/// The tables that a publication publishes, whoever listed them.
+fn listed_tables(session: &mut Connection, name: &str) -> Result<BTreeSet<Oid>> {
+    let rows = session.rows(&format!(
+        "SELECT c.oid FROM pg_publication_tables p JOIN pg_namespace n ON n.nspname = p.schemaname \
+         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename WHERE p.pubname = {}",
+        literal(name)
+    ))?;
+    Ok(oids(&rows))
+}
+
+fn oids(rows: &ResultSet) -> BTreeSet<Oid> {
+    let oid = |row: &Vec<Option<String>>| row.first()?.as_deref()?.parse().ok().map(Oid);
+    rows.rows.iter().filter_map(oid).collect()
 }
 
 fn read_tables(session: &mut Connection) -> Result<Vec<Table>> {
@@ -177,8 +236,9 @@ fn read_tables(session: &mut Connection) -> Result<Vec<Table>> {
                                AND i.indimmediate AND i.indisvalid) \
          ELSE EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisreplident \
                       AND i.indimmediate AND i.indisvalid) END, \
-         pg_has_role(c.relowner, 'USAGE') \
+         pg_has_role(c.relowner, 'USAGE'), o.rolname, o.rolsuper \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         JOIN pg_roles o ON o.oid = c.relowner \
          WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND c.oid >= 16384 \
          AND n.nspname <> 'information_schema' ORDER BY c.oid",
     )?;
@@ -192,6 +252,8 @@ fn read_tables(session: &mut Connection) -> Result<Vec<Table>> {
             root: Oid(text(4)?.parse().ok()?),
             usable: text(5) == Some("t"),
             owned: text(6) == Some("t"),
+            owner: text(7)?.to_owned(),
+            owner_is_superuser: text(8) == Some("t"),
         })
     };
     // A row passed over here would be a table that is not tracked, and nobody would know.
@@ -214,8 +276,7 @@ fn with_parts(session: &mut Connection, tables: &[Oid]) -> Result<BTreeSet<Oid>>
          SELECT inhrelid FROM pg_inherits JOIN down ON inhparent = down.oid) SELECT oid FROM down",
         list.join(",")
     ))?;
-    let oid = |row: &Vec<Option<String>>| row.first()?.as_deref()?.parse().ok().map(Oid);
-    Ok(parts.rows.iter().filter_map(oid).collect())
+    Ok(oids(&parts))
 }
 
 fn read_publication(session: &mut Connection, name: &str) -> Result<Option<Publication>> {
@@ -369,16 +430,20 @@ fn align(
     }
 }
 
-/// Drops both publications.
+/// Drops both publications, unless somebody else made them.
 pub fn drop_publications(session: &mut Connection, config: &Config) -> Result<()> {
-    session
-        .query(&format!(
-            "DROP PUBLICATION IF EXISTS {}, {}",
-            identifier(&config.publication_name),
-            identifier(&updates_name(config))
-        ))
-        .map(drop)
-        .at(|| format!("dropping publication {}", config.publication_name))
+    for name in [config.publication_name.clone(), updates_name(config)] {
+        match read_publication(session, &name)? {
+            Some(found) if found.owned => {
+                session
+                    .query(&format!("DROP PUBLICATION {}", identifier(&name)))
+                    .at(|| format!("dropping publication {name}"))?;
+            }
+            Some(_) => log::info!("publication {name} stays: another role made it"),
+            None => {}
+        }
+    }
+    Ok(())
 }
 
 /// Says once which tables are not tracked as one would expect, with the SQL that mends it.
@@ -391,11 +456,10 @@ pub fn warn(published: &Published, told: &mut BTreeSet<String>) {
             );
         }
     }
-    for table in &published.forbidden {
+    for (table, mend) in &published.forbidden {
         if told.insert(format!("f{table}")) {
             log::warn!(
-                "{table} is not tracked: only its owner can publish it. To track it: make zemi's role \
-                 a member of the owner, or let a superuser CREATE PUBLICATION … FOR ALL TABLES"
+                "{table} is not tracked: only its owner can publish it. To track it: {mend}"
             );
         }
     }

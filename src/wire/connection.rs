@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::frame::{FRAME_LIMIT, HEAD, Inbox, write_failed};
 use super::response::{log_notice, server_error};
-use super::{Transport, auth, connect};
+use super::{Transport, auth, connect, identifier};
 use crate::config::Endpoint;
 use crate::error::{At, Error, Kind, Result};
 
@@ -107,6 +107,14 @@ impl Connection {
         };
         auth::start(&mut session, endpoint, parameters).map_err(|e| match e.kind() {
             Kind::Network if Instant::now() >= deadline => connect::timed_out(),
+            // A walsender is refused with this state for the lack of REPLICATION, too.
+            _ if e.is_sqlstate("42501") && !parameters.iter().any(|(n, _)| *n == "replication") => {
+                e.hint(format!(
+                    "GRANT CONNECT ON DATABASE {} TO {}",
+                    identifier(&endpoint.database),
+                    identifier(&endpoint.user)
+                ))
+            }
             _ => e,
         })?;
         session.deadline = None;

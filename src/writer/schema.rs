@@ -35,11 +35,13 @@ pub struct Tables {
 
 /// Makes what is missing and checks what is there. An existing table is never altered.
 pub fn prepare(session: &mut Connection, config: &Config) -> Result<Tables> {
+    check_schema(session, config)?;
     for attempt in 0.. {
         let changes = find(session, "changes")?;
         let progress = find(session, "zemi_progress")?;
         if let (Some(changes), Some(progress)) = (changes, progress) {
             let primary_key_limit = check_columns(session, changes, config)?;
+            check_rights(session, changes, progress, config)?;
             check_row_security(session, config)?;
             return Ok(Tables {
                 changes,
@@ -185,6 +187,63 @@ fn check_columns(session: &mut Connection, changes: Oid, config: &Config) -> Res
         }
     }
     Ok(limit)
+}
+
+/// Names in the schema cannot even be looked up without USAGE; TEMPORARY is for rows that COPY refuses,
+/// which may come much later.
+fn check_schema(session: &mut Connection, config: &Config) -> Result<()> {
+    let found = session.rows(
+        "SELECT has_schema_privilege('public', 'USAGE'), \
+         has_database_privilege(current_database(), 'TEMPORARY')",
+    )?;
+    let database = identifier(&config.destination.database);
+    let rights = [
+        ("USAGE", "SCHEMA public".to_owned()),
+        ("TEMPORARY", format!("DATABASE {database}")),
+    ];
+    for (column, (right, on)) in rights.iter().enumerate() {
+        if found.first(column) != Some("t") {
+            return Err(missing_right(right, on, config));
+        }
+    }
+    Ok(())
+}
+
+/// Rights that a rare statement needs are asked for at the start: a late context updates rows, and taking
+/// over a table reads them.
+fn check_rights(
+    session: &mut Connection,
+    changes: Oid,
+    progress: Oid,
+    config: &Config,
+) -> Result<()> {
+    let forget = if config.cleanup_on_shutdown {
+        ", DELETE"
+    } else {
+        ""
+    };
+    for (table, oid, more) in [
+        ("changes", changes, ""),
+        ("zemi_progress", progress, forget),
+    ] {
+        let missing = session.rows(&format!(
+            "SELECT string_agg(r, ', ') FROM unnest('{{SELECT, INSERT, UPDATE{more}}}'::text[]) r \
+             WHERE NOT has_table_privilege({oid}, r)"
+        ))?;
+        if let Some(rights) = missing.first(0) {
+            return Err(missing_right(rights, &format!("public.{table}"), config));
+        }
+    }
+    Ok(())
+}
+
+fn missing_right(right: &str, on: &str, config: &Config) -> Error {
+    let user = &config.destination.user;
+    Error::new(
+        Kind::Refused,
+        format!("expected {user:?} to have {right} on {on}, found that it has not"),
+    )
+    .hint(format!("GRANT {right} ON {on} TO {}", identifier(user)))
 }
 
 fn check_row_security(session: &mut Connection, config: &Config) -> Result<()> {

@@ -7,6 +7,7 @@
 mod commands;
 mod crud;
 mod harness;
+mod privileges;
 mod same_database;
 mod statements;
 mod support;
