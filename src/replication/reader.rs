@@ -186,6 +186,8 @@ impl Reader {
             )
             .hint("another cluster answers at this address; start zemi anew if it is meant"));
         }
+        // First of all, so that the publications of a slot that is not ours stay as they are.
+        let before = source::read_slot(&mut session, &self.config)?;
         let published = publication::bring_in_line(
             &mut session,
             &server,
@@ -195,7 +197,6 @@ impl Reader {
         )?;
         publication::warn(&published, &mut self.told);
 
-        let before = source::read_slot(&mut session, &self.config)?;
         let slot = match before {
             Some(slot) if !slot.lost => slot,
             lost => {

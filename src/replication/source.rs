@@ -222,8 +222,8 @@ pub fn read_slot(
     config: &Config,
 ) -> Result<Option<super::start::SlotPosition>> {
     let row = session.rows(&format!(
-        "SELECT slot_type, plugin, database, two_phase, confirmed_flush_lsn, wal_status \
-         FROM pg_replication_slots WHERE slot_name = {}",
+        "SELECT slot_type, plugin, database, two_phase, confirmed_flush_lsn, wal_status, \
+         active_pid FROM pg_replication_slots WHERE slot_name = {}",
         literal(&config.slot_name)
     ))?;
     if row.rows.is_empty() {
@@ -256,6 +256,14 @@ pub fn read_slot(
             "two_phase = off",
             "on: it would send prepared transactions that may yet be rolled back",
         );
+    }
+    if let Some(pid) = row.first(6) {
+        let message = format!(
+            "replication slot {:?} is active for PID {pid}",
+            config.slot_name
+        );
+        return Err(Error::new(Kind::Busy, message)
+            .hint("another zemi follows it: give this one a SLOT_NAME of its own"));
     }
     let confirmed = text(4).parse().map_err(|_| {
         Error::new(

@@ -123,7 +123,8 @@ fn zemi_is_run_with_arguments_or_settings() {
     let mut zemi = Zemi::with_args::<&str>(&["--version"], &[]);
     assert_eq!(zemi.wait_exit(MOMENT), Some(0));
     let mut zemi = Zemi::start(&[("LOG_LEVEL", "nonsense".to_owned())]);
-    assert!(zemi.wait_exit(MOMENT).is_some(), "{}", zemi.log());
+    assert_eq!(zemi.wait_exit(MOMENT), Some(78), "{}", zemi.log());
+    assert!(zemi.log().contains("LOG_LEVEL"), "{}", zemi.log());
 }
 
 #[test]

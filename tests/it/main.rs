@@ -6,6 +6,7 @@
 
 mod commands;
 mod crud;
+mod exits;
 mod harness;
 mod privileges;
 mod same_database;
