@@ -91,11 +91,14 @@ fn every_bad_setting_is_refused_by_name() {
         ("LOG_LEVEL", "loud"),
         ("LOG_FORMAT", "xml"),
         ("MAX_TRANSACTION_CHANGES", "many"),
+        ("HEALTH_PORT", "http"),
+        ("METRICS_PORT", "0"),
+        ("HTTP_BIND", "example.org"),
         // What this version does not do yet.
         ("DB_SSL_MODE", "require"),
         ("DEST_DB_SSL_ROOT_CERT", "/etc/x"),
         ("INITIAL_SNAPSHOT", "true"),
-        ("HEALTH_PORT", "8080"),
+        ("SLOT_FAILOVER", "maybe"),
         ("SLOT_FAILOVER", "true"),
     ] {
         let line = ends(CONFIG, &[(name.to_owned(), value.to_owned())]);
