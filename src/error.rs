@@ -162,6 +162,22 @@ impl Error {
         self
     }
 
+    /// What [`Error::hint`] was given.
+    pub fn hint_text(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
+    /// The text without the hint.
+    pub fn without_hint(&self) -> String {
+        struct Bare<'a>(&'a Error);
+        impl fmt::Display for Bare<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.write_what(f)
+            }
+        }
+        Bare(self).to_string()
+    }
+
     /// The kind.
     pub fn kind(&self) -> Kind {
         self.0.kind
@@ -228,8 +244,8 @@ fn remedy_of_sqlstate(code: SqlState) -> Remedy {
     }
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Error {
+    fn write_what(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for place in self.0.places.iter().rev() {
             write!(f, "{place}: ")?;
         }
@@ -240,6 +256,13 @@ impl fmt::Display for Error {
         if let Some(source) = &self.0.source {
             write!(f, ": {source}")?;
         }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_what(f)?;
         if let Some(hint) = &self.0.hint {
             write!(f, ". Hint: {hint}")?;
         }

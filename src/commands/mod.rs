@@ -3,7 +3,9 @@
 //! Each prints to standard output and ends with an exit code; none of them changes anything but
 //! `cleanup --yes`.
 
+mod check;
 pub mod cleanup;
+mod finding;
 mod health;
 mod report;
 mod status;
@@ -22,6 +24,11 @@ pub enum Command {
     Help,
     /// `--version`
     Version,
+    /// `check [--json]`
+    Check {
+        /// Print JSON.
+        json: bool,
+    },
     /// `status [--json]`
     Status {
         /// Print JSON.
@@ -39,6 +46,7 @@ pub enum Command {
 /// For `--help`.
 pub const USAGE: &str = "\
 Usage: zemi                     follow the source and write its changes
+       zemi check [--json]      look at both sides and say what would not work
        zemi status [--json]     where slot and progress stand
        zemi cleanup [--yes]     show, or drop, the slot, the publications and the progress
        zemi health              ask a running zemi at HEALTH_PORT whether it lives
@@ -58,6 +66,8 @@ impl Command {
             [] => Some(Command::Run),
             ["--help" | "-h" | "help"] => Some(Command::Help),
             ["--version" | "-V"] => Some(Command::Version),
+            ["check"] => Some(Command::Check { json: false }),
+            ["check", "--json"] => Some(Command::Check { json: true }),
             ["status"] => Some(Command::Status { json: false }),
             ["status", "--json"] => Some(Command::Status { json: true }),
             ["cleanup"] => Some(Command::Cleanup { yes: false }),
@@ -84,6 +94,7 @@ impl Command {
     /// What kept it from finding out, or from doing it.
     pub fn execute(self, config: &Config) -> Result<Exit> {
         match self {
+            Command::Check { json } => check::run(config, json),
             Command::Status { json } => status::run(config, json),
             Command::Cleanup { yes } => cleanup::run(config, yes),
             Command::Health => health::run(config),

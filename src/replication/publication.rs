@@ -85,6 +85,28 @@ pub fn bring_in_line(
     tracked: &Tracked,
     ours: &[Oid],
 ) -> Result<Published> {
+    run(session, server, config, tracked, ours, "COMMIT")
+}
+
+/// As [`bring_in_line`], and undoes what it did: what would be said, and whether it would be allowed.
+/// The names are those of the publications that exist.
+pub fn rehearse(
+    session: &mut Connection,
+    server: &Server,
+    config: &Config,
+    tracked: &Tracked,
+) -> Result<Published> {
+    run(session, server, config, tracked, &[], "ROLLBACK")
+}
+
+fn run(
+    session: &mut Connection,
+    server: &Server,
+    config: &Config,
+    tracked: &Tracked,
+    ours: &[Oid],
+    end: &str,
+) -> Result<Published> {
     let superuser = session
         .rows("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")?
         .first(0)
@@ -151,7 +173,7 @@ pub fn bring_in_line(
     }
     if !statements.is_empty() {
         // One transaction, so that no point of the write-ahead log sees one without the other.
-        let sql = format!("BEGIN; {}; COMMIT", statements.join("; "));
+        let sql = format!("BEGIN; {}; {end}", statements.join("; "));
         let done = session.query(&sql).map_err(|e| {
             if e.is_sqlstate("42501") {
                 return e.hint(format!(

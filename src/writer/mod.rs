@@ -13,6 +13,7 @@ mod work;
 
 pub use destination::Destination;
 pub use progress::{Progress, forget_progress, read_progress};
-pub use session::SourceMark;
+pub use schema::rehearse;
+pub use session::{SourceMark, check_session};
 pub use thread::{Ready, Writer};
 pub use work::Work;

@@ -49,31 +49,75 @@ pub fn prepare(session: &mut Connection, config: &Config) -> Result<Tables> {
                 primary_key_limit,
             });
         }
-        let mut sql = String::from("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; ");
-        if changes.is_none() {
-            sql.push_str(&create_changes(config.changes_format));
-        }
-        if progress.is_none() {
-            sql.push_str(CREATE_PROGRESS);
-        }
-        sql.push_str("COMMIT");
-        match session.query(&sql) {
-            Ok(_) => log::info!("made the tables that were missing in schema public"),
+        match make(
+            session,
+            config,
+            changes.is_none(),
+            progress.is_none(),
+            "COMMIT",
+        ) {
+            Ok(()) => log::info!("made the tables that were missing in schema public"),
             Err(e) => {
-                session.query("ROLLBACK")?;
                 // Another instance may have made them at the same moment.
                 let raced = e.is_sqlstate("42P07") || e.is_sqlstate("23505");
                 if !raced || attempt > 2 {
-                    return Err(e.hint(format!(
-                        "GRANT CREATE ON SCHEMA public TO {}; or let an administrator make the tables",
-                        identifier(&config.destination.user)
-                    )))
-                    .at(|| "making the tables changes and zemi_progress".into());
+                    return Err(e);
                 }
             }
         }
     }
     Err(Error::new(Kind::Bug, "the tables were never found"))
+}
+
+/// As [`prepare`], and undoes what it did. True where the table of changes is there already.
+pub fn rehearse(session: &mut Connection, config: &Config) -> Result<bool> {
+    check_schema(session, config)?;
+    let changes = find(session, "changes")?;
+    let progress = find(session, "zemi_progress")?;
+    if let Some(changes) = changes {
+        check_columns(session, changes, config)?;
+    }
+    if let (Some(changes), Some(progress)) = (changes, progress) {
+        check_rights(session, changes, progress, config)?;
+        check_row_security(session, config)?;
+    } else {
+        make(
+            session,
+            config,
+            changes.is_none(),
+            progress.is_none(),
+            "ROLLBACK",
+        )?;
+    }
+    Ok(changes.is_some())
+}
+
+/// Makes tables, in a transaction that ends so.
+fn make(
+    session: &mut Connection,
+    config: &Config,
+    changes: bool,
+    progress: bool,
+    end: &str,
+) -> Result<()> {
+    let mut sql = String::from("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; ");
+    if changes {
+        sql.push_str(&create_changes(config.changes_format));
+    }
+    if progress {
+        sql.push_str(CREATE_PROGRESS);
+    }
+    sql.push_str(end);
+    let done = session.query(&sql).map(drop).map_err(|e| {
+        e.hint(format!(
+            "GRANT CREATE ON SCHEMA public TO {}; or let an administrator make the tables",
+            identifier(&config.destination.user)
+        ))
+    });
+    if done.is_err() {
+        session.query("ROLLBACK")?;
+    }
+    done.at(|| "making the tables changes and zemi_progress".into())
 }
 
 const CREATE_PROGRESS: &str = "CREATE TABLE public.zemi_progress (\

@@ -87,6 +87,23 @@ pub fn open(
     Ok((session, identity, same_cluster))
 }
 
+/// Opens a session to look around; returns with it the server's version. `source` where it is known.
+///
+/// # Errors
+/// What would keep the writer from its work.
+pub fn check_session(config: &Config, source: Option<&SourceMark>) -> Result<(Connection, String)> {
+    let nobody = SourceMark {
+        system_identifier: String::new(),
+        started: String::new(),
+    };
+    let same_cluster = source.is_none().then_some(false);
+    let opened = open(config, source.unwrap_or(&nobody), same_cluster);
+    let (mut session, _, _) = at_destination(opened)?;
+    let row = at_destination(session.rows("SHOW server_version"))?;
+    let version = row.first(0).unwrap_or_default().to_owned();
+    Ok((session, version))
+}
+
 /// What tells whether the destination is the source's cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceMark {

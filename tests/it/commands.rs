@@ -86,3 +86,56 @@ fn a_server_that_does_not_answer_is_an_error_with_its_place() {
     let (code, _, _) = zemi(&["frobnicate"], &[]);
     assert_eq!(code, 64);
 }
+
+#[test]
+fn check_finds_what_would_not_work_and_changes_nothing() {
+    let server = Server::start(15, &[("max_slot_wal_keep_size", "1GB")]);
+    let settings = settings(&server, None);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run("CREATE TABLE good (id int PRIMARY KEY); CREATE TABLE \"no key\" (id int)");
+    let (code, out, errors) = zemi(&["check"], &settings);
+    assert_eq!(code, 0, "{out}{errors}");
+    assert!(
+        out.contains("-> ALTER TABLE \"public\".\"no key\" REPLICA IDENTITY FULL"),
+        "{out}"
+    );
+    assert!(out.contains("1 without a primary key"), "{out}");
+    assert!(!out.contains("fail"), "{out}");
+    let left = "SELECT (SELECT count(*) FROM pg_publication) + (SELECT count(*) FROM pg_replication_slots) \
+                + (SELECT count(*) FROM pg_class WHERE relname IN ('changes', 'zemi_progress'))";
+    assert_eq!(sql.value(left), "0");
+
+    sql.run(
+        "ALTER TABLE \"no key\" REPLICA IDENTITY FULL; ALTER TABLE \"no key\" ADD PRIMARY KEY (id)",
+    );
+    let mut running = streaming(&settings);
+    running.sigterm();
+    assert_eq!(running.wait_exit(PATIENCE), Some(0));
+    sql.run("DROP INDEX changes_context_index");
+    let (code, out, _) = zemi(&["check", "--json"], &settings);
+    assert_eq!(code, 0);
+    let findings = json(&out);
+    let levels: Vec<_> = findings
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| (&f["level"], &f["found"]))
+        .collect();
+    let warned: Vec<_> = levels
+        .iter()
+        .filter(|(level, _)| *level == "warn")
+        .collect();
+    assert_eq!(warned.len(), 1, "{out}");
+    assert_eq!(warned[0].1, "no valid index begins with: context");
+
+    sql.run("ALTER TABLE changes DROP COLUMN after; CREATE ROLE somebody LOGIN PASSWORD 'x'");
+    let (code, out, _) = zemi(&["check"], &settings);
+    assert_eq!(code, 78);
+    assert!(out.contains("expected a column after, found none"), "{out}");
+    let mut other = settings.clone();
+    other.push(("DB_USER".into(), "somebody".into()));
+    other.push(("DB_PASSWORD".into(), "x".into()));
+    let (code, out, _) = zemi(&["check"], &other);
+    assert_eq!(code, 78);
+    assert!(out.contains("ALTER ROLE \"somebody\" REPLICATION"), "{out}");
+}

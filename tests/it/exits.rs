@@ -341,7 +341,8 @@ fn stops_under_load_lose_nothing_and_write_nothing_twice() {
                 let (from, to) = (n * 20, n * 20 + 19);
                 // Paced, so that there is not too much to judge at the end.
                 writer.run(&format!(
-                    "SELECT pg_sleep(0.002); INSERT INTO t SELECT i, 'new' FROM generate_series({from}, {to}) i; \
+                    "SELECT pg_sleep(0.002); \
+                     INSERT INTO t SELECT i, 'new' FROM generate_series({from}, {to}) i; \
                      UPDATE t SET v = 'changed' WHERE id = {from}; DELETE FROM t WHERE id = {to}"
                 ));
                 n += 1;

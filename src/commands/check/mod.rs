@@ -1,0 +1,37 @@
+//! `zemi check`: connects to both sides as the service would, changes nothing, and says what it finds.
+
+mod destination;
+mod source;
+mod tables;
+
+use super::finding::Findings;
+use super::print;
+use crate::config::Config;
+use crate::error::{Exit, Result};
+
+/// Prints what was found; the exit code is 78 where something does not work.
+pub fn run(config: &Config, json: bool) -> Result<Exit> {
+    let mut findings = Findings::default();
+    let mark = source::check(config, &mut findings);
+    destination::check(config, mark.as_ref(), &mut findings);
+    print(&if json {
+        findings.json()
+    } else {
+        findings.text()
+    });
+    Ok(if findings.failed() {
+        Exit::Config
+    } else {
+        Exit::Ok
+    })
+}
+
+/// Names for a line that stays readable.
+fn some_of(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>();
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
