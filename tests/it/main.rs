@@ -8,6 +8,7 @@ mod commands;
 mod crud;
 mod exits;
 mod harness;
+mod identity;
 mod privileges;
 mod same_database;
 mod statements;
