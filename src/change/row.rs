@@ -286,6 +286,13 @@ impl RowEncoder<'_, '_> {
         let Some(tuple) = values.new.or(old) else {
             return copy::null(self.out);
         };
+        // A key tuple of an index that lacks a part of the primary key: the rest of it would look like
+        // the key of another row.
+        let key_only = values.new.is_none() && matches!(values.old, Some(OldTuple::Key(_)));
+        let sent = |&index: &usize| self.plan.columns.get(index).is_some_and(|c| c.key);
+        if key_only && !self.plan.primary_key.iter().all(sent) {
+            return copy::null(self.out);
+        }
         let at = copy::open(self.out);
         let start = self.out.len();
         let mut found = false;
