@@ -7,6 +7,7 @@
 mod commands;
 mod crud;
 mod exits;
+mod ddl;
 mod harness;
 mod identity;
 mod privileges;
