@@ -198,10 +198,11 @@ impl Server {
 pub fn log_open_transactions(session: &mut Connection) -> Result<()> {
     let open = session.rows(
         "SELECT pid::text, coalesce(usename, backend_type), coalesce(datname, ''), \
-         extract(epoch FROM now() - xact_start)::bigint::text FROM pg_stat_activity \
+         extract(epoch FROM now() - xact_start)::bigint::text, \
+         coalesce(wait_event = 'SyncRep', false)::text FROM pg_stat_activity \
          WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() \
          UNION ALL SELECT 'prepared ' || gid, owner, database, \
-         extract(epoch FROM now() - prepared)::bigint::text FROM pg_prepared_xacts",
+         extract(epoch FROM now() - prepared)::bigint::text, 'false' FROM pg_prepared_xacts",
     )?;
     for row in &open.rows {
         let text = |i: usize| row.get(i).and_then(Option::as_deref).unwrap_or("?");
@@ -212,6 +213,15 @@ pub fn log_open_transactions(session: &mut Connection) -> Result<()> {
             text(2),
             text(3)
         );
+        if text(4) == "true" {
+            // Each waits for the other, and neither can know.
+            log::warn!(
+                "pid {} waits for a synchronous standby; if that is this zemi, end the wait by SELECT \
+                 pg_cancel_backend({}), and set synchronous_standby_names after zemi's first start",
+                text(0),
+                text(0)
+            );
+        }
     }
     Ok(())
 }

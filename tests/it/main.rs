@@ -16,3 +16,4 @@ mod same_database;
 mod statements;
 mod support;
 mod web;
+mod sync_standby;
