@@ -7,13 +7,13 @@
 mod commands;
 mod context;
 mod crud;
-mod exits;
 mod ddl;
+mod exits;
 mod harness;
 mod identity;
 mod privileges;
 mod same_database;
 mod statements;
 mod support;
-mod web;
 mod sync_standby;
+mod web;
