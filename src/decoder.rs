@@ -137,6 +137,7 @@ impl Decoder {
         self.assembler.restart(start.position, !same_run);
         self.assembler
             .set_primary_key_limit(self.destination.primary_key_limit());
+        self.assembler.set_encoding(start.encoding);
         self.hand_over(Work::Start(start))
     }
 
@@ -191,6 +192,12 @@ impl Decoder {
         self.assembler
             .apply(place, &message, &mut *self.catalog, &mut state.batch)
             .at(at)?;
+        while let Some(relation) = self.assembler.take_unconvertible() {
+            log::warn!(
+                "{relation} holds text with bytes that stand for no character in the source's encoding: \
+                 each became U+FFFD, here and in rows to come"
+            );
+        }
         if let Message::Relation(relation) = message
             && state.seen.insert(relation.relation)
         {

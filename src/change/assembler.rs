@@ -3,11 +3,13 @@
 //! Keeps what one transaction needs: its head, the nearest context, and the position of the last
 //! change, so that every change has a position of its own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::batch::{Batch, Patch};
 use super::catalog::Catalog;
 use super::context::{self, context_json};
+use super::encoding::Encoding;
 use super::json;
 use super::relation::RelationPlan;
 use super::row::{self, Misfit, Operation, RowHead, RowValues, Tools};
@@ -46,6 +48,11 @@ pub struct Assembler {
     transaction: Option<Transaction>,
     context: Vec<u8>,
     json: json::Writer,
+    /// A value in UTF-8, where the source did not convert it.
+    text: Vec<u8>,
+    /// Relations with values that could not be converted, and those among them not asked for yet.
+    unconvertible: HashSet<Oid>,
+    news: Vec<Arc<str>>,
     /// Transactions that end here or before are in the destination, or on their way there.
     done: Lsn,
     /// The WAL record of the last change, and how many changes it had before.
@@ -61,6 +68,9 @@ impl Assembler {
             transaction: None,
             context: context::NONE.to_vec(),
             json: json::Writer::new(),
+            text: Vec::new(),
+            unconvertible: HashSet::new(),
+            news: Vec::new(),
             done: Lsn::ZERO,
             run: (Lsn::ZERO, 0),
         }
@@ -79,6 +89,16 @@ impl Assembler {
     /// The number of characters that the destination's `primary_key` column takes.
     pub fn set_primary_key_limit(&mut self, limit: Option<usize>) {
         self.settings.primary_key_limit = limit;
+    }
+
+    /// What the texts of the stream are encoded in, from its start on.
+    pub fn set_encoding(&mut self, encoding: Encoding) {
+        self.settings.encoding = encoding;
+    }
+
+    /// A relation in which, for the first time, a value held bytes that stand for no character.
+    pub fn take_unconvertible(&mut self) -> Option<Arc<str>> {
+        self.news.pop()
     }
 
     /// Whether a transaction has begun and not ended.
@@ -233,7 +253,12 @@ impl Assembler {
         if !message.transactional || message.prefix != context::PREFIX || open.skip {
             return Ok(());
         }
-        if context_json(message.content, &mut self.context) {
+        let lossy = self
+            .settings
+            .encoding
+            .decode(message.content, &mut self.text);
+        let content = lossy.map_or(message.content, |_| self.text.as_slice());
+        if context_json(content, &mut self.context) {
             batch.open_counts().replaced += 1;
         }
         if open.has_context {
@@ -299,6 +324,8 @@ impl Assembler {
         let mut tools = Tools {
             json: &mut self.json,
             catalog,
+            text: &mut self.text,
+            unconvertible: false,
         };
         let replaced = encode(
             &mut batch.rows,
@@ -316,6 +343,12 @@ impl Assembler {
                 open.xid
             )
         })?;
+        if tools.unconvertible && self.unconvertible.insert(relation) {
+            self.news.push(Arc::clone(&plan.name));
+        }
+        if self.text.len() > KEPT_CONTEXT {
+            self.text = Vec::new();
+        }
         batch.count += 1;
         batch
             .tally

@@ -54,16 +54,17 @@ impl RelationPlan {
         settings: &Settings,
         catalog: &mut dyn Catalog,
     ) -> Result<RelationPlan> {
-        let schema = String::from_utf8_lossy(relation.schema());
-        let table = String::from_utf8_lossy(relation.name);
+        let encoding = settings.encoding;
+        let schema = encoding.name(relation.schema());
+        let table = encoding.name(relation.name);
         let facts = catalog.relation(relation.relation)?;
         let tracked = !facts.ours && settings.tracked().tracks(&schema, &table);
         let mut columns = Vec::with_capacity(relation.columns.len());
         let mut names = Vec::with_capacity(relation.columns.len());
         for column in relation.columns.iter() {
-            let name = String::from_utf8_lossy(column.name).into_owned();
+            let name = encoding.name(column.name);
             let mut prefix = Vec::with_capacity(name.len() + 3);
-            json::write_string(&mut prefix, column.name);
+            json::write_string(&mut prefix, name.as_bytes());
             prefix.push(b':');
             let treatment = settings.treatment(&schema, &table, &name);
             // The types of what is not written are never asked for.

@@ -124,6 +124,10 @@ pub struct Tools<'a> {
     pub json: &'a mut json::Writer,
     /// For the values that only the source can convert.
     pub catalog: &'a mut dyn Catalog,
+    /// For values in another encoding than UTF-8.
+    pub text: &'a mut Vec<u8>,
+    /// Set when a value holds bytes that stand for no character.
+    pub unconvertible: bool,
 }
 
 struct RowEncoder<'a, 't> {
@@ -258,18 +262,25 @@ impl RowEncoder<'_, '_> {
                 return Ok(());
             }
         };
+        let Tools {
+            json: writer,
+            catalog,
+            text: decoded,
+            unconvertible,
+        } = &mut *self.tools;
+        let lossy = self.settings.encoding.decode(text, decoded);
+        let text = lossy.map_or(text, |_| decoded.as_slice());
         if let (Treatment::Hash, Some(masker)) = (column.treatment, &self.settings.masker) {
             self.out.push(b'"');
             masker.hash(text, self.out);
             self.out.push(b'"');
             return Ok(());
         }
-        let Tools {
-            json: writer,
-            catalog,
-        } = &mut *self.tools;
-        match writer.write(self.out, &column.value_type, text, *catalog) {
-            Outcome::Ok => {}
+        let outcome = writer.write(self.out, &column.value_type, text, *catalog);
+        let lossy = lossy == Some(true);
+        *unconvertible |= lossy || outcome == Outcome::Replaced(Reason::NotUtf8);
+        match outcome {
+            Outcome::Ok => self.replaced += u64::from(lossy),
             Outcome::Replaced(_) => self.replaced += 1,
             Outcome::Mismatch if !self.lenient => return Err(Misfit::Type { column: index }),
             Outcome::Mismatch => {
@@ -313,6 +324,8 @@ impl RowEncoder<'_, '_> {
                 self.out.push(b',');
             }
             found = true;
+            let lossy = self.settings.encoding.decode(text, self.tools.text);
+            let text = lossy.map_or(text, |_| self.tools.text.as_slice());
             match (column.treatment, &self.settings.masker) {
                 (Treatment::Hash, Some(masker)) => masker.hash(text, self.out),
                 _ => push_utf8(self.out, text),

@@ -1,5 +1,6 @@
 //! The part of the settings that decides what a row looks like.
 
+use super::encoding::Encoding;
 use super::mask::Masker;
 use super::relation::Treatment;
 use crate::config::{ChangesFormat, ColumnPattern, Config, Pattern};
@@ -40,6 +41,8 @@ pub struct Settings {
     pub(super) id_source: u16,
     /// How many characters an existing `primary_key` column takes.
     pub(super) primary_key_limit: Option<usize>,
+    /// What the texts of the stream are encoded in.
+    pub(super) encoding: Encoding,
 }
 
 impl Settings {
@@ -58,6 +61,7 @@ impl Settings {
                 .map(|key| Masker::new(key.expose())),
             id_source: id_source(system_identifier, &config.source.database),
             primary_key_limit: None,
+            encoding: Encoding::Utf8,
         }
     }
 

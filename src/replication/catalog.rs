@@ -61,6 +61,12 @@ impl SourceCatalog {
                 Ok(answer) => return Ok(answer),
                 Err(e) => e,
             };
+            // A name that cannot be converted: one that has no UTF-8 is not compared by it either.
+            if source::is_unconvertible(&error)
+                && let Some(session) = self.session.as_mut()
+            {
+                source::take_bytes_as_stored(session)?;
+            }
             if matches!(error.remedy(), Remedy::Stop(_)) {
                 return Err(error.at("reading the source's catalog"));
             }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::source::Server;
+use super::source::{self, Server};
 use crate::change::Tracked;
 use crate::config::Config;
 use crate::error::{At, Error, Kind, Result};
@@ -111,7 +111,13 @@ fn run(
         .rows("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")?
         .first(0)
         == Some("t");
-    let mut tables = read_tables(session)?;
+    let mut tables = match read_tables(session) {
+        Err(e) if source::is_unconvertible(&e) => {
+            source::take_bytes_as_stored(session)?;
+            read_tables(session)?
+        }
+        read => read?,
+    };
     let ours = with_parts(session, ours)?;
     let own = |table: &Table| ours.contains(&table.oid);
     // Ours are not looked at, but their UPDATE and DELETE have to work like everybody's.

@@ -13,7 +13,7 @@ use super::publication::{self, Published};
 use super::source;
 use super::start::{self, Gap, Known, StreamStart};
 use crate::backoff::Backoff;
-use crate::change::Tracked;
+use crate::change::{Encoding, Tracked};
 use crate::config::Config;
 use crate::control::Control;
 use crate::error::{At, Error, Exit, Kind, Remedy, Result};
@@ -132,7 +132,7 @@ impl Reader {
 
     /// Whether to try again, and after how long at least.
     fn judge(&self, error: &Error, memory: &mut Memory) -> std::result::Result<Duration, ()> {
-        if error.is_sqlstate("22021") || error.is_sqlstate("22P05") {
+        if source::is_unconvertible(error) {
             // The walsender cannot convert some value to UTF-8, and never will: take the bytes as they
             // are stored.
             if memory.encoding == "UTF8" {
@@ -243,6 +243,10 @@ impl Reader {
             position: start.position,
             timeline: identity.timeline,
             gap: memory.gap,
+            encoding: match memory.encoding {
+                "UTF8" => Encoding::Utf8,
+                _ => Encoding::of_database(&server.encoding),
+            },
         };
         self.send(Feed::Start(start))?;
         memory.gap = None;

@@ -51,7 +51,26 @@ pub struct Identity {
 
 /// Opens an ordinary session.
 pub fn open_session(config: &Config) -> Result<Connection> {
-    Connection::open(&config.source, &SESSION, config.connect_timeout).at(|| "source".into())
+    let open = || {
+        let mut session = Connection::open(&config.source, &SESSION, config.connect_timeout)?;
+        // Names may hold any bytes there, and the server would refuse to send them.
+        session.query(
+            "SELECT set_config('client_encoding', 'SQL_ASCII', false) \
+             WHERE current_setting('server_encoding') = 'SQL_ASCII'",
+        )?;
+        Ok(session)
+    };
+    open().at(|| "source".into())
+}
+
+/// The server holds text that it cannot convert to UTF-8, and never will.
+pub fn is_unconvertible(error: &Error) -> bool {
+    error.is_sqlstate("22021") || error.is_sqlstate("22P05")
+}
+
+/// Makes the server send what it holds, instead of refusing what it cannot convert.
+pub fn take_bytes_as_stored(session: &mut Connection) -> Result<()> {
+    session.query("SET client_encoding = 'SQL_ASCII'").map(drop)
 }
 
 /// Opens a session on a walsender of the database, with values in this encoding.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::change::Encoding;
 use crate::lsn::Lsn;
 
 /// The slot as `pg_replication_slots` shows it.
@@ -110,6 +111,8 @@ pub struct StreamStart {
     pub timeline: u32,
     /// What has to be recorded first.
     pub gap: Option<Gap>,
+    /// What its texts are encoded in.
+    pub encoding: Encoding,
 }
 
 /// Whether the slot has to be made anew before [`decide`] can be asked.

@@ -52,7 +52,7 @@ fn help_and_version_are_said_and_other_arguments_refused() {
     }
     let version = concat!("zemi ", env!("CARGO_PKG_VERSION"), "\n");
     assert_eq!(says(&["--version"]), (version.to_owned(), Some(0)));
-    for bad in [&["--verbose"][..], &["check"], &["--help", "me"]] {
+    for bad in [&["--verbose"][..], &["chek"], &["--help", "me"]] {
         let none: &[(&str, String)] = &[];
         let mut zemi = Zemi::with_args(bad, none);
         assert_eq!(zemi.wait_exit(PATIENCE), Some(USAGE), "{bad:?}");

@@ -8,6 +8,7 @@ mod commands;
 mod context;
 mod crud;
 mod ddl;
+mod encodings;
 mod exits;
 mod harness;
 mod identity;
