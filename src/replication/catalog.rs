@@ -70,6 +70,11 @@ impl SourceCatalog {
             if matches!(error.remedy(), Remedy::Stop(_)) {
                 return Err(error.at("reading the source's catalog"));
             }
+            if error.is_server_stopping() {
+                // The source waits for what it sent to be confirmed, and that waits for this answer,
+                // which it no longer gives.
+                self.control.end_stream();
+            }
             log::warn!("reading the source's catalog: {error}; trying again");
             if !self.control.pause(backoff.wait()) {
                 return Err(Error::new(

@@ -317,7 +317,8 @@ fn a_late_context_larger_than_a_batch_is_patched_in() {
     let mut stage = Stage::new(15, TABLE, &[]);
     let large = |letter: &str| {
         format!(
-            "SELECT pg_logical_emit_message(true, '_bemi', json_build_object('c', repeat('{letter}', 300000))::text)"
+            "SELECT pg_logical_emit_message(true, '_bemi', \
+             json_build_object('c', repeat('{letter}', 300000))::text)"
         )
     };
     // The first one does not fit into the batch of its rows; those of the second fill one each.

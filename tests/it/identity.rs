@@ -266,7 +266,8 @@ fn primary_key_is_the_real_key_then_the_identity_index_then_id() {
     stage.sql.run(
         "INSERT INTO real_key VALUES (7, 1, 2); UPDATE real_key SET x = 3; DELETE FROM real_key;
          INSERT INTO index_only VALUES (7, 'c'); UPDATE index_only SET id = 8; DELETE FROM index_only;
-         INSERT INTO id_only VALUES ('a', 'seven'), ('b', NULL); UPDATE id_only SET v = 'c' WHERE id = 'seven';
+         INSERT INTO id_only VALUES ('a', 'seven'), ('b', NULL);
+         UPDATE id_only SET v = 'c' WHERE id = 'seven';
          DELETE FROM id_only;
          INSERT INTO none_at_all VALUES ('a', 1); UPDATE none_at_all SET v = 'b'; DELETE FROM none_at_all;
          INSERT INTO later VALUES (1, 100)",

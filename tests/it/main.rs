@@ -12,6 +12,8 @@ mod encodings;
 mod exits;
 mod harness;
 mod identity;
+mod kills;
+mod outages;
 mod privileges;
 mod same_database;
 mod statements;

@@ -32,7 +32,12 @@ impl Sql {
         let mut settings = server.settings("DB_", database);
         settings.push(("DB_USER".into(), role.into()));
         settings.push(("DB_PASSWORD".into(), password.into()));
-        Connection::open(&endpoint(&settings), &[], Duration::from_secs(10)).map(Sql)
+        Sql::connect(&settings)
+    }
+
+    /// Connects to the source that these settings name.
+    pub fn connect(settings: &[(String, String)]) -> Result<Sql, Error> {
+        Connection::open(&endpoint(settings), &[], Duration::from_secs(10)).map(Sql)
     }
 
     /// Runs statements; the rows of the last one.
@@ -73,9 +78,13 @@ impl Sql {
 
     /// Runs `COPY … FROM STDIN` with these lines.
     pub fn copy(&mut self, sql: &str, data: &str) -> u64 {
-        self.0
-            .copy_in(sql, data.as_bytes())
+        self.try_copy(sql, data)
             .unwrap_or_else(|e| panic!("{sql}: {e}"))
+    }
+
+    /// As [`Sql::copy`], where that may fail.
+    pub fn try_copy(&mut self, sql: &str, data: &str) -> Result<u64, Error> {
+        self.0.copy_in(sql, data.as_bytes())
     }
 }
 

@@ -1,0 +1,240 @@
+//! A mixed load of several writers that goes on whatever happens to the server.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use zemi::error::Error;
+
+use super::replay::{assert_replays, assert_unique};
+use super::scene::caught_up;
+use super::{Server, Sql};
+
+/// Numbers from a seed (xorshift64*, Vigna 2016), so that a run can be repeated.
+#[derive(Debug, Clone)]
+pub struct Random(u64);
+
+impl Random {
+    /// The same seed gives the same numbers.
+    pub fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// A number below `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % end
+    }
+}
+
+/// What the writers need; made before zemi starts, or while it runs.
+pub const TABLES: &str = "
+    CREATE TABLE accounts (id bigint PRIMARY KEY, n int NOT NULL DEFAULT 0, v text);
+    CREATE TABLE items (k1 int, k2 text, v jsonb, big text, PRIMARY KEY (k1, k2));
+    ALTER TABLE items REPLICA IDENTITY FULL;
+    ALTER TABLE items ALTER big SET STORAGE EXTERNAL;
+    CREATE TABLE scratch (id bigint PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp())";
+
+/// The tables and their keys.
+const KEYS: [(&str, &[&str]); 3] = [
+    ("accounts", &["id"]),
+    ("items", &["k1", "k2"]),
+    ("scratch", &["id"]),
+];
+
+/// Rows of a transaction that is larger than a batch.
+const LARGE: u64 = 9_000;
+
+/// Writers at work. Dropping it stops them.
+#[derive(Debug)]
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    writers: Vec<JoinHandle<u64>>,
+}
+
+impl Load {
+    /// Starts `writers` writers on the database `postgres` of this server, which has [`TABLES`].
+    pub fn start(server: &Server, seed: u64, writers: u64) -> Load {
+        let stop = Arc::new(AtomicBool::new(false));
+        let settings = server.settings("DB_", "postgres");
+        let start = |n: u64| {
+            let writer = Writer {
+                settings: settings.clone(),
+                random: Random::new(seed ^ (n + 1).wrapping_mul(0x1000_0000_01b3)),
+                number: n,
+                next: 0,
+                stop: Arc::clone(&stop),
+            };
+            thread::spawn(move || writer.run())
+        };
+        let writers = (0..writers).map(start).collect();
+        Load { stop, writers }
+    }
+
+    /// Stops them, each after its transaction. Returns how many transactions were answered.
+    pub fn stop(mut self) -> u64 {
+        self.stop.store(true, Ordering::SeqCst);
+        let writers = std::mem::take(&mut self.writers);
+        writers
+            .into_iter()
+            .map(|w| w.join().expect("a writer ends"))
+            .sum()
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Waits until zemi is done with the load, and compares what it wrote with the tables. Returns the number
+/// of changes.
+pub fn assert_all_is_there(source: &mut Sql, destination: &mut Sql) -> usize {
+    caught_up(source);
+    let replay = |(table, key): (&str, &[&str])| assert_replays(source, destination, table, key);
+    let changes = KEYS.map(replay).into_iter().sum();
+    assert_unique(destination);
+    changes
+}
+
+struct Writer {
+    settings: Vec<(String, String)>,
+    random: Random,
+    number: u64,
+    next: u64,
+    stop: Arc<AtomicBool>,
+}
+
+impl Writer {
+    fn run(mut self) -> u64 {
+        let mut answered = 0;
+        let mut session = None;
+        while !self.stop.load(Ordering::SeqCst) {
+            let Some(sql) = session.as_mut() else {
+                session = Sql::connect(&self.settings).ok();
+                if session.is_none() {
+                    thread::sleep(Duration::from_millis(20));
+                }
+                continue;
+            };
+            match self.transaction(sql) {
+                Ok(()) => answered += 1,
+                // Whether it was committed is for the tables to say. A deadlock of two writers ends
+                // here, too.
+                Err(_) => session = None,
+            }
+            thread::sleep(Duration::from_micros(self.random.below(2_000)));
+        }
+        answered
+    }
+
+    /// A key that no writer has used.
+    fn key(&mut self) -> u64 {
+        self.next += 1;
+        self.next * 64 + self.number
+    }
+
+    fn keys(&mut self, count: u64) -> Vec<u64> {
+        (0..count).map(|_| self.key()).collect()
+    }
+
+    fn transaction(&mut self, sql: &mut Sql) -> Result<(), Error> {
+        let some = "SELECT id FROM accounts ORDER BY n, id LIMIT 3 FOR UPDATE SKIP LOCKED";
+        match self.random.below(100) {
+            0..15 => {
+                let id = self.key();
+                self.run_sql(
+                    sql,
+                    &format!("INSERT INTO accounts VALUES ({id}, 0, 'one')"),
+                )
+            }
+            15..25 => {
+                let mut rows = String::new();
+                for id in self.keys(20) {
+                    write!(rows, ",({id}, 0, 'many')").unwrap();
+                }
+                let rows = rows.trim_start_matches(',');
+                self.run_sql(sql, &format!("INSERT INTO accounts VALUES {rows}"))
+            }
+            25..40 => self.run_sql(
+                sql,
+                &format!("UPDATE accounts SET n = n + 1, v = v || '.' WHERE id IN ({some})"),
+            ),
+            40..48 => {
+                let id = self.key();
+                let one = some.replace("LIMIT 3", "LIMIT 1");
+                self.run_sql(
+                    sql,
+                    &format!("UPDATE accounts SET id = {id} WHERE id IN ({one})"),
+                )
+            }
+            48..56 => self.run_sql(sql, &format!("DELETE FROM accounts WHERE id IN ({some})")),
+            56..64 => {
+                let mut lines = String::new();
+                for id in self.keys(50) {
+                    writeln!(lines, "{id}\t{}\tcopied", self.number).unwrap();
+                }
+                sql.try_copy("COPY accounts FROM STDIN", &lines).map(drop)
+            }
+            64..76 => {
+                let (k, big) = (self.key(), self.random.below(3) * 6_000);
+                self.run_sql(
+                    sql,
+                    &format!(
+                        "INSERT INTO items VALUES ({k}, 'a''b', '{{\"n\": {k}}}', repeat('x', {big}));
+                         UPDATE items SET v = v || '{{\"m\": 1}}' WHERE k1 = {k};
+                         DELETE FROM items WHERE k1 = {k} AND {k} % 3 = 0"
+                    ),
+                )
+            }
+            76..86 => {
+                let (kept, undone) = (self.key(), self.key());
+                self.run_sql(
+                    sql,
+                    &format!(
+                        "BEGIN; SELECT pg_logical_emit_message(true, '_bemi', '{{\"w\": {kept}}}');
+                         INSERT INTO scratch VALUES ({kept}); SAVEPOINT s;
+                         INSERT INTO scratch VALUES ({undone});
+                         UPDATE accounts SET n = n + 1 WHERE id IN ({some});
+                         ROLLBACK TO s; UPDATE scratch SET at = now() WHERE id = {kept}; COMMIT"
+                    ),
+                )
+            }
+            86..94 => {
+                let id = self.key();
+                self.run_sql(
+                    sql,
+                    &format!(
+                        "BEGIN; INSERT INTO scratch VALUES ({id}); TRUNCATE scratch; ROLLBACK"
+                    ),
+                )
+            }
+            94..98 => self.run_sql(sql, "TRUNCATE scratch"),
+            // Seldom, since there are many rows to judge afterwards.
+            _ if self.random.below(8) > 0 => self.run_sql(sql, "SELECT 1"),
+            _ => {
+                let (from, to) = (self.next * 64, (self.next + LARGE) * 64);
+                let number = self.number;
+                self.next += LARGE + 1;
+                self.run_sql(
+                    sql,
+                    &format!(
+                        "BEGIN; INSERT INTO accounts SELECT g + {number}, 1000000, 'large'
+                             FROM generate_series({from} + 64, {to}, 64) g;
+                         DELETE FROM accounts WHERE v = 'large' AND id > {from} AND id <= {to} + 64;
+                         COMMIT"
+                    ),
+                )
+            }
+        }
+    }
+
+    fn run_sql(&self, sql: &mut Sql, statements: &str) -> Result<(), Error> {
+        sql.try_rows(statements).map(drop)
+    }
+}
