@@ -4,15 +4,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bemi;
 mod commands;
 mod context;
 mod crud;
 mod ddl;
 mod encodings;
 mod exits;
+mod guard;
 mod harness;
 mod identity;
 mod kills;
+mod large;
 mod outages;
 mod privileges;
 mod same_database;

@@ -59,6 +59,15 @@ pub struct Load {
 impl Load {
     /// Starts `writers` writers on the database `postgres` of this server, which has [`TABLES`].
     pub fn start(server: &Server, seed: u64, writers: u64) -> Load {
+        Load::of(server, seed, writers, true)
+    }
+
+    /// As [`Load::start`], with no transaction that is larger than a batch.
+    pub fn small(server: &Server, seed: u64, writers: u64) -> Load {
+        Load::of(server, seed, writers, false)
+    }
+
+    fn of(server: &Server, seed: u64, writers: u64, large: bool) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let settings = server.settings("DB_", "postgres");
         let start = |n: u64| {
@@ -67,6 +76,7 @@ impl Load {
                 random: Random::new(seed ^ (n + 1).wrapping_mul(0x1000_0000_01b3)),
                 number: n,
                 next: 0,
+                large,
                 stop: Arc::clone(&stop),
             };
             thread::spawn(move || writer.run())
@@ -107,6 +117,7 @@ struct Writer {
     random: Random,
     number: u64,
     next: u64,
+    large: bool,
     stop: Arc<AtomicBool>,
 }
 
@@ -216,7 +227,7 @@ impl Writer {
             }
             94..98 => self.run_sql(sql, "TRUNCATE scratch"),
             // Seldom, since there are many rows to judge afterwards.
-            _ if self.random.below(8) > 0 => self.run_sql(sql, "SELECT 1"),
+            _ if !self.large || self.random.below(8) > 0 => self.run_sql(sql, "SELECT 1"),
             _ => {
                 let (from, to) = (self.next * 64, (self.next + LARGE) * 64);
                 let number = self.number;

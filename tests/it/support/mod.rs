@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod load;
 pub mod process;
+pub mod proxy;
 pub mod replay;
 pub mod scene;
 pub mod sql;

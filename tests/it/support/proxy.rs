@@ -1,0 +1,200 @@
+//! A network between zemi and a server that can be made to fail.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// What the network does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weather {
+    /// All bytes pass.
+    Fair,
+    /// Nothing passes and nothing closes, in neither direction; bytes wait.
+    Stalled,
+    /// Nothing passes, nothing closes, and what was sent is gone for good.
+    Vanishing,
+    /// New connections are closed at once.
+    Refusing,
+    /// Bytes pass one by one.
+    Dripping,
+    /// Every piece waits this many milliseconds.
+    Slow(u64),
+    /// A connection is cut when this many more bytes went through it, the last piece in part.
+    CutAfter(u64),
+    /// The client's end is cut when it has sent the end of a COPY, each third time; the server gets all
+    /// of it.
+    LosingReplies,
+}
+
+/// A port of 127.0.0.1 that leads to another one.
+#[derive(Debug)]
+pub struct Proxy {
+    port: u16,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    weather: Mutex<Weather>,
+    connections: Mutex<Vec<TcpStream>>,
+    closed: AtomicBool,
+    copies: AtomicU64,
+    replies_lost: AtomicU64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Proxy {
+    /// Leads to this port of 127.0.0.1.
+    pub fn start(to: u16) -> Proxy {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let shared = Arc::new(Shared {
+            weather: Mutex::new(Weather::Fair),
+            connections: Mutex::default(),
+            closed: AtomicBool::new(false),
+            copies: AtomicU64::new(0),
+            replies_lost: AtomicU64::new(0),
+        });
+        let held = Arc::clone(&shared);
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                if held.closed.load(Ordering::SeqCst) {
+                    return;
+                }
+                let Ok(client) = client else { continue };
+                if held.weather() == Weather::Refusing {
+                    continue;
+                }
+                let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, to)) else {
+                    continue;
+                };
+                held.join(client, server);
+            }
+        });
+        Proxy { port, shared }
+    }
+
+    /// The port to connect to.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Changes the weather, for connections that are open too.
+    pub fn set(&self, weather: Weather) {
+        *lock(&self.shared.weather) = weather;
+    }
+
+    /// Cuts all connections.
+    pub fn cut(&self) {
+        for stream in lock(&self.shared.connections).drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// How often a reply was lost.
+    pub fn replies_lost(&self) -> u64 {
+        self.shared.replies_lost.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.closed.store(true, Ordering::SeqCst);
+        self.cut();
+        // Wakes the listener.
+        let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
+    }
+}
+
+impl Shared {
+    fn weather(&self) -> Weather {
+        *lock(&self.weather)
+    }
+
+    fn join(self: &Arc<Shared>, client: TcpStream, server: TcpStream) {
+        let budget = Arc::new(AtomicU64::new(0));
+        let ends = [&client, &server].map(|s| s.try_clone().unwrap());
+        lock(&self.connections).extend(ends);
+        for (from, to, up) in [(&client, &server, true), (&server, &client, false)] {
+            let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+            let _ = to.set_nodelay(true);
+            let (shared, budget) = (Arc::clone(self), Arc::clone(&budget));
+            thread::spawn(move || shared.pump(from, to, up, &budget));
+        }
+    }
+
+    /// Moves bytes one way until an end closes; then closes the other.
+    fn pump(&self, mut from: TcpStream, mut to: TcpStream, up: bool, passed: &AtomicU64) {
+        let _ = from.set_read_timeout(Some(Duration::from_millis(20)));
+        let mut buffer = [0; 16 * 1024];
+        let mut silent = false;
+        let mut began = None;
+        while !self.closed.load(Ordering::SeqCst) {
+            let weather = self.weather();
+            if weather == Weather::Stalled {
+                thread::sleep(Duration::from_millis(5));
+                continue;
+            }
+            let read = match from.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => n,
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    continue;
+                }
+                Err(_) => break,
+            };
+            let bytes = &buffer[..read];
+            let sent = match weather {
+                // What is lost once makes the rest useless.
+                _ if silent => Ok(()),
+                Weather::Vanishing => {
+                    silent = true;
+                    Ok(())
+                }
+                Weather::Dripping => bytes.chunks(1).try_for_each(|byte| to.write_all(byte)),
+                Weather::Slow(milliseconds) => {
+                    thread::sleep(Duration::from_millis(milliseconds));
+                    to.write_all(bytes)
+                }
+                Weather::CutAfter(limit) => {
+                    let start = *began.get_or_insert_with(|| passed.load(Ordering::SeqCst));
+                    let so_far = passed.load(Ordering::SeqCst).saturating_sub(start);
+                    let left = limit.saturating_sub(so_far) as usize;
+                    let part = &bytes[..read.min(left)];
+                    let done = to.write_all(part);
+                    if part.len() < read {
+                        break;
+                    }
+                    done
+                }
+                _ => {
+                    began = None;
+                    to.write_all(bytes)
+                }
+            };
+            passed.fetch_add(read as u64, Ordering::SeqCst);
+            if sent.is_err() {
+                break;
+            }
+            if weather == Weather::LosingReplies
+                && up
+                && bytes.ends_with(b"c\0\0\0\x04")
+                && self.copies.fetch_add(1, Ordering::SeqCst) % 3 == 2
+            {
+                self.replies_lost.fetch_add(1, Ordering::SeqCst);
+                let _ = from.shutdown(Shutdown::Both);
+                // The server is told only after it had the time to commit.
+                thread::sleep(Duration::from_millis(300));
+                break;
+            }
+        }
+        let _ = from.shutdown(Shutdown::Both);
+        let _ = to.shutdown(Shutdown::Both);
+    }
+}
