@@ -16,6 +16,7 @@ mod harness;
 mod identity;
 mod kills;
 mod large;
+mod network;
 mod outages;
 mod privileges;
 mod same_database;

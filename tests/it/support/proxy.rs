@@ -14,8 +14,6 @@ pub enum Weather {
     Fair,
     /// Nothing passes and nothing closes, in neither direction; bytes wait.
     Stalled,
-    /// Nothing passes, nothing closes, and what was sent is gone for good.
-    Vanishing,
     /// New connections are closed at once.
     Refusing,
     /// Bytes pass one by one.
@@ -133,7 +131,6 @@ impl Shared {
     fn pump(&self, mut from: TcpStream, mut to: TcpStream, up: bool, passed: &AtomicU64) {
         let _ = from.set_read_timeout(Some(Duration::from_millis(20)));
         let mut buffer = [0; 16 * 1024];
-        let mut silent = false;
         let mut began = None;
         while !self.closed.load(Ordering::SeqCst) {
             let weather = self.weather();
@@ -151,12 +148,6 @@ impl Shared {
             };
             let bytes = &buffer[..read];
             let sent = match weather {
-                // What is lost once makes the rest useless.
-                _ if silent => Ok(()),
-                Weather::Vanishing => {
-                    silent = true;
-                    Ok(())
-                }
                 Weather::Dripping => bytes.chunks(1).try_for_each(|byte| to.write_all(byte)),
                 Weather::Slow(milliseconds) => {
                     thread::sleep(Duration::from_millis(milliseconds));
