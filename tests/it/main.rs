@@ -23,4 +23,5 @@ mod same_database;
 mod statements;
 mod support;
 mod sync_standby;
+mod values;
 mod web;
