@@ -155,7 +155,7 @@ impl SourceCatalog {
             return Ok(ValueType::Composite(fields.into()));
         }
         Ok(match row.first(5) {
-            Some("hstore_to_json") => ValueType::Hstore,
+            Some("c hstore_to_json") => ValueType::Hstore,
             Some(_) => cast(),
             None => ValueType::Text,
         })
@@ -163,14 +163,16 @@ impl SourceCatalog {
 }
 
 /// Name, base type of a domain, element and its delimiter of an array, relation of a composite, and the
-/// function of a cast to json (type 114), which counts only for types that are not built in.
+/// function of a cast to json (type 114), which counts only for types that are not built in: language and
+/// source of it, since its name alone would not tell hstore's from another one.
 fn type_query(type_oid: Oid) -> String {
     format!(
         "SELECT format_type(t.oid, NULL), t.typbasetype, \
          CASE WHEN t.typsubscript = 'array_subscript_handler'::regproc THEN t.typelem ELSE 0 END, \
          (SELECT e.typdelim FROM pg_type e WHERE e.oid = t.typelem), \
          CASE WHEN t.typtype = 'c' THEN t.typrelid ELSE 0 END, \
-         (SELECT p.proname FROM pg_cast c JOIN pg_proc p ON p.oid = c.castfunc \
+         (SELECT l.lanname || ' ' || p.prosrc FROM pg_cast c JOIN pg_proc p ON p.oid = c.castfunc \
+          JOIN pg_language l ON l.oid = p.prolang \
           WHERE c.castsource = t.oid AND c.casttarget = 114 AND c.castmethod = 'f' \
           AND t.oid >= 16384) \
          FROM pg_type t WHERE t.oid = {type_oid}"
