@@ -11,14 +11,20 @@ use crate::wire::{Connection, ResultSet, literal};
 /// The oldest supported server: 14 brought logical messages to pgoutput.
 const OLDEST: u32 = 140_000;
 
-/// Settings of every session on the source.
+/// Settings of every session on the source. A walsender prints values by some of them, and casts to json
+/// that an ordinary session is asked for have to be computed by the same ones, whatever the database's own
+/// settings are.
 ///
 /// `synchronous_commit=local`: with `synchronous_standby_names = 'zemi'` a commit of zemi itself would
 /// wait for zemi. The limits of time would end a slot's creation, which waits for open transactions.
-const SESSION: [(&str, &str); 9] = [
+const SESSION: [(&str, &str); 13] = [
     ("application_name", "zemi"),
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO"),
+    ("IntervalStyle", "postgres"),
+    ("extra_float_digits", "3"),
+    ("TimeZone", "UTC"),
+    ("bytea_output", "hex"),
     ("search_path", ""),
     ("synchronous_commit", "local"),
     ("statement_timeout", "0"),
@@ -27,16 +33,9 @@ const SESSION: [(&str, &str); 9] = [
     ("idle_session_timeout", "0"),
 ];
 
-/// What the walsender prints values by, and its time limit: longer than the interval of our status
+/// A walsender of the database, and its time limit: longer than the interval of our status
 /// updates, whatever the server's own is.
-const STREAM: [(&str, &str); 6] = [
-    ("replication", "database"),
-    ("IntervalStyle", "postgres"),
-    ("extra_float_digits", "3"),
-    ("TimeZone", "UTC"),
-    ("bytea_output", "hex"),
-    ("wal_sender_timeout", "60s"),
-];
+const STREAM: [(&str, &str); 2] = [("replication", "database"), ("wal_sender_timeout", "60s")];
 
 /// Which server and database the source is.
 #[derive(Debug, Clone, PartialEq, Eq)]
