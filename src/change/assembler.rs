@@ -137,11 +137,8 @@ impl Assembler {
             Message::Begin(begin) => self.begin(begin, batch),
             Message::Commit(commit) => self.commit(commit, batch),
             Message::Relation(relation) => self.relation(relation, catalog),
-            Message::Type(named) => {
-                catalog.forget_type(named.type_oid);
-                Ok(())
-            }
-            Message::Origin(_) => Ok(()),
+            // The Relation message that follows asks for the types of its columns.
+            Message::Type(_) | Message::Origin(_) => Ok(()),
             Message::Logical(logical) => self.logical(logical, batch),
             Message::Insert(insert) => {
                 let values = RowValues {
@@ -233,7 +230,9 @@ impl Assembler {
     }
 
     fn relation(&mut self, relation: &Relation<'_>, catalog: &mut dyn Catalog) -> Result<()> {
-        let plan = RelationPlan::new(relation, &self.settings, catalog).at(|| {
+        let time = self.transaction.as_ref();
+        let time = time.map_or(PgTimestamp(i64::MIN), |open| open.commit_time);
+        let plan = RelationPlan::new(relation, &self.settings, catalog, time).at(|| {
             let (schema, name) = (relation.schema(), relation.name);
             format!(
                 "relation {}.{} (OID {})",
@@ -388,22 +387,24 @@ fn encode(
     values: &RowValues<'_>,
     tools: &mut Tools<'_>,
 ) -> Result<u64> {
-    // Each column can be refreshed once before values that still do not fit are kept as text.
-    for _ in 0..=plan.columns.len() {
-        match row::encode(out, plan, settings, head, values, tools, false) {
-            Ok(replaced) => return Ok(replaced),
-            Err(Misfit::Type { column }) => plan.refresh_column(column, tools.catalog)?,
-            Err(misfit) => return Err(bad_columns(plan, misfit)),
-        }
+    if head.commit_time > plan.types_until {
+        plan.check_types(head.commit_time, tools.catalog)?;
     }
-    row::encode(out, plan, settings, head, values, tools, true)
-        .map_err(|misfit| bad_columns(plan, misfit))
+    let mut strict = row::encode(out, plan, settings, head, values, tools, false);
+    if strict == Err(Misfit::Type) && plan.reread_types(head.commit_time, tools.catalog)? {
+        strict = row::encode(out, plan, settings, head, values, tools, false);
+    }
+    let encoded = match strict {
+        Err(Misfit::Type) => row::encode(out, plan, settings, head, values, tools, true),
+        other => other,
+    };
+    encoded.map_err(|misfit| bad_columns(plan, misfit))
 }
 
 fn bad_columns(plan: &RelationPlan, misfit: Misfit) -> Error {
     let found = match misfit {
-        Misfit::Columns { found } => found,
-        Misfit::Type { column } => column,
+        Misfit::Columns { found } => found.to_string(),
+        Misfit::Type => "values of another type".into(),
     };
     Error::new(
         Kind::Decode,

@@ -2,7 +2,7 @@
 
 use super::json::{Ask, ValueType};
 use crate::error::Result;
-use crate::lsn::Oid;
+use crate::lsn::{Oid, PgTimestamp};
 
 /// What the stream does not tell about a relation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,6 +15,19 @@ pub struct RelationFacts {
     pub identity_index: Vec<String>,
 }
 
+/// OIDs from here on are given to what users make (`FirstNormalObjectId`, `transam.h`). Types below it
+/// come with the server and do not change.
+pub const FIRST_USER_OID: u32 = 16_384;
+
+/// How current the answers about types are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TypesAt {
+    /// They hold for transactions that committed until then, by the source's clock.
+    pub as_of: PgTimestamp,
+    /// Another number when an answer may be another one.
+    pub generation: u64,
+}
+
 /// The catalog of the source.
 pub trait Catalog: Ask {
     /// The facts of a relation as they are now; defaults for one that is gone.
@@ -23,6 +36,10 @@ pub trait Catalog: Ask {
     /// How a type's values become JSON; text for a type that is gone.
     fn value_type(&mut self, type_oid: Oid) -> Result<ValueType>;
 
-    /// Forgets what is known of a type, and of the types made of it, so that it is asked for again.
-    fn forget_type(&mut self, type_oid: Oid);
+    /// Makes sure that [`Catalog::value_type`] of these types holds for a transaction that committed at
+    /// this time: asks again where what is known is older, and otherwise nothing.
+    fn types_at(&mut self, types: &[Oid], at: PgTimestamp) -> Result<TypesAt>;
+
+    /// Forgets what is known of types, so that all are asked for again.
+    fn forget_types(&mut self);
 }

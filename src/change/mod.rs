@@ -16,6 +16,6 @@ pub mod uuid;
 
 pub use assembler::{Assembler, Place};
 pub use batch::{Batch, Counts, Patch};
-pub use catalog::{Catalog, RelationFacts};
+pub use catalog::{Catalog, FIRST_USER_OID, RelationFacts, TypesAt};
 pub use encoding::Encoding;
 pub use settings::{Settings, Tracked};

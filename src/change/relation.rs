@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::catalog::{Catalog, RelationFacts};
+use super::catalog::{Catalog, FIRST_USER_OID, RelationFacts};
 use super::copy;
 use super::json::{self, ValueType};
 use super::settings::Settings;
-use crate::error::{Error, Kind, Result};
-use crate::lsn::Oid;
+use crate::error::Result;
+use crate::lsn::{Oid, PgTimestamp};
 use crate::pgoutput::{Relation, ReplicaIdentity};
 
 /// What happens to the values of a column.
@@ -26,6 +26,8 @@ pub(super) struct ColumnPlan {
     /// `"name":`, escaped, as it stands in the JSON object.
     pub prefix: Vec<u8>,
     pub value_type: ValueType,
+    /// How it was before the type was altered, the latest last: for values that were written then.
+    pub earlier: Vec<ValueType>,
     pub type_oid: Oid,
     /// Part of the replica identity; under FULL every column is.
     pub key: bool,
@@ -45,7 +47,22 @@ pub struct RelationPlan {
     pub(super) tally_slot: usize,
     pub(super) tracked: bool,
     pub(super) ours: bool,
+    /// The types of columns that an `ALTER TYPE` or `CREATE CAST` can change.
+    types: Vec<Oid>,
+    /// The facts about them hold for transactions that committed until then.
+    pub(super) types_until: PgTimestamp,
+    /// Values of transactions until then that do not fit are not for want of newer facts.
+    reread_until: PgTimestamp,
+    /// What they were last read as, by [`Catalog::types_at`].
+    generation: u64,
 }
+
+/// How long facts are taken to hold where only a new cast to json could change them. Types of users that
+/// are no composites (enums, for one) are common, and casts for them are rare.
+const CAST_LEASE: i64 = 1_000_000;
+
+/// How many earlier forms of a type are kept.
+const KEPT_FORMS: usize = 4;
 
 impl RelationPlan {
     /// Works out the plan from a Relation message and the catalog.
@@ -53,12 +70,14 @@ impl RelationPlan {
         relation: &Relation<'_>,
         settings: &Settings,
         catalog: &mut dyn Catalog,
+        commit_time: PgTimestamp,
     ) -> Result<RelationPlan> {
         let encoding = settings.encoding;
         let schema = encoding.name(relation.schema());
         let table = encoding.name(relation.name);
         let facts = catalog.relation(relation.relation)?;
         let tracked = !facts.ours && settings.tracked().tracks(&schema, &table);
+        let mut types: Vec<Oid> = Vec::new();
         let mut columns = Vec::with_capacity(relation.columns.len());
         let mut names = Vec::with_capacity(relation.columns.len());
         for column in relation.columns.iter() {
@@ -69,7 +88,10 @@ impl RelationPlan {
             let treatment = settings.treatment(&schema, &table, &name);
             // The types of what is not written are never asked for.
             let asked = tracked && settings.coerce && treatment == Treatment::Keep;
-            let value_type = if asked {
+            if asked && column.type_oid.0 >= FIRST_USER_OID && !types.contains(&column.type_oid) {
+                types.push(column.type_oid);
+            }
+            let value_type = if asked && column.type_oid.0 < FIRST_USER_OID {
                 catalog.value_type(column.type_oid)?
             } else {
                 ValueType::Text
@@ -78,6 +100,7 @@ impl RelationPlan {
             columns.push(ColumnPlan {
                 prefix,
                 value_type,
+                earlier: Vec::new(),
                 type_oid,
                 key,
                 treatment,
@@ -88,7 +111,7 @@ impl RelationPlan {
         for text in [settings.database.as_str(), &schema, &table] {
             copy::field(&mut fixed, text.as_bytes());
         }
-        Ok(RelationPlan {
+        let mut plan = RelationPlan {
             primary_key: primary_key(&facts, relation.replica_identity, &names, &columns),
             columns,
             fixed,
@@ -96,20 +119,85 @@ impl RelationPlan {
             tally_slot: 0,
             tracked,
             ours: facts.ours,
-        })
+            types,
+            types_until: PgTimestamp(i64::MAX),
+            reread_until: PgTimestamp(i64::MIN),
+            generation: 0,
+        };
+        if !plan.types.is_empty() {
+            plan.generation = catalog.types_at(&plan.types, commit_time)?.generation;
+            plan.read_types(catalog)?;
+            for column in &mut plan.columns {
+                column.earlier.clear();
+            }
+            plan.check_types(commit_time, catalog)?;
+        }
+        Ok(plan)
     }
 
-    /// Asks the catalog again how the values of a column become JSON, after a value did not fit.
-    pub fn refresh_column(&mut self, column: usize, catalog: &mut dyn Catalog) -> Result<()> {
-        let Some(plan) = self.columns.get_mut(column) else {
-            return Err(Error::new(
-                Kind::Bug,
-                format!("{} has no column {column}", self.name),
-            ));
-        };
-        catalog.forget_type(plan.type_oid);
-        plan.value_type = catalog.value_type(plan.type_oid)?;
+    /// Makes sure that the types of the columns are those of a transaction that committed at this time.
+    /// Not needed up to `types_until`.
+    pub(super) fn check_types(
+        &mut self,
+        commit_time: PgTimestamp,
+        catalog: &mut dyn Catalog,
+    ) -> Result<()> {
+        let state = catalog.types_at(&self.types, commit_time)?;
+        if state.generation != self.generation {
+            self.read_types(catalog)?;
+            self.generation = state.generation;
+        }
+        let exact = self
+            .columns
+            .iter()
+            .any(|c| depends_on_catalog(&c.value_type));
+        let lease = if exact { 0 } else { CAST_LEASE };
+        self.types_until = PgTimestamp(state.as_of.0.saturating_add(lease));
         Ok(())
+    }
+
+    /// Reads the types again after a value did not fit them; false where that was done already for
+    /// transactions of this time.
+    pub(super) fn reread_types(
+        &mut self,
+        commit_time: PgTimestamp,
+        catalog: &mut dyn Catalog,
+    ) -> Result<bool> {
+        if self.types.is_empty() || commit_time <= self.reread_until {
+            return Ok(false);
+        }
+        catalog.forget_types();
+        self.read_types(catalog)?;
+        self.check_types(commit_time, catalog)?;
+        self.reread_until = self.types_until;
+        Ok(true)
+    }
+
+    fn read_types(&mut self, catalog: &mut dyn Catalog) -> Result<()> {
+        for column in &mut self.columns {
+            if !self.types.contains(&column.type_oid) || column.treatment != Treatment::Keep {
+                continue;
+            }
+            let now = catalog.value_type(column.type_oid)?;
+            if now != column.value_type {
+                let earlier = std::mem::replace(&mut column.value_type, now);
+                column.earlier.retain(|form| *form != earlier);
+                column.earlier.push(earlier);
+                if column.earlier.len() > KEPT_FORMS {
+                    column.earlier.remove(0);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a type's JSON depends on names and attributes that can change at any time.
+fn depends_on_catalog(value_type: &ValueType) -> bool {
+    match value_type {
+        ValueType::Composite(_) | ValueType::Cast { .. } => true,
+        ValueType::Array { element, .. } => depends_on_catalog(element),
+        _ => false,
     }
 }
 

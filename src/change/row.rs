@@ -78,10 +78,7 @@ pub struct RowValues<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Misfit {
     /// A composite value has another number of fields than the catalog said.
-    Type {
-        /// The column.
-        column: usize,
-    },
+    Type,
     /// A tuple has another number of columns than the Relation message said.
     Columns {
         /// How many it has.
@@ -90,7 +87,8 @@ pub enum Misfit {
 }
 
 /// Appends the row to `out`; on a misfit, `out` is as it was. Returns how many values were written in
-/// their safe form. With `lenient`, a value that does not fit its type is kept as a string.
+/// their safe form. With `lenient`, a value that does not fit its type is written as the type was earlier, else
+/// kept as a string.
 pub fn encode(
     out: &mut Vec<u8>,
     plan: &RelationPlan,
@@ -210,7 +208,7 @@ impl RowEncoder<'_, '_> {
         // A key tuple knows the values of its key columns only.
         let old_full = matches!(old, Some(OldTuple::Full(_)));
         let mut old_values = old.map(|old| old.data().values());
-        for (index, (column, value)) in plan.columns.iter().zip(tuple.values()).enumerate() {
+        for (column, value) in plan.columns.iter().zip(tuple.values()) {
             let old_value = old_values.as_mut().and_then(Iterator::next);
             let value = match (value, old_value) {
                 (ColumnValue::UnchangedToast, Some(old)) if old_full || column.key => old,
@@ -224,7 +222,7 @@ impl RowEncoder<'_, '_> {
                 self.out.push(b',');
             }
             self.out.extend_from_slice(&column.prefix);
-            self.value(column, index, value)?;
+            self.value(column, value)?;
         }
         self.out.push(b'}');
         let length = self.out.len() - start;
@@ -241,12 +239,7 @@ impl RowEncoder<'_, '_> {
         Ok(())
     }
 
-    fn value(
-        &mut self,
-        column: &ColumnPlan,
-        index: usize,
-        value: ColumnValue<'_>,
-    ) -> Result<(), Misfit> {
+    fn value(&mut self, column: &ColumnPlan, value: ColumnValue<'_>) -> Result<(), Misfit> {
         let text = match value {
             ColumnValue::Text(text) => text,
             ColumnValue::Binary(bytes) => {
@@ -276,18 +269,18 @@ impl RowEncoder<'_, '_> {
             self.out.push(b'"');
             return Ok(());
         }
-        let outcome = writer.write(self.out, &column.value_type, text, *catalog);
+        let mut outcome = writer.write(self.out, &column.value_type, text, *catalog);
+        if outcome == Outcome::Mismatch {
+            if !self.lenient {
+                return Err(Misfit::Type);
+            }
+            outcome = write_earlier_form(self.out, writer, *catalog, column, text);
+        }
         let lossy = lossy == Some(true);
         *unconvertible |= lossy || outcome == Outcome::Replaced(Reason::NotUtf8);
         match outcome {
             Outcome::Ok => self.replaced += u64::from(lossy),
-            Outcome::Replaced(_) => self.replaced += 1,
-            Outcome::Mismatch if !self.lenient => return Err(Misfit::Type { column: index }),
-            Outcome::Mismatch => {
-                let at = self.out.len();
-                json::write_as_text(self.out, at, text, Reason::TypeChanged);
-                self.replaced += 1;
-            }
+            Outcome::Replaced(_) | Outcome::Mismatch => self.replaced += 1,
         }
         Ok(())
     }
@@ -344,6 +337,24 @@ impl RowEncoder<'_, '_> {
         }
         copy::close(self.out, at);
     }
+}
+
+/// Writes a value that does not fit its type as it is now: as the type was earlier, else as a string.
+fn write_earlier_form(
+    out: &mut Vec<u8>,
+    writer: &mut json::Writer,
+    catalog: &mut dyn Catalog,
+    column: &ColumnPlan,
+    text: &[u8],
+) -> Outcome {
+    for form in column.earlier.iter().rev() {
+        let outcome = writer.write(out, form, text, catalog);
+        if outcome != Outcome::Mismatch {
+            return outcome;
+        }
+    }
+    let at = out.len();
+    json::write_as_text(out, at, text, Reason::TypeChanged)
 }
 
 /// Appends text as UTF-8, with U+FFFD for what is not.

@@ -1,16 +1,16 @@
 //! Facts of the source's catalog, asked on a session of their own.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::source;
+use super::types::{Types, facts_query, stamps_query};
 use crate::backoff::Backoff;
-use crate::change::json::{Ask, CompositeField, ValueType, builtin};
-use crate::change::{Catalog, RelationFacts};
+use crate::change::json::{Ask, ValueType};
+use crate::change::{Catalog, RelationFacts, TypesAt};
 use crate::config::Config;
 use crate::control::Control;
 use crate::error::{At, Error, Kind, Remedy, Result};
-use crate::lsn::Oid;
+use crate::lsn::{Oid, PgTimestamp};
 use crate::wire::Connection;
 
 /// Which relations are zemi's own.
@@ -25,7 +25,7 @@ pub struct SourceCatalog {
     control: Arc<Control>,
     own: Arc<dyn OwnTables>,
     session: Option<Connection>,
-    types: HashMap<Oid, ValueType>,
+    types: Types,
 }
 
 impl SourceCatalog {
@@ -36,14 +36,18 @@ impl SourceCatalog {
             control,
             own,
             session: None,
-            types: HashMap::new(),
+            types: Types::default(),
         }
     }
 
     fn attempt<T>(&mut self, ask: &impl Fn(&mut Connection) -> Result<T>) -> Result<T> {
         let mut session = match self.session.take() {
             Some(session) => session,
-            None => source::open_session(&self.config)?,
+            None => {
+                // Behind the same address there may be another server now, with another clock.
+                self.types.forget();
+                source::open_session(&self.config)?
+            }
         };
         let answer = ask(&mut session);
         // An error of a statement alone leaves the session as it was.
@@ -86,97 +90,19 @@ impl SourceCatalog {
     }
 }
 
-/// Types inside each other deeper than this are left to the source: a row type can hold an array of
-/// itself.
-const DEEPEST: u32 = 8;
-
 impl SourceCatalog {
-    /// How `to_jsonb` treats a type: it looks through domains, then for an array, a composite, and last a
-    /// function that casts to json (`json_categorize_type`, `jsonfuncs.c`).
-    fn resolve(&mut self, type_oid: Oid, depth: u32) -> Result<ValueType> {
-        if let Some(known) = builtin(type_oid) {
-            return Ok(known);
+    /// Asks for types, all in one query.
+    fn learn(&mut self, types: &[Oid]) -> Result<()> {
+        if types.is_empty() {
+            return Ok(());
         }
-        if let Some(known) = self.types.get(&type_oid) {
-            return Ok(known.clone());
-        }
-        let found = self
-            .ask_type(type_oid, depth)
-            .at(|| format!("type with OID {type_oid}"))?;
-        if depth == 0 {
-            self.types.insert(type_oid, found.clone());
-        }
-        Ok(found)
+        let sql = facts_query(types);
+        let answer = self
+            .ask(|session| session.rows(&sql))
+            .at(|| format!("types with OIDs {types:?}"))?;
+        self.types.learn(types, &answer);
+        Ok(())
     }
-
-    fn ask_type(&mut self, type_oid: Oid, depth: u32) -> Result<ValueType> {
-        let row = self.ask(|session| session.rows(&type_query(type_oid)))?;
-        let oid = |column: usize| {
-            row.first(column)
-                .and_then(|oid| oid.parse().ok())
-                .filter(|oid| *oid != 0)
-                .map(Oid)
-        };
-        let Some(name) = row.first(0) else {
-            // Dropped since: its values are what they look like.
-            return Ok(ValueType::Text);
-        };
-        let cast = || ValueType::Cast {
-            type_name: name.into(),
-        };
-        if depth > DEEPEST {
-            return Ok(cast());
-        }
-        if let Some(base) = oid(1) {
-            return self.resolve(base, depth + 1);
-        }
-        if let Some(element) = oid(2) {
-            let delimiter = row.first(3).and_then(|d| d.bytes().next()).unwrap_or(b',');
-            let element = Arc::new(self.resolve(element, depth + 1)?);
-            return Ok(ValueType::Array { element, delimiter });
-        }
-        if let Some(relation) = oid(4) {
-            let attributes = self.ask(|session| {
-                session.rows(&format!(
-                    "SELECT attname, atttypid FROM pg_attribute WHERE attrelid = {relation} \
-                     AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
-                ))
-            })?;
-            let mut fields = Vec::with_capacity(attributes.rows.len());
-            for attribute in &attributes.rows {
-                let text = |i: usize| attribute.get(i).and_then(Option::as_deref);
-                let type_oid = text(1).and_then(|oid| oid.parse().ok()).map(Oid);
-                let value_type = match type_oid {
-                    Some(type_oid) => self.resolve(type_oid, depth + 1)?,
-                    None => ValueType::Text,
-                };
-                fields.push(CompositeField::new(text(0).unwrap_or_default(), value_type));
-            }
-            return Ok(ValueType::Composite(fields.into()));
-        }
-        Ok(match row.first(5) {
-            Some("c hstore_to_json") => ValueType::Hstore,
-            Some(_) => cast(),
-            None => ValueType::Text,
-        })
-    }
-}
-
-/// Name, base type of a domain, element and its delimiter of an array, relation of a composite, and the
-/// function of a cast to json (type 114), which counts only for types that are not built in: language and
-/// source of it, since its name alone would not tell hstore's from another one.
-fn type_query(type_oid: Oid) -> String {
-    format!(
-        "SELECT format_type(t.oid, NULL), t.typbasetype, \
-         CASE WHEN t.typsubscript = 'array_subscript_handler'::regproc THEN t.typelem ELSE 0 END, \
-         (SELECT e.typdelim FROM pg_type e WHERE e.oid = t.typelem), \
-         CASE WHEN t.typtype = 'c' THEN t.typrelid ELSE 0 END, \
-         (SELECT l.lanname || ' ' || p.prosrc FROM pg_cast c JOIN pg_proc p ON p.oid = c.castfunc \
-          JOIN pg_language l ON l.oid = p.prolang \
-          WHERE c.castsource = t.oid AND c.casttarget = 114 AND c.castmethod = 'f' \
-          AND t.oid >= 16384) \
-         FROM pg_type t WHERE t.oid = {type_oid}"
-    )
 }
 
 impl Ask for SourceCatalog {
@@ -253,12 +179,28 @@ impl Catalog for SourceCatalog {
     }
 
     fn value_type(&mut self, type_oid: Oid) -> Result<ValueType> {
-        self.resolve(type_oid, 0)
+        if let Some(known) = self.types.known(type_oid) {
+            return Ok(known);
+        }
+        self.learn(&[type_oid])?;
+        Ok(self.types.known(type_oid).unwrap_or(ValueType::Text))
     }
 
-    fn forget_type(&mut self, _: Oid) {
-        // Types are made of each other: an array of a domain over a composite. They are few and cheap
-        // to ask for again.
-        self.types.clear();
+    fn types_at(&mut self, types: &[Oid], at: PgTimestamp) -> Result<TypesAt> {
+        self.learn(&self.types.unknown(types))?;
+        let stale = self.types.stale(types, at);
+        if !stale.is_empty() {
+            let sql = stamps_query(&stale);
+            let answer = self
+                .ask(|session| session.rows(&sql))
+                .at(|| format!("types with OIDs {stale:?}"))?;
+            self.types.compare(&stale, at, &answer);
+            self.learn(&self.types.unknown(types))?;
+        }
+        Ok(self.types.state(types, at))
+    }
+
+    fn forget_types(&mut self) {
+        self.types.forget();
     }
 }

@@ -8,3 +8,4 @@ pub mod publication;
 pub mod reader;
 pub mod source;
 pub mod start;
+mod types;

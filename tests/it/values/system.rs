@@ -24,7 +24,7 @@ pub const KINDS: &[Kind] = &[
         "",
     ),
     // No text is read as one of these.
-    Kind::from_query("pg_node_tree", "SELECT ev_action FROM pg_rewrite ORDER BY oid LIMIT 3").alone(),
+    Kind::from_query("pg_node_tree", "SELECT ev_action FROM pg_rewrite ORDER BY length(ev_action::text) LIMIT 2").alone(),
     Kind::from_query("pg_ndistinct", "SELECT stxdndistinct FROM pg_statistic_ext_data").after(
         "CREATE TABLE v.stats AS SELECT i % 3 AS a, i % 5 AS b, i % 7 AS c FROM generate_series(1, 300) i;
          CREATE STATISTICS v.stats_of ON a, b, c FROM v.stats; ANALYZE v.stats",
@@ -32,17 +32,17 @@ pub const KINDS: &[Kind] = &[
     .alone(),
     Kind::from_query("pg_dependencies", "SELECT stxddependencies FROM pg_statistic_ext_data").alone(),
     Kind::from_query("pg_mcv_list", "SELECT stxdmcv FROM pg_statistic_ext_data").alone(),
-    Kind::from_query("pg_class", "SELECT c FROM pg_class c ORDER BY oid LIMIT 8"),
-    Kind::from_query("pg_type", "SELECT c FROM pg_type c ORDER BY oid LIMIT 8"),
-    Kind::from_query("pg_proc", "SELECT c FROM pg_proc c WHERE proargnames IS NOT NULL ORDER BY oid LIMIT 8"),
-    Kind::from_query("pg_index", "SELECT c FROM pg_index c ORDER BY indexrelid LIMIT 8"),
+    Kind::from_query("pg_class", "SELECT c FROM pg_class c ORDER BY oid LIMIT 4"),
+    Kind::from_query("pg_type", "SELECT c FROM pg_type c ORDER BY oid LIMIT 4"),
+    Kind::from_query("pg_proc", "SELECT c FROM pg_proc c WHERE proargnames IS NOT NULL ORDER BY oid LIMIT 4"),
+    Kind::from_query("pg_index", "SELECT c FROM pg_index c ORDER BY indexrelid LIMIT 4"),
     Kind::from_query("pg_database", "SELECT c FROM pg_database c"),
-    Kind::from_query("pg_settings", "SELECT c FROM pg_settings c ORDER BY name LIMIT 8"),
+    Kind::from_query("pg_settings", "SELECT c FROM pg_settings c ORDER BY name LIMIT 4"),
     Kind::from_query("pg_stat_activity", "SELECT c FROM pg_stat_activity c WHERE pid = pg_backend_pid()"),
     Kind::of("information_schema.sql_identifier", &["", "a \"b\""], ""),
     Kind::of("information_schema.cardinal_number", &["0", "7"], ""),
     Kind::of("information_schema.time_stamp", &["2024-01-02 03:04:05.678", "infinity"], ""),
     Kind::of("information_schema.character_data", &["", "x"], ""),
     Kind::of("information_schema.yes_or_no", &["YES", "NO"], ""),
-    Kind::from_query("information_schema.tables", "SELECT c FROM information_schema.tables c ORDER BY table_name LIMIT 9"),
+    Kind::from_query("information_schema.tables", "SELECT c FROM information_schema.tables c ORDER BY table_name LIMIT 4"),
 ];
