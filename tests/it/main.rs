@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bemi;
+mod clients;
 mod commands;
 mod context;
 mod crud;
