@@ -79,7 +79,6 @@ impl Judge {
         }
         sql.run(kind.setup);
         let number = self.tables.len();
-        sql.run(&sources(kind));
         sql.run(&table(number, kind));
         sql.run(&rows(number, kind));
         self.tables.push((format!("k{number}"), kind.name));
@@ -192,28 +191,28 @@ fn brought(sql: &mut Sql, kind: &Kind) -> bool {
     true
 }
 
-/// A table `s` of numbered values.
+/// A query `s` of numbered values.
 fn sources(kind: &Kind) -> String {
     let name = kind.name;
-    let mut sql =
-        format!("DROP TABLE IF EXISTS pg_temp.s; CREATE TEMP TABLE s (g serial, v {name});");
+    let mut parts = Vec::new();
     if !kind.edges.is_empty() {
         let edges: Vec<String> = kind.edges.iter().map(|e| zemi::wire::literal(e)).collect();
-        sql += &format!(
-            "INSERT INTO s (v) SELECT e::{name} FROM unnest(ARRAY[{}]) e;",
-            edges.join(",")
-        );
+        let edges = edges.join(",");
+        parts.push(format!(
+            "SELECT e::{name} AS v FROM unnest(ARRAY[{edges}]) e"
+        ));
     }
     if !kind.random.is_empty() {
         let random = kind.random;
-        sql += &format!(
-            "INSERT INTO s (v) SELECT ({random})::{name} FROM generate_series(1, {RANDOM_VALUES}) g;"
-        );
+        parts.push(format!(
+            "SELECT ({random})::{name} AS v FROM generate_series(1, {RANDOM_VALUES}) g"
+        ));
     }
     if !kind.query.is_empty() {
-        sql += &format!("INSERT INTO s (v) {};", kind.query);
+        parts.push(format!("SELECT v FROM ({}) q(v)", kind.query));
     }
-    sql
+    let values = parts.join(" UNION ALL ");
+    format!("s AS MATERIALIZED (SELECT row_number() OVER ()::int AS g, v FROM ({values}) u)")
 }
 
 /// The table, and types that are made of the type.
@@ -239,8 +238,11 @@ fn table(n: usize, kind: &Kind) -> String {
 /// The rows of the table. Lower bounds need a text that can be read again.
 fn rows(n: usize, kind: &Kind) -> String {
     let name = kind.name;
+    let sources = sources(kind);
     if kind.alone {
-        return format!("INSERT INTO v.k{n} SELECT g + 1, v, v, ROW(v, NULL)::v.c{n} FROM s");
+        return format!(
+            "WITH {sources} INSERT INTO v.k{n} SELECT g + 1, v, v, ROW(v, NULL)::v.c{n} FROM s"
+        );
     }
     let bounds = if kind.query.is_empty() {
         format!(
@@ -251,7 +253,7 @@ fn rows(n: usize, kind: &Kind) -> String {
         format!("WHEN 4 THEN ARRAY[[[v], [p]], [[NULL], [v]]]::{name}[]")
     };
     format!(
-        "WITH one AS (SELECT g, v, lag(v) OVER (ORDER BY g) AS p FROM s),
+        "WITH {sources}, one AS (SELECT g, v, lag(v) OVER (ORDER BY g) AS p FROM s),
          two AS (SELECT g, v, p, CASE g % 7 WHEN 0 THEN '{{}}'::{name}[] WHEN 1 THEN ARRAY[v]::{name}[]
              WHEN 2 THEN ARRAY[v, NULL, p]::{name}[] WHEN 3 THEN ARRAY[[v, p], [NULL, v]]::{name}[]
              {bounds} END AS a FROM one),
