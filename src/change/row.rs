@@ -87,8 +87,8 @@ pub enum Misfit {
 }
 
 /// Appends the row to `out`; on a misfit, `out` is as it was. Returns how many values were written in
-/// their safe form. With `lenient`, a value that does not fit its type is written as the type was earlier, else
-/// kept as a string.
+/// their safe form. With `lenient`, a value that does not fit its type is written as the type was
+/// earlier, else kept as a string.
 pub fn encode(
     out: &mut Vec<u8>,
     plan: &RelationPlan,

@@ -307,3 +307,6 @@ fn list(types: &[Oid]) -> String {
     list.push_str("}'::oid[]");
     list
 }
+
+#[cfg(test)]
+mod tests;

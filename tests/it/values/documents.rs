@@ -50,7 +50,8 @@ pub const KINDS: &[Kind] = &[
             "[1,[2,[3,[4,{\"five\":[5.50]}]]]]",
             "{\"bb\":1,\"a\":2,\"ccc\":3,\"é\":null}",
         ],
-        "jsonb_build_object('n', random()::numeric, 's', E'\\n\"' || g, 'a', ARRAY[g, NULL], 'o', '{}'::jsonb)",
+        "jsonb_build_object('n', random()::numeric, 's', E'\\n\"' || g, \
+             'a', ARRAY[g, NULL], 'o', '{}'::jsonb)",
     ),
     Kind::of(
         "jsonpath",

@@ -262,6 +262,7 @@ fn rows(n: usize, kind: &Kind) -> String {
          four AS (SELECT *, CASE g % 4 WHEN 0 THEN '{{}}' WHEN 1 THEN NULL
              WHEN 2 THEN ARRAY[c] ELSE ARRAY[ROW(p, NULL, NULL)::v.c{n}, NULL, c] END AS cs FROM three)
          INSERT INTO v.k{n} SELECT g, v, a, v, ARRAY[v, p]::v.d{n}[], a, c, cs, c,
-             ARRAY[c, NULL]::v.dc{n}[], ROW(c, CASE WHEN g % 3 = 0 THEN cs END, 'x', CASE WHEN g % 3 = 1 THEN c END)::v.n{n} FROM four"
+             ARRAY[c, NULL]::v.dc{n}[], ROW(c, CASE WHEN g % 3 = 0 THEN cs END, 'x', \
+             CASE WHEN g % 3 = 1 THEN c END)::v.n{n} FROM four"
     )
 }

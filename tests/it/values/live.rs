@@ -68,7 +68,8 @@ fn an_altered_type_is_seen_by_the_next_row() {
         "ALTER TYPE address RENAME ATTRIBUTE street TO \"the \"\"street\"\"\"",
         "ALTER TYPE address RENAME TO place; ALTER TYPE place RENAME TO address",
         "CREATE SCHEMA s; ALTER TYPE address SET SCHEMA s; ALTER TYPE s.address SET SCHEMA public",
-        "ALTER DOMAIN home RENAME TO hut; ALTER DOMAIN hut SET DEFAULT ('x', 1); ALTER DOMAIN hut RENAME TO home",
+        "ALTER DOMAIN home RENAME TO hut; \
+             ALTER DOMAIN hut SET DEFAULT ('x', 1); ALTER DOMAIN hut RENAME TO home",
         // Retyped: PostgreSQL allows it for a type in use only in two steps.
         "ALTER TYPE address DROP ATTRIBUTE postcode; ALTER TYPE address ADD ATTRIBUTE postcode text",
     ] {

@@ -11,15 +11,32 @@ pub const KINDS: &[Kind] = &[
         "",
     )
     .after(
-        "CREATE TYPE v.mood AS ENUM ('sad', 'a b', '\"q\"', E'back\\\\slash', 'comma,', '{', 'NULL', '(', '', 'é''')",
+        "CREATE TYPE v.mood AS ENUM ('sad', 'a b', '\"q\"', E'back\\\\slash', 'comma,', \
+             '{', 'NULL', '(', '', 'é''')",
     ),
-    Kind::of("v.posint", &["1", "2147483647"], "g").after("CREATE DOMAIN v.posint AS int CHECK (VALUE > 0)"),
-    Kind::of("v.small", &["1", "9"], "g").after("CREATE DOMAIN v.small AS v.posint CHECK (VALUE < 1000)"),
-    Kind::of("v.price", &["0.05", "-999.99"], "random() * 100").after("CREATE DOMAIN v.price AS numeric(5,2)"),
+    Kind::of(
+        "v.posint",
+        &["1", "2147483647"],
+        "g",
+    ).after("CREATE DOMAIN v.posint AS int CHECK (VALUE > 0)"),
+    Kind::of(
+        "v.small",
+        &["1", "9"],
+        "g",
+    ).after("CREATE DOMAIN v.small AS v.posint CHECK (VALUE < 1000)"),
+    Kind::of(
+        "v.price",
+        &["0.05", "-999.99"],
+        "random() * 100",
+    ).after("CREATE DOMAIN v.price AS numeric(5,2)"),
     Kind::of("v.code", &["a", "\"", ""], "").after("CREATE DOMAIN v.code AS char(3)"),
     Kind::of("v.doc", &["{\"a\": [1, \"x\\\"y\"]}", "null", "1.50"], "jsonb_build_array(g)")
         .after("CREATE DOMAIN v.doc AS jsonb"),
-    Kind::of("v.day", &["2024-02-29", "infinity", "0044-03-15 BC"], "").after("CREATE DOMAIN v.day AS date"),
+    Kind::of(
+        "v.day",
+        &["2024-02-29", "infinity", "0044-03-15 BC"],
+        "",
+    ).after("CREATE DOMAIN v.day AS date"),
     Kind::of(
         "v.pair",
         &["(,)", "(1,)", "(,\"\")", "(2,\" \"\"q\"\" \\\\ ,()\")", "(-3,NULL)", "(4,\"\\n\")"],
@@ -27,7 +44,11 @@ pub const KINDS: &[Kind] = &[
     )
     .after("CREATE TYPE v.pair AS (a int, b text)"),
     Kind::of("v.nothing", &["()"], "").after("CREATE TYPE v.nothing AS ()"),
-    Kind::of("v.single", &["()", "(\"\")", "(\"(\")", "(x)"], "").after("CREATE TYPE v.single AS (x text)"),
+    Kind::of(
+        "v.single",
+        &["()", "(\"\")", "(\"(\")", "(x)"],
+        "",
+    ).after("CREATE TYPE v.single AS (x text)"),
     Kind::of("v.odd", &["(1,\"a\"\"b\",t,\"{\"\"a\"\": 1.50}\")", "(,,,)"], "").after(
         "CREATE TYPE v.odd AS (\"a b\" int, \"q\"\"q\" text, \"ünï\" bool, \"back\\slash\" jsonb)",
     ),
@@ -81,12 +102,14 @@ pub const KINDS: &[Kind] = &[
     Kind::of("v.span", &["[2024-01-01 00:00+00,2024-01-02 00:00+00)", "empty"], "").after(
         "CREATE TYPE v.span AS RANGE (subtype = timestamptz);
          CREATE FUNCTION v.span_json(v.span) RETURNS json LANGUAGE sql STABLE AS
-           $$ SELECT pg_catalog.json_build_array(lower($1), lower($1)::text, upper($1) - lower($1), '\\x41'::bytea) $$;
+           $$ SELECT pg_catalog.json_build_array(lower($1), lower($1)::text, \
+             upper($1) - lower($1), '\\x41'::bytea) $$;
          CREATE CAST (v.span AS json) WITH FUNCTION v.span_json(v.span) AS IMPLICIT",
     ),
     Kind::of("v.castpair", &["(1,2)"], "").after(
         "CREATE TYPE v.castpair AS (a int, b int);
-         CREATE FUNCTION v.castpair_json(v.castpair) RETURNS json LANGUAGE sql IMMUTABLE AS $$ SELECT '0'::json $$;
+         CREATE FUNCTION v.castpair_json(v.castpair) RETURNS json LANGUAGE sql IMMUTABLE AS \
+             $$ SELECT '0'::json $$;
          CREATE CAST (v.castpair AS json) WITH FUNCTION v.castpair_json(v.castpair)",
     ),
     Kind::of("v.inout", &["1", "2"], "").after(
@@ -94,7 +117,8 @@ pub const KINDS: &[Kind] = &[
     ),
     Kind::of("v.castb", &["1", "2"], "").after(
         "CREATE TYPE v.castb AS ENUM ('1', '2');
-         CREATE FUNCTION v.castb_jsonb(v.castb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$ SELECT '0'::jsonb $$;
+         CREATE FUNCTION v.castb_jsonb(v.castb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS \
+             $$ SELECT '0'::jsonb $$;
          CREATE CAST (v.castb AS jsonb) WITH FUNCTION v.castb_jsonb(v.castb)",
     ),
     // A function of the name that hstore's has.

@@ -9,7 +9,11 @@ pub const KINDS: &[Kind] = &[
     Kind::of("regoperator", &["0", "*(integer,integer)", "!!(none,tsquery)"], "(90 + g)::text"),
     Kind::of("regclass", &["pg_class", "public.changes", "v.\"odd \"\"table,\""], "(2590 + g)::oid")
         .after("CREATE TABLE v.\"odd \"\"table,\" ()"),
-    Kind::of("regtype", &["0", "integer", "text[]", "timestamp with time zone", "\"char\"", "v.\"odd type\""], "(16 + g)::text")
+    Kind::of(
+        "regtype",
+        &["0", "integer", "text[]", "timestamp with time zone", "\"char\"", "v.\"odd type\""],
+        "(16 + g)::text",
+    )
         .after("CREATE TYPE v.\"odd type\" AS ENUM ()"),
     Kind::of("regrole", &["0", "postgres", "\"odd role\"", "pg_monitor"], "")
         .after("CREATE ROLE \"odd role\""),
@@ -24,7 +28,10 @@ pub const KINDS: &[Kind] = &[
         "",
     ),
     // No text is read as one of these.
-    Kind::from_query("pg_node_tree", "SELECT ev_action FROM pg_rewrite ORDER BY length(ev_action::text) LIMIT 2").alone(),
+    Kind::from_query(
+        "pg_node_tree",
+        "SELECT ev_action FROM pg_rewrite ORDER BY length(ev_action::text) LIMIT 2",
+    ).alone(),
     Kind::from_query("pg_ndistinct", "SELECT stxdndistinct FROM pg_statistic_ext_data").after(
         "CREATE TABLE v.stats AS SELECT i % 3 AS a, i % 5 AS b, i % 7 AS c FROM generate_series(1, 300) i;
          CREATE STATISTICS v.stats_of ON a, b, c FROM v.stats; ANALYZE v.stats",
@@ -44,5 +51,8 @@ pub const KINDS: &[Kind] = &[
     Kind::of("information_schema.time_stamp", &["2024-01-02 03:04:05.678", "infinity"], ""),
     Kind::of("information_schema.character_data", &["", "x"], ""),
     Kind::of("information_schema.yes_or_no", &["YES", "NO"], ""),
-    Kind::from_query("information_schema.tables", "SELECT c FROM information_schema.tables c ORDER BY table_name LIMIT 4"),
+    Kind::from_query(
+        "information_schema.tables",
+        "SELECT c FROM information_schema.tables c ORDER BY table_name LIMIT 4",
+    ),
 ];

@@ -16,7 +16,8 @@ macro_rules! strings {
 }
 
 /// A string of characters that have to be quoted somewhere.
-const RANDOM: &str = "(SELECT string_agg(substr(E'aZ09 \\t\\n\\r\\b\\f\\v\\x01\\x1f\\x7f\"\"\\\\\\\\''(){}[],;:|=>\
+const RANDOM: &str = "\
+     (SELECT string_agg(substr(E'aZ09 \\t\\n\\r\\b\\f\\v\\x01\\x1f\\x7f\"\"\\\\\\\\''(){}[],;:|=>\
      <&/éß日😀', 1 + (random() * 40)::int, 1), '') FROM generate_series(1, 1 + g % 17))";
 
 pub const KINDS: &[Kind] = &[

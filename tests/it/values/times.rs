@@ -106,7 +106,8 @@ pub const KINDS: &[Kind] = &[
             "1000000000:00:00",
             "P1Y2M3DT4H5M6.5S",
         ],
-        "make_interval((random() * 9 - 4)::int, g % 12, 0, (random() * 60 - 30)::int, 0, 0, random() * 1e6 - 5e5)",
+        "make_interval((random() * 9 - 4)::int, g % 12, 0, \
+         (random() * 60 - 30)::int, 0, 0, random() * 1e6 - 5e5)",
     ),
     Kind::of("interval", &["infinity", "-infinity"], "").since(17),
     Kind::of(
