@@ -2,7 +2,7 @@
 # scripts/postgres.sh.
 
 .DEFAULT_GOAL := help
-.PHONY: help build test demo bench check clean tools servers
+.PHONY: help build test demo bench torture check clean tools servers
 
 MAJORS := 14 15 16 17 18
 
@@ -21,6 +21,10 @@ demo: tools ## show zemi at work on a throw-away PostgreSQL
 
 bench: tools ## measure speed, latency and memory against COPY (BENCH=bulk,latency ROWS=30000)
 	@scripts/bench.sh target/bench.json
+
+torture: tools servers ## try to make it lose a row (SECONDS=1800 SEED=1)
+	TORTURE_SECONDS=$(or $(SECONDS),1800) TORTURE_SEED=$(or $(SEED),1) \
+		cargo test --locked --test it -- --nocapture torture::
 
 check: tools ## format, clippy and documentation, all without warnings
 	cargo fmt --check

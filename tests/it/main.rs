@@ -24,5 +24,6 @@ mod same_database;
 mod statements;
 mod support;
 mod sync_standby;
+mod torture;
 mod values;
 mod web;

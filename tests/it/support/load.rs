@@ -49,6 +49,28 @@ const KEYS: [(&str, &[&str]); 3] = [
 /// Rows of a transaction that is larger than a batch.
 const LARGE: u64 = 9_000;
 
+/// How hard the writers work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// As fast as one wishes, with transactions larger than a batch.
+    Large,
+    /// The same without those.
+    Small,
+    /// With pauses of at most so many microseconds, and with everything there is.
+    Long(u64),
+}
+
+impl Pace {
+    /// One of so many transactions that may be large is.
+    fn seldom_large(self) -> u64 {
+        match self {
+            Pace::Large => 8,
+            Pace::Small => u64::MAX,
+            Pace::Long(_) => 80,
+        }
+    }
+}
+
 /// Writers at work. Dropping it stops them.
 #[derive(Debug)]
 pub struct Load {
@@ -59,15 +81,21 @@ pub struct Load {
 impl Load {
     /// Starts `writers` writers on the database `postgres` of this server, which has [`TABLES`].
     pub fn start(server: &Server, seed: u64, writers: u64) -> Load {
-        Load::of(server, seed, writers, true)
+        Load::with(server, seed, writers, Pace::Large)
     }
 
     /// As [`Load::start`], with no transaction that is larger than a batch.
     pub fn small(server: &Server, seed: u64, writers: u64) -> Load {
-        Load::of(server, seed, writers, false)
+        Load::with(server, seed, writers, Pace::Small)
     }
 
-    fn of(server: &Server, seed: u64, writers: u64, large: bool) -> Load {
+    /// As [`Load::start`], at a pace that can be kept up for hours: so many milliseconds at most between
+    /// two transactions of a writer; and with table definitions that change, and prepared transactions.
+    pub fn long(server: &Server, seed: u64, writers: u64, pause: u64) -> Load {
+        Load::with(server, seed, writers, Pace::Long(pause * 1000))
+    }
+
+    fn with(server: &Server, seed: u64, writers: u64, pace: Pace) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let settings = server.settings("DB_", "postgres");
         let start = |n: u64| {
@@ -76,7 +104,7 @@ impl Load {
                 random: Random::new(seed ^ (n + 1).wrapping_mul(0x1000_0000_01b3)),
                 number: n,
                 next: 0,
-                large,
+                pace,
                 stop: Arc::clone(&stop),
             };
             thread::spawn(move || writer.run())
@@ -102,6 +130,22 @@ impl Drop for Load {
     }
 }
 
+/// Ends the prepared transactions that a load left, and drops the columns that it was about to drop.
+pub fn tidy_up(source: &mut Sql) {
+    let columns = source.rows(
+        "SELECT attname FROM pg_attribute WHERE attrelid = 'accounts'::regclass \
+         AND attname ~ '^c[0-9]+_' AND NOT attisdropped",
+    );
+    for row in columns {
+        let column = row.first().and_then(Option::as_deref).unwrap_or_default();
+        source.run(&format!("ALTER TABLE accounts DROP {column}"));
+    }
+    for row in source.rows("SELECT gid FROM pg_prepared_xacts") {
+        let gid = row.first().and_then(Option::as_deref).unwrap_or_default();
+        source.run(&format!("COMMIT PREPARED '{gid}'"));
+    }
+}
+
 /// Waits until zemi is done with the load, and compares what it wrote with the tables. Returns the number
 /// of changes.
 pub fn assert_all_is_there(source: &mut Sql, destination: &mut Sql) -> usize {
@@ -117,7 +161,7 @@ struct Writer {
     random: Random,
     number: u64,
     next: u64,
-    large: bool,
+    pace: Pace,
     stop: Arc<AtomicBool>,
 }
 
@@ -139,7 +183,11 @@ impl Writer {
                 // here, too.
                 Err(_) => session = None,
             }
-            thread::sleep(Duration::from_micros(self.random.below(2_000)));
+            let pause = match self.pace {
+                Pace::Long(most) => most,
+                Pace::Large | Pace::Small => 2_000,
+            };
+            thread::sleep(Duration::from_micros(self.random.below(pause)));
         }
         answered
     }
@@ -154,7 +202,50 @@ impl Writer {
         (0..count).map(|_| self.key()).collect()
     }
 
+    /// What is done now and then in a long run only.
+    fn seldom(&mut self, sql: &mut Sql) -> Result<(), Error> {
+        let id = self.key();
+        match self.random.below(3) {
+            0 => {
+                // A column comes, is filled and goes.
+                let column = format!("c{}_{}", self.number, id);
+                self.run_sql(
+                    sql,
+                    &format!("ALTER TABLE accounts ADD {column} int DEFAULT 7"),
+                )?;
+                self.run_sql(
+                    sql,
+                    &format!("INSERT INTO accounts VALUES ({id}, 0, 'wide')"),
+                )?;
+                self.run_sql(sql, &format!("ALTER TABLE accounts DROP {column}"))
+            }
+            1 => {
+                let gid = format!("zemi_{id}");
+                self.run_sql(
+                    sql,
+                    &format!(
+                        "BEGIN; INSERT INTO accounts VALUES ({id}, 0, 'prepared');
+                         PREPARE TRANSACTION '{gid}'"
+                    ),
+                )?;
+                let end = if id % 3 == 0 { "ROLLBACK" } else { "COMMIT" };
+                // Should the server go in between, it stays prepared, and is ended at the end.
+                self.run_sql(sql, &format!("{end} PREPARED '{gid}'"))
+            }
+            _ => self.run_sql(
+                sql,
+                &format!(
+                    "CREATE TABLE passing_{id} (id int); INSERT INTO passing_{id} VALUES (1);
+                     DROP TABLE passing_{id}"
+                ),
+            ),
+        }
+    }
+
     fn transaction(&mut self, sql: &mut Sql) -> Result<(), Error> {
+        if matches!(self.pace, Pace::Long(_)) && self.random.below(50) == 0 {
+            return self.seldom(sql);
+        }
         let some = "SELECT id FROM accounts ORDER BY n, id LIMIT 3 FOR UPDATE SKIP LOCKED";
         match self.random.below(100) {
             0..15 => {
@@ -227,7 +318,7 @@ impl Writer {
             }
             94..98 => self.run_sql(sql, "TRUNCATE scratch"),
             // Seldom, since there are many rows to judge afterwards.
-            _ if !self.large || self.random.below(8) > 0 => self.run_sql(sql, "SELECT 1"),
+            _ if self.random.below(self.pace.seldom_large()) > 0 => self.run_sql(sql, "SELECT 1"),
             _ => {
                 let (from, to) = (self.next * 64, (self.next + LARGE) * 64);
                 let number = self.number;
