@@ -1,9 +1,9 @@
 //! The threads' lives: start, upkeep, stop, exit code.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -14,7 +14,7 @@ use crate::backoff::Backoff;
 use crate::change::{Assembler, Settings, Tracked};
 use crate::commands::cleanup;
 use crate::config::Config;
-use crate::control::Control;
+use crate::control::{Control, lock};
 use crate::decoder::Decoder;
 use crate::error::{At, Error, Exit, Kind, Remedy, Result};
 use crate::observe::metrics::Metrics;
@@ -34,6 +34,12 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// Stacks of our threads: a row is encoded in buffers, not on the stack.
 const STACK: usize = 512 * 1024;
+
+/// How long after `SHUTDOWN_TIMEOUT` the process is ended where the main thread itself is held up.
+const LIMIT_SLACK: Duration = Duration::from_millis(200);
+
+/// New relations are looked for together: that often at most.
+const UPKEEP_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the main thread waits for.
 enum Event {
@@ -83,7 +89,7 @@ impl Supervisor {
     fn new(config: Config) -> Result<Supervisor> {
         let (tell, events) = unbounded();
         let control = Arc::new(Control::default());
-        listen_to_signals(Arc::clone(&control), tell.clone())?;
+        listen_to_signals(Arc::clone(&control), tell.clone(), config.shutdown_timeout)?;
         Ok(Supervisor {
             config: Arc::new(config),
             control,
@@ -256,7 +262,7 @@ impl Supervisor {
         let mut summary_at = upkeep_at;
         let mut sample_at = shown.then(Instant::now);
         let mut summary = Summary::default();
-        let mut told = BTreeSet::new();
+        let mut upkeep = Upkeep::new(&self.config, &self.destination);
         while *running > 0 {
             let next = upkeep_at.min(summary_at);
             let until = stop_by.unwrap_or(sample_at.map_or(next, |sample| sample.min(next)));
@@ -279,7 +285,9 @@ impl Supervisor {
                     self.control.stop();
                     stop_by.get_or_insert(Instant::now() + self.config.shutdown_timeout);
                 }
-                Ok(Event::NewRelation) => upkeep_at = Instant::now(),
+                Ok(Event::NewRelation) => {
+                    upkeep_at = upkeep_at.min(Instant::now().max(upkeep.not_before));
+                }
                 Err(_) if stop_by.is_some() => {
                     log::warn!(
                         "SHUTDOWN_TIMEOUT is over: what was not written yet comes again at the next start"
@@ -298,31 +306,12 @@ impl Supervisor {
                         summary.log(&self.metrics);
                     }
                     if now >= upkeep_at {
-                        upkeep_at = now + MINUTE;
-                        if let Err(e) = self.upkeep(&mut told) {
-                            log::debug!("looking for new tables: {e}");
-                        }
+                        upkeep_at = now + if upkeep.start() { MINUTE } else { UPKEEP_PAUSE };
                     }
                 }
             }
         }
         outcome
-    }
-
-    /// A table that came later is published as far as it can be, and one that lost its replica identity
-    /// no longer hinders the application.
-    fn upkeep(&self, told: &mut BTreeSet<String>) -> Result<()> {
-        let mut session = source::open_session(&self.config)?;
-        let server = source::check(&mut session)?;
-        let published = publication::bring_in_line(
-            &mut session,
-            &server,
-            &self.config,
-            &Tracked::new(&self.config),
-            &self.destination.in_source(),
-        )?;
-        publication::warn(&published, told);
-        Ok(())
     }
 
     /// Removes slot, publications and progress, as `CLEANUP_ON_SHUTDOWN` asks.
@@ -336,6 +325,72 @@ impl Supervisor {
         );
         Ok(())
     }
+}
+
+/// Keeps the publications in line, on a thread of its own: it may have to wait for a lock or for a server.
+struct Upkeep {
+    config: Arc<Config>,
+    destination: Arc<Destination>,
+    told: Arc<Mutex<BTreeSet<String>>>,
+    running: Option<JoinHandle<()>>,
+    /// A stream of new relations asks again and again.
+    not_before: Instant,
+}
+
+impl Upkeep {
+    fn new(config: &Arc<Config>, destination: &Arc<Destination>) -> Upkeep {
+        Upkeep {
+            config: Arc::clone(config),
+            destination: Arc::clone(destination),
+            told: Arc::default(),
+            running: None,
+            not_before: Instant::now(),
+        }
+    }
+
+    /// Looks at all tables, unless the look before is still under way. False when it is.
+    fn start(&mut self) -> bool {
+        if self.running.as_ref().is_some_and(|r| !r.is_finished()) {
+            return false;
+        }
+        self.not_before = Instant::now() + UPKEEP_PAUSE;
+        let (config, destination) = (Arc::clone(&self.config), Arc::clone(&self.destination));
+        let told = Arc::clone(&self.told);
+        let look = move || {
+            if let Err(e) = look_for_tables(&config, &destination, &mut lock(&told)) {
+                log::debug!("looking for new tables: {e}");
+            }
+        };
+        let spawned = thread::Builder::new()
+            .name("upkeep".into())
+            .stack_size(STACK)
+            .spawn(look);
+        match spawned {
+            Ok(handle) => self.running = Some(handle),
+            Err(e) => log::warn!("cannot look for new tables: {e}"),
+        }
+        true
+    }
+}
+
+/// A table that came later is published as far as it can be, and one that lost its replica identity no
+/// longer hinders the application.
+fn look_for_tables(
+    config: &Config,
+    destination: &Destination,
+    told: &mut BTreeSet<String>,
+) -> Result<()> {
+    let mut session = source::open_session(config)?;
+    let server = source::check(&mut session)?;
+    let published = publication::bring_in_line(
+        &mut session,
+        &server,
+        config,
+        &Tracked::new(config),
+        &destination.in_source(),
+    )?;
+    publication::warn(&published, told);
+    Ok(())
 }
 
 /// What the writer left for those who feed it.
@@ -366,7 +421,14 @@ impl Summary {
 }
 
 /// The first SIGTERM or SIGINT asks for the end, the second one does not wait for it.
-fn listen_to_signals(control: Arc<Control>, tell: Sender<Event>) -> Result<()> {
+///
+/// The main thread may wait for a server that does not answer: the time limit is held by a thread of its
+/// own.
+fn listen_to_signals(
+    control: Arc<Control>,
+    tell: Sender<Event>,
+    shutdown_timeout: Duration,
+) -> Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])
         .map_err(|e| Error::new(Kind::Bug, "cannot listen to signals").caused_by(e))?;
     thread::Builder::new()
@@ -375,15 +437,30 @@ fn listen_to_signals(control: Arc<Control>, tell: Sender<Event>) -> Result<()> {
         .spawn(move || {
             for (count, _) in signals.forever().enumerate() {
                 if count > 0 {
-                    log::warn!(
-                        "stopped at once: what was not written yet comes again at the next start"
-                    );
-                    std::process::exit(i32::from(Exit::Ok as u8));
+                    leave("stopped at once");
                 }
                 control.stop();
                 let _ = tell.send(Event::Signal);
+                let limit = shutdown_timeout + LIMIT_SLACK;
+                let watch = move || {
+                    thread::sleep(limit);
+                    leave("SHUTDOWN_TIMEOUT is over");
+                };
+                let spawned = thread::Builder::new()
+                    .name("limit".into())
+                    .stack_size(STACK)
+                    .spawn(watch);
+                if let Err(e) = spawned {
+                    log::warn!("cannot watch over SHUTDOWN_TIMEOUT: {e}");
+                }
             }
         })
         .map(drop)
         .map_err(|e| Error::new(Kind::Bug, "cannot start a thread").caused_by(e))
+}
+
+/// Ends the process, as asked, whatever its threads wait for.
+fn leave(why: &str) {
+    log::warn!("{why}: what was not written yet comes again at the next start");
+    std::process::exit(i32::from(Exit::Ok as u8));
 }

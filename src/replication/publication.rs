@@ -13,6 +13,10 @@ use crate::error::{At, Error, Kind, Result};
 use crate::lsn::Oid;
 use crate::wire::{Connection, ResultSet, identifier, literal};
 
+/// How long a table's lock is waited for, in milliseconds: long enough that autovacuum, which holds it for
+/// hours, is asked to give way (`deadlock_timeout`, 1 s), and not so long that anything else has to.
+const LOCK_TIMEOUT: u32 = 5_000;
+
 /// PostgreSQL 18 publishes stored generated columns when asked to.
 const GENERATED_COLUMNS: u32 = 180_000;
 
@@ -179,7 +183,10 @@ fn run(
     }
     if !statements.is_empty() {
         // One transaction, so that no point of the write-ahead log sees one without the other.
-        let sql = format!("BEGIN; {}; {end}", statements.join("; "));
+        let sql = format!(
+            "BEGIN; SET LOCAL lock_timeout = {LOCK_TIMEOUT}; {}; {end}",
+            statements.join("; ")
+        );
         let done = session.query(&sql).map_err(|e| {
             if e.is_sqlstate("42501") {
                 return e.hint(format!(

@@ -20,6 +20,7 @@ mod large;
 mod network;
 mod outages;
 mod privileges;
+mod review;
 mod same_database;
 mod statements;
 mod support;

@@ -1,0 +1,58 @@
+//! What a hostile reader of the pipeline expected to go wrong: each test is named after it.
+
+use std::time::Duration;
+
+use super::support::scene::{PATIENCE, caught_up, settings, streaming};
+use super::support::{Server, Sql, Zemi, wait_until};
+
+const MOMENT: Duration = Duration::from_secs(20);
+
+fn with(mut settings: Vec<(String, String)>, more: &[(&str, &str)]) -> Vec<(String, String)> {
+    settings.extend(more.iter().map(|&(n, v)| (n.to_owned(), v.to_owned())));
+    settings
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_destination_that_does_not_answer() {
+    let server = Server::start(15, &[]);
+    let mut other = Sql::open(&server, "postgres");
+    // Making the table waits for whoever is making it, for ever.
+    other.run("BEGIN; CREATE TABLE public.changes (id int)");
+    let settings = with(settings(&server, None), &[("SHUTDOWN_TIMEOUT", "1")]);
+    let mut zemi = Zemi::start(&settings);
+    let mut sql = Sql::open(&server, "postgres");
+    wait_until("zemi waits for the lock", PATIENCE, || {
+        sql.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'") == "1"
+    });
+    zemi.sigterm();
+    assert_eq!(zemi.wait_exit(MOMENT), Some(0));
+    other.run("ROLLBACK");
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_table_that_somebody_locks() {
+    let server = Server::start(15, &[]);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run("CREATE TABLE nameless (v int); CREATE TABLE late (id int PRIMARY KEY)");
+    sql.run("ALTER TABLE late REPLICA IDENTITY NOTHING");
+    let mut zemi = streaming(&with(settings(&server, None), &[("SHUTDOWN_TIMEOUT", "3")]));
+    sql.run("ALTER TABLE late REPLICA IDENTITY DEFAULT");
+    let mut other = Sql::open(&server, "postgres");
+    other.run("BEGIN; LOCK TABLE late IN SHARE UPDATE EXCLUSIVE MODE");
+    let waiting = |sql: &mut Sql| {
+        wait_until("zemi waits for the lock", PATIENCE, || {
+            sql.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'") == "1"
+        });
+    };
+    sql.run("INSERT INTO late VALUES (1)");
+    waiting(&mut sql);
+    // The lock is not waited for without end, and the stream does not wait at all.
+    caught_up(&mut sql);
+    zemi.wait_for_log("lock timeout", PATIENCE);
+    sql.run("INSERT INTO nameless VALUES (1)");
+    waiting(&mut sql);
+    zemi.sigterm();
+    assert_eq!(zemi.wait_exit(MOMENT), Some(0));
+    assert!(!zemi.log().contains("SHUTDOWN_TIMEOUT"), "{}", zemi.log());
+    other.run("ROLLBACK");
+}
