@@ -23,7 +23,7 @@ use crate::replication::catalog::{OwnTables, SourceCatalog};
 use crate::replication::feedback::Feedback;
 use crate::replication::reader::Reader;
 use crate::replication::{publication, source};
-use crate::writer::{Destination, Ready, SourceMark, Writer};
+use crate::writer::{Destination, GapMarker, Ready, SourceMark, Writer};
 
 /// Chunks on their way to the decoder.
 const CHUNKS: usize = 4;
@@ -243,6 +243,10 @@ impl Supervisor {
             own,
             system_identifier: mark.system_identifier.clone(),
             known: streams.ready.known,
+            mark: Box::new(GapMarker {
+                config: Arc::clone(&self.config),
+                source: mark.clone(),
+            }),
             feed: feed_in,
             spare: chunks,
             told: BTreeSet::new(),

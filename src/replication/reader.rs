@@ -11,7 +11,7 @@ use super::chunk::{Chunk, Feed, SIZE};
 use super::feedback::{Feedback, INTERVAL, now};
 use super::publication::{self, Published};
 use super::source;
-use super::start::{self, Gap, Known, StreamStart};
+use super::start::{self, Gap, GapMark, Known, StreamStart};
 use crate::backoff::Backoff;
 use crate::change::{Encoding, Tracked};
 use crate::config::Config;
@@ -57,6 +57,8 @@ pub struct Reader {
     pub system_identifier: String,
     /// What the destination knew when the process started.
     pub known: Option<Known>,
+    /// Where a gap is announced.
+    pub mark: Box<dyn GapMark>,
     /// Where chunks go.
     pub feed: Sender<Feed>,
     /// Where their buffers come back.
@@ -197,9 +199,20 @@ impl Reader {
         )?;
         publication::warn(&published, &mut self.told);
 
+        let (mut epoch, durable) = self.feedback.run();
+        if let Some(known) = self.known.as_mut()
+            && durable > Lsn::ZERO
+            && !known.gap_pending
+        {
+            known.flushed = durable;
+        }
         let slot = match before {
             Some(slot) if !slot.lost => slot,
             lost => {
+                if let Some(known) = self.known.as_mut() {
+                    self.mark.mark(known.flushed, known.timeline)?;
+                    known.gap_pending = true;
+                }
                 if lost.is_some() {
                     source::drop_slot(&mut session, &self.config, Duration::ZERO)?;
                 }
@@ -211,20 +224,16 @@ impl Reader {
                 }
             }
         };
-        let (mut epoch, durable) = self.feedback.run();
-        if let Some(known) = self.known.as_mut()
-            && durable > Lsn::ZERO
-        {
-            known.flushed = durable;
-        }
         let timeline = self.known.map(|known| known.timeline);
         let position = source::position(&mut walsender, &identity, timeline)?;
         let start = start::decide(before, slot, self.known, position);
         memory.end = identity.end;
         self.metrics.source_wal_end.set(identity.end.0);
         if let Some(gap) = start.gap {
-            memory.gap = Some(gap);
-            self.metrics.gaps.add(1);
+            // An attempt before this one may have found it already.
+            if memory.gap.replace(gap).is_none() {
+                self.metrics.gaps.add(1);
+            }
             log::error!(
                 "changes between {} and {} may be missing: {}. It is recorded in changes as an operation \
                  MESSAGE",
@@ -254,6 +263,7 @@ impl Reader {
             flushed: start.position,
             timeline: identity.timeline,
             destination_changed: false,
+            gap_pending: false,
         });
         log::info!(
             "streaming from {} ({}), slot {}, publication {}, from {}",

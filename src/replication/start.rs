@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::change::Encoding;
+use crate::error::Result;
 use crate::lsn::Lsn;
 
 /// The slot as `pg_replication_slots` shows it.
@@ -23,6 +24,9 @@ pub struct Known {
     pub timeline: u32,
     /// The destination is another server, or on another timeline, than the one that wrote it.
     pub destination_changed: bool,
+    /// A slot was about to be made anew and the gap was not recorded yet: the slot that is there now says
+    /// nothing about what lies before it.
+    pub gap_pending: bool,
 }
 
 /// Where the source stands.
@@ -120,6 +124,16 @@ pub fn slot_is_usable(slot: Option<SlotPosition>) -> bool {
     slot.is_some_and(|slot| !slot.lost)
 }
 
+/// Where a gap is announced before the slot behind it is made. What makes a slot can be killed, and the
+/// server may finish it all the same: then nothing else would tell that it is not the slot of before.
+pub trait GapMark: Send {
+    /// Notes durably at the destination that changes after `from` may be missing; once is enough.
+    ///
+    /// # Errors
+    /// A destination that is away or that refuses: no slot may be made then.
+    fn mark(&self, from: Lsn, timeline: u32) -> Result<()>;
+}
+
 /// Decides where to start from. `before` is the slot as it was found, `slot` as it is now: the same, or
 /// a new one where that was not usable.
 pub fn decide(
@@ -134,10 +148,10 @@ pub fn decide(
             gap: None,
         };
     };
-    if !slot_is_usable(before) {
+    if !slot_is_usable(before) || known.gap_pending {
         let reason = match before {
-            Some(_) => GapReason::SlotLost,
-            None => GapReason::SlotGone,
+            Some(slot) if slot.lost => GapReason::SlotLost,
+            _ => GapReason::SlotGone,
         };
         let gap = Gap {
             from: known.flushed.min(slot.confirmed),
@@ -206,6 +220,7 @@ mod tests {
             flushed: Lsn(flushed),
             timeline: 1,
             destination_changed: false,
+            gap_pending: false,
         })
     }
 
@@ -277,6 +292,21 @@ mod tests {
     }
 
     #[test]
+    fn a_new_slot_whose_gap_was_not_recorded_yet_is_no_slot_to_go_on_from() {
+        let mut pending = known(40);
+        if let Some(known) = &mut pending {
+            known.gap_pending = true;
+        }
+        let found = decide(Some(slot(50)), slot(50), pending, source(99));
+        let gap = Gap {
+            from: Lsn(40),
+            to: Lsn(50),
+            reason: GapReason::SlotGone,
+        };
+        assert_eq!(found.gap, Some(gap));
+    }
+
+    #[test]
     fn a_source_that_went_back_is_never_asked_beyond_its_end() {
         let found = decide(Some(slot(10)), slot(10), known(40), source(30));
         let gap = Gap {
@@ -327,6 +357,7 @@ mod tests {
             flushed: Lsn(20),
             timeline: 1,
             destination_changed: true,
+            gap_pending: false,
         };
         let found = decide(Some(slot(30)), slot(30), Some(back), source(99));
         let gap = Gap {

@@ -1,8 +1,33 @@
 //! The row that records a gap: what cannot be known is at least said.
 
+use std::sync::Arc;
+
+use super::flight::BEGIN;
+use super::progress::ProgressSql;
+use super::session::{self, SourceMark, at_destination};
 use crate::config::Config;
-use crate::replication::start::Gap;
+use crate::error::Result;
+use crate::lsn::Lsn;
+use crate::replication::start::{Gap, GapMark};
 use crate::wire::literal;
+
+/// Announces gaps in `zemi_progress`, on a session of its own: the writer's may be in use.
+pub struct GapMarker {
+    /// The settings.
+    pub config: Arc<Config>,
+    /// Which cluster the source is.
+    pub source: SourceMark,
+}
+
+impl GapMark for GapMarker {
+    fn mark(&self, from: Lsn, timeline: u32) -> Result<()> {
+        let (mut session, identity, _) =
+            at_destination(session::open(&self.config, &self.source, None))?;
+        let sql = ProgressSql::new(&self.config, &self.source.system_identifier, &identity);
+        let mark = sql.mark(from, timeline);
+        at_destination(session.query(&format!("{BEGIN}; {mark}; COMMIT"))).map(drop)
+    }
+}
 
 /// Inserts a row of operation MESSAGE whose context names both positions and the reason.
 pub fn statement(gap: &Gap, config: &Config) -> String {

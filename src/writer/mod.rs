@@ -12,6 +12,7 @@ mod thread;
 mod work;
 
 pub use destination::Destination;
+pub use gap::GapMarker;
 pub use progress::{Progress, forget_progress, read_progress};
 pub use schema::rehearse;
 pub use session::{SourceMark, check_session};

@@ -17,6 +17,8 @@ pub struct Progress {
     pub destination_system: Option<String>,
     /// The destination's timeline when that was written.
     pub destination_timeline: Option<u32>,
+    /// A gap was announced and not recorded yet.
+    pub gap_pending: bool,
 }
 
 impl Progress {
@@ -35,6 +37,9 @@ impl Progress {
 pub struct ProgressSql {
     key: String,
     values: String,
+    /// Another row beside that of the slot; no slot can have its name.
+    mark_key: String,
+    mark_values: String,
     destination: String,
 }
 
@@ -42,16 +47,20 @@ impl ProgressSql {
     /// For the slot of these settings on the source with this system identifier.
     pub fn new(config: &Config, system_identifier: &str, now: &DestinationIdentity) -> ProgressSql {
         let slot = literal(&config.slot_name);
+        let mark = literal(&format!("{} (gap)", config.slot_name));
         let system = literal(system_identifier);
         let database = literal(&config.source.database);
+        let key = |name: &str| {
+            format!("slot_name = {name} AND system_identifier = {system} AND database = {database}")
+        };
         let or_null = |text: Option<String>| text.unwrap_or_else(|| "NULL".into());
         let destination_system = or_null(now.system.as_deref().map(literal));
         let destination_timeline = or_null(now.timeline.map(|t| t.to_string()));
         ProgressSql {
-            key: format!(
-                "slot_name = {slot} AND system_identifier = {system} AND database = {database}"
-            ),
+            key: key(&slot),
             values: format!("{slot}, {system}, {database}"),
+            mark_key: key(&mark),
+            mark_values: format!("{mark}, {system}, {database}"),
             destination: format!("{destination_system}, {destination_timeline}"),
         }
     }
@@ -59,9 +68,10 @@ impl ProgressSql {
     /// Reads the row.
     pub fn read(&self, session: &mut Connection) -> Result<Option<Progress>> {
         let row = session.rows(&format!(
-            "SELECT flushed_lsn, timeline, destination_system, destination_timeline \
+            "SELECT flushed_lsn, timeline, destination_system, destination_timeline, \
+             EXISTS (SELECT FROM public.zemi_progress WHERE {} AND timeline > 0) \
              FROM public.zemi_progress WHERE {}",
-            self.key
+            self.mark_key, self.key
         ))?;
         if row.rows.is_empty() {
             return Ok(None);
@@ -72,6 +82,7 @@ impl ProgressSql {
                 timeline: row.first(1)?.parse().ok()?,
                 destination_system: row.first(2).map(str::to_owned),
                 destination_timeline: row.first(3).and_then(|t| t.parse().ok()),
+                gap_pending: row.first(4) == Some("t"),
             })
         };
         progress().map(Some).ok_or_else(|| {
@@ -84,11 +95,34 @@ impl ProgressSql {
 
     /// Makes the row.
     pub fn insert(&self, flushed: Lsn, timeline: u32) -> String {
+        self.insert_row(&self.values, flushed, timeline)
+    }
+
+    /// Announces a gap, in a row of its own that a batch on its way does not touch.
+    pub fn mark(&self, from: Lsn, timeline: u32) -> String {
+        format!(
+            "{} ON CONFLICT (slot_name, system_identifier, database) DO UPDATE SET \
+             flushed_lsn = EXCLUDED.flushed_lsn, timeline = EXCLUDED.timeline, updated_at = now() \
+             WHERE zemi_progress.timeline = 0",
+            self.insert_row(&self.mark_values, from, timeline)
+        )
+    }
+
+    /// Takes the announcement back: the gap is recorded. No timeline is 0; the row stays, since the role
+    /// may lack the right to delete it.
+    pub fn unmark(&self) -> String {
+        format!(
+            "UPDATE public.zemi_progress SET timeline = 0, updated_at = now() WHERE {}",
+            self.mark_key
+        )
+    }
+
+    fn insert_row(&self, values: &str, flushed: Lsn, timeline: u32) -> String {
         format!(
             "INSERT INTO public.zemi_progress (slot_name, system_identifier, database, flushed_lsn, \
              timeline, destination_system, destination_timeline) \
-             VALUES ({}, '{flushed}', {timeline}, {})",
-            self.values, self.destination
+             VALUES ({values}, '{flushed}', {timeline}, {})",
+            self.destination
         )
     }
 
@@ -131,7 +165,10 @@ pub fn read_progress(config: &Config, system_identifier: &str) -> Result<Option<
 /// A destination that does not answer, or that refuses.
 pub fn forget_progress(config: &Config, system_identifier: &str) -> Result<()> {
     let (mut session, sql) = open(config, system_identifier)?;
-    let delete = format!("DELETE FROM public.zemi_progress WHERE {}", sql.key);
+    let delete = format!(
+        "DELETE FROM public.zemi_progress WHERE {} OR {}",
+        sql.key, sql.mark_key
+    );
     match session.query(&delete) {
         Err(e) if e.is_sqlstate("42P01") => Ok(()),
         done => at_destination(done.map(drop)),

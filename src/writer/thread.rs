@@ -134,6 +134,7 @@ impl Writer {
             flushed: progress.flushed,
             timeline: progress.timeline,
             destination_changed: link.is_some_and(|l| progress.destination_changed(&l.identity)),
+            gap_pending: progress.gap_pending,
         }))
     }
 
@@ -312,6 +313,7 @@ impl Writer {
                 state.flushed = Some(start.position);
                 return Ok(());
             };
+            let progress = format!("{}; {progress}", link.sql.unmark());
             let record = gap::statement(gap, &writer.config);
             match link.transaction(&format!("{record}; {progress}")) {
                 // Bemi's table may allow its own four operations only.

@@ -56,3 +56,50 @@ fn a_stop_does_not_wait_for_a_table_that_somebody_locks() {
     assert!(!zemi.log().contains("SHUTDOWN_TIMEOUT"), "{}", zemi.log());
     other.run("ROLLBACK");
 }
+
+#[test]
+fn a_gap_is_recorded_when_zemi_is_killed_while_it_makes_the_slot_anew() {
+    let server = Server::start(15, &[]);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run("CREATE TABLE t (id int PRIMARY KEY)");
+    let settings = settings(&server, None);
+    let mut zemi = streaming(&settings);
+    sql.run("INSERT INTO t VALUES (1)");
+    caught_up(&mut sql);
+    zemi.kill();
+    wait_until("the slot can be dropped", PATIENCE, || {
+        sql.try_rows("SELECT pg_drop_replication_slot('zemi')")
+            .is_ok()
+    });
+    sql.run("INSERT INTO t VALUES (2)");
+    // The new slot waits for this transaction; its backend outlives the process that asked for it.
+    let mut other = Sql::open(&server, "postgres");
+    other.run("BEGIN; SELECT txid_current()");
+    let mut zemi = Zemi::start(&settings);
+    zemi.wait_for_log("creating the slot waits", PATIENCE);
+    wait_until("the slot is under way", PATIENCE, || {
+        sql.value("SELECT count(*) FROM pg_replication_slots") == "1"
+    });
+    zemi.kill();
+    other.run("COMMIT");
+    wait_until("the slot is there", PATIENCE, || {
+        sql.value("SELECT count(*) FROM pg_replication_slots WHERE NOT active AND confirmed_flush_lsn IS NOT NULL")
+            == "1"
+    });
+    let gaps = "SELECT context->'zemi_gap'->>'reason' FROM changes WHERE operation = 'MESSAGE'";
+    assert_eq!(sql.text(gaps), "");
+    let mut zemi = streaming(&settings);
+    sql.run("INSERT INTO t VALUES (3)");
+    caught_up(&mut sql);
+    assert_eq!(sql.text(gaps), "slot_gone");
+    // Once: the next start has nothing to announce.
+    zemi.kill();
+    let _zemi = streaming(&settings);
+    sql.run("INSERT INTO t VALUES (4)");
+    caught_up(&mut sql);
+    assert_eq!(sql.text(gaps), "slot_gone");
+    assert_eq!(
+        sql.text("SELECT slot_name FROM zemi_progress WHERE timeline > 0"),
+        "zemi"
+    );
+}
