@@ -84,6 +84,8 @@ struct Memory {
 struct Stream {
     transport: Arc<dyn Transport>,
     rest: Vec<u8>,
+    /// The run that it belongs to.
+    epoch: u64,
 }
 
 impl Reader {
@@ -274,7 +276,11 @@ impl Reader {
             start.position
         );
         let (transport, rest) = walsender.into_parts();
-        Ok(Stream { transport, rest })
+        Ok(Stream {
+            transport,
+            rest,
+            epoch,
+        })
     }
 
     fn start_replication(
@@ -345,6 +351,14 @@ impl Reader {
                 return Ok(());
             }
             self.check_outage()?;
+            // Asked for again while this connection was made, when there was nothing to wake: all that it
+            // brings would be discarded, for ever.
+            if self.feedback.run().0 != stream.epoch {
+                return Err(Error::new(
+                    Kind::Network,
+                    "the writer asks for the stream again",
+                ));
+            }
             if memory
                 .first_only_until
                 .is_some_and(|until| self.feedback.run().1 >= until)
@@ -528,3 +542,6 @@ fn source_stopping() -> Error {
         "the source is shutting down and waits for zemi: closed the replication connection",
     )
 }
+
+#[cfg(test)]
+mod tests;

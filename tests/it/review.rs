@@ -83,8 +83,10 @@ fn a_gap_is_recorded_when_zemi_is_killed_while_it_makes_the_slot_anew() {
     zemi.kill();
     other.run("COMMIT");
     wait_until("the slot is there", PATIENCE, || {
-        sql.value("SELECT count(*) FROM pg_replication_slots WHERE NOT active AND confirmed_flush_lsn IS NOT NULL")
-            == "1"
+        let ready = "NOT active AND confirmed_flush_lsn IS NOT NULL";
+        sql.value(&format!(
+            "SELECT count(*) FROM pg_replication_slots WHERE {ready}"
+        )) == "1"
     });
     let gaps = "SELECT context->'zemi_gap'->>'reason' FROM changes WHERE operation = 'MESSAGE'";
     assert_eq!(sql.text(gaps), "");
