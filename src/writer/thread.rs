@@ -148,7 +148,11 @@ impl Writer {
         let mut tables_missing = false;
         loop {
             let error = match attempt(self, state) {
-                Ok(done) => return Ok(done),
+                Ok(done) => {
+                    // Not before: a destination that answers and takes nothing, its disk full, is away.
+                    self.control.destination_up();
+                    return Ok(done);
+                }
                 Err(e) => e,
             };
             self.metrics.persist_errors.add(1);
@@ -204,7 +208,6 @@ impl Writer {
             sql,
             key_limit,
         });
-        self.control.destination_up();
         self.metrics.destination.up();
         Ok(progress)
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::support::replay::assert_replays;
 use super::support::scene::{PATIENCE, caught_up, settings, streaming};
 use super::support::{Server, Sql, Zemi, wait_until};
 
@@ -104,4 +105,28 @@ fn a_gap_is_recorded_when_zemi_is_killed_while_it_makes_the_slot_anew() {
         sql.text("SELECT slot_name FROM zemi_progress WHERE timeline > 0"),
         "zemi"
     );
+}
+
+#[test]
+fn a_destination_that_answers_and_takes_nothing_does_not_hold_the_source_for_ever() {
+    let (source, destination) = (Server::start(15, &[]), Server::start(15, &[]));
+    let mut sql = Sql::open(&source, "postgres");
+    let mut there = Sql::open(&destination, "postgres");
+    sql.run("CREATE TABLE t (id int PRIMARY KEY)");
+    let zemi = streaming(&settings(&source, Some(&destination)));
+    there.run(
+        "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS \
+         $$BEGIN RAISE EXCEPTION 'no space' USING ERRCODE = '53100'; END$$; \
+         CREATE TRIGGER full_disk BEFORE INSERT ON changes EXECUTE FUNCTION full_disk()",
+    );
+    sql.run("INSERT INTO t SELECT generate_series(1, 10)");
+    zemi.wait_for_log("closed the replication connection", 2 * PATIENCE);
+    assert_eq!(
+        sql.value("SELECT count(*) FROM pg_replication_slots WHERE active"),
+        "0"
+    );
+    sql.run("INSERT INTO t VALUES (11)");
+    there.run("DROP TRIGGER full_disk ON changes");
+    caught_up(&mut sql);
+    assert_eq!(assert_replays(&mut sql, &mut there, "t", &["id"]), 11);
 }
