@@ -195,12 +195,13 @@ impl Error {
 
     /// Whether the destination rejected the data itself (and not the session or the connection).
     ///
-    /// Class 22 (data exception), 23 (integrity constraint violation), 44 (WITH CHECK OPTION) and
-    /// 54000 (program limit: an index row or a jsonb too large).
+    /// Class 22 (data exception), 23 (integrity constraint violation), 44 (WITH CHECK OPTION), 54 (program
+    /// limit: an index row or a jsonb too large, nesting too deep), P0 (RAISE in somebody's trigger), and
+    /// XX000: a row too large for memory is "invalid memory alloc request size" to the server.
     pub fn is_about_data(&self) -> bool {
-        self.0
-            .sqlstate
-            .is_some_and(|s| matches!(s.class(), "22" | "23" | "44" | "54"))
+        self.0.sqlstate.is_some_and(|s| {
+            matches!(s.class(), "22" | "23" | "44" | "54" | "P0") || s.as_str() == "XX000"
+        })
     }
 
     /// Whether the server that sent it is shutting down or starting up (57P01, 57P02, 57P03).

@@ -12,9 +12,15 @@ pub const NONE: &[u8] = b"{}";
 /// Returns whether the content could not be kept as it is.
 ///
 /// `null` becomes `{}`, any other JSON stays as it is, and anything else is kept as
-/// `{"zemi_invalid": "<text>"}`.
+/// `{"zemi_invalid": "<text>"}`, or left out where it is very large.
 pub fn context_json(content: &[u8], out: &mut Vec<u8>) -> bool {
     out.clear();
+    // What jsonb cannot hold is left out; a small text is within all its limits.
+    let fits = |json: &[u8]| json::jsonb_size(json).is_ok_and(|size| size <= json::JSONB_MAX_BYTES);
+    if content.len() >= json::WEIGH_FROM && !(json::check(content).is_ok() && fits(content)) {
+        json::write_omitted(out, content.len(), json::Reason::TooLarge);
+        return true;
+    }
     if json::check(content).is_ok() {
         match content.trim_ascii() {
             b"null" => out.extend_from_slice(NONE),

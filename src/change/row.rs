@@ -14,6 +14,10 @@ use crate::pgoutput::{ColumnValue, OldTuple, TupleData};
 pub const COLUMNS: &str = "id, primary_key, before, after, database, schema, \"table\", operation, \
                            committed_at, queued_at, transaction_id, position, context";
 
+/// The longest field that COPY takes, in bytes (`MaxAllocSize`, with room to spare): escapes and blanks
+/// make a text longer than the jsonb that it becomes.
+const LONGEST_FIELD: usize = 0x3FFF_0000;
+
 /// How many fields a row has.
 const FIELDS: i16 = 13;
 
@@ -228,8 +232,9 @@ impl RowEncoder<'_, '_> {
         let length = self.out.len() - start;
         // A small text cannot become a large jsonb; a large one is weighed.
         let object = self.out.get(start..).unwrap_or_default();
-        if length >= json::WEIGH_FROM
-            && !json::jsonb_size(object).is_ok_and(|size| size <= json::JSONB_MAX_BYTES)
+        if length > LONGEST_FIELD
+            || length >= json::WEIGH_FROM
+                && !json::jsonb_size(object).is_ok_and(|size| size <= json::JSONB_MAX_BYTES)
         {
             self.out.truncate(start);
             json::write_omitted(self.out, length, Reason::TooLarge);

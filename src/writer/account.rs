@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::careful::Outcome;
 use crate::change::tally::Tally;
 use crate::change::{Batch, Counts};
 use crate::lsn::PgTimestamp;
@@ -12,6 +13,8 @@ use crate::observe::metrics::{Metrics, microseconds_since};
 pub(super) struct Account {
     pieces: Counts,
     by_table: Tally,
+    /// What was found in the table already, and what was written in a safe form.
+    found: Outcome,
 }
 
 impl Account {
@@ -21,8 +24,20 @@ impl Account {
         self.by_table.add(&batch.tally);
     }
 
+    /// A batch or a piece was written the careful way and is not yet durable.
+    pub(super) fn careful(&mut self, outcome: Outcome) {
+        self.found.replaced += outcome.replaced;
+        for (table, more) in outcome.duplicates {
+            let counts = self.found.duplicates.entry(table).or_default();
+            for (count, more) in counts.iter_mut().zip(more) {
+                *count += more;
+            }
+        }
+    }
+
     /// The pieces were given up.
     pub(super) fn reset(&mut self) {
+        self.found = Outcome::default();
         self.pieces = Counts::default();
         self.by_table.clear();
     }
@@ -31,21 +46,32 @@ impl Account {
     pub(super) fn landed(&mut self, batch: &Batch, metrics: &Metrics) {
         let mut counts = std::mem::take(&mut self.pieces);
         counts.add(&batch.counts);
+        let found = std::mem::take(&mut self.found);
+        let already = |i: usize| -> u64 { found.duplicates.values().map(|c| c[i]).sum() };
+        for (metric, count, already) in [
+            (&metrics.inserts, counts.insert, already(0)),
+            (&metrics.updates, counts.update, already(1)),
+            (&metrics.deletes, counts.delete, already(2)),
+            (&metrics.truncates, counts.truncate, already(3)),
+        ] {
+            metric.add(count.saturating_sub(already));
+            metrics.duplicated.add(already);
+        }
         for (metric, count) in [
-            (&metrics.inserts, counts.insert),
-            (&metrics.updates, counts.update),
-            (&metrics.deletes, counts.delete),
-            (&metrics.truncates, counts.truncate),
             (&metrics.transactions, counts.transactions),
             (&metrics.filtered, counts.filtered),
-            (&metrics.replaced, counts.replaced),
+            (&metrics.replaced, counts.replaced + found.replaced),
         ] {
             metric.add(count);
         }
-        for tally in [&self.by_table, &batch.tally] {
-            for (table, changes) in tally.ended() {
-                metrics.tables.add(table, changes);
+        self.by_table.add(&batch.tally);
+        for (table, changes) in self.by_table.ended() {
+            let mut written = *changes;
+            let already = found.duplicates.get(&**table);
+            for (count, already) in written.iter_mut().zip(already.into_iter().flatten()) {
+                *count = count.saturating_sub(*already);
             }
+            metrics.tables.add(table, &written);
         }
         self.by_table.clear();
         if counts.transactions > 0 {

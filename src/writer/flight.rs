@@ -11,6 +11,9 @@ use crate::wire::{
 /// Batches up to this size are sent with one write, copied behind their statements.
 const ONE_WRITE: usize = 32 * 1024;
 
+/// The server takes no message beyond 1 GB and drops the connection; a row can be larger than that.
+const LONGEST_MESSAGE: usize = 64 * 1024 * 1024;
+
 /// Starts every destination transaction.
 pub const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 
@@ -38,15 +41,19 @@ pub fn patch_statement(patch: &Patch, database: &str) -> String {
 /// Sends one Query message of several statements and, behind it, the rows for the COPY among them.
 pub fn send(session: &mut Connection, sql: &str, rows: &[u8]) -> Result<()> {
     let mut message = query_message(sql)?;
-    message.extend_from_slice(&copy_data_head(copy::HEADER.len() + rows.len())?);
+    let (first, rest) = rows.split_at(rows.len().min(LONGEST_MESSAGE));
+    message.extend_from_slice(&copy_data_head(copy::HEADER.len() + first.len())?);
     message.extend_from_slice(&copy::HEADER);
-    let together = rows.len() <= ONE_WRITE;
-    if together {
-        message.extend_from_slice(rows);
+    if first.len() <= ONE_WRITE {
+        message.extend_from_slice(first);
     } else {
         session.send(&message)?;
-        session.send(rows)?;
+        session.send(first)?;
         message.clear();
+    }
+    for piece in rest.chunks(LONGEST_MESSAGE) {
+        session.send(&copy_data_head(piece.len())?)?;
+        session.send(piece)?;
     }
     message.extend_from_slice(&copy_data_head(copy::TRAILER.len())?);
     message.extend_from_slice(&copy::TRAILER);

@@ -6,6 +6,7 @@ mod destination;
 mod flight;
 mod gap;
 mod progress;
+mod safe;
 mod schema;
 mod session;
 mod thread;

@@ -465,7 +465,7 @@ impl Writer {
         Err(error)
     }
 
-    /// The position that the progress moves to, as a statement; empty inside a larger transaction.
+    /// What comes before and after the rows and patches of a batch: beginning, progress, end.
     fn statements(&self, batch: &Batch, state: &State, link: &Link) -> (String, String) {
         let flushed = state.flushed.unwrap_or(Lsn::ZERO);
         let before = match (batch.continues, batch.open) {
@@ -479,13 +479,6 @@ impl Writer {
             }
         };
         let mut after = String::new();
-        for patch in &batch.patches {
-            after.push_str("; ");
-            after.push_str(&flight::patch_statement(
-                patch,
-                &self.config.source.database,
-            ));
-        }
         if batch.continues && !batch.open {
             after.push_str("; ");
             after.push_str(&link.sql.advance(flushed, batch.end, state.timeline));
@@ -501,7 +494,15 @@ impl Writer {
             return Err(Error::new(Kind::Network, "no session"));
         };
         let (before, after) = self.statements(batch, state, link);
-        let sql = format!("{before}{}{after}", flight::copy_statement());
+        let mut sql = format!("{before}{}", flight::copy_statement());
+        for patch in &batch.patches {
+            sql.push_str("; ");
+            sql.push_str(&flight::patch_statement(
+                patch,
+                &self.config.source.database,
+            ));
+        }
+        sql.push_str(&after);
         let Some(link) = state.link.as_mut() else {
             return Ok(());
         };
@@ -524,13 +525,11 @@ impl Writer {
         if let Some(before) = before.strip_suffix("; ") {
             link.session.query(before)?;
         }
-        let key_limit = link.key_limit;
-        let mut careful = Careful {
-            session: &mut link.session,
-            key_limit,
-            outcome: Default::default(),
-        };
+        let mut careful = Careful::new(&mut link.session, link.key_limit)?;
         careful.write(&batch.rows, batch.count)?;
+        for patch in &batch.patches {
+            careful.patch(patch, &self.config.source.database)?;
+        }
         let outcome = careful.outcome;
         if let Some(after) = after.strip_prefix("; ") {
             let sets = link.session.query(after)?;
@@ -539,8 +538,7 @@ impl Writer {
                 flight::committed(&flight::Landing { last_tag })?;
             }
         }
-        self.metrics.duplicated.add(outcome.duplicates);
-        self.metrics.replaced.add(outcome.replaced);
+        state.account.careful(outcome);
         Ok(())
     }
 

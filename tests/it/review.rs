@@ -1,8 +1,10 @@
 //! What a hostile reader of the pipeline expected to go wrong: each test is named after it.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use super::support::replay::assert_replays;
+use super::support::replay::{assert_replays, assert_unique};
 use super::support::scene::{PATIENCE, caught_up, settings, streaming};
 use super::support::{Server, Sql, Zemi, wait_until};
 
@@ -129,4 +131,122 @@ fn a_destination_that_answers_and_takes_nothing_does_not_hold_the_source_for_eve
     there.run("DROP TRIGGER full_disk ON changes");
     caught_up(&mut sql);
     assert_eq!(assert_replays(&mut sql, &mut there, "t", &["id"]), 11);
+}
+
+/// The value of a metric, by the start of its line.
+fn metric(port: &str, name: &str) -> u64 {
+    let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+    write!(stream, "GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    let line = page.lines().find(|line| line.starts_with(name));
+    let value = line.and_then(|line| line.rsplit(' ').next());
+    value
+        .and_then(|v| v.parse().ok())
+        .unwrap_or_else(|| panic!("no {name} in {page}"))
+}
+
+#[test]
+fn duplicates_are_not_counted_as_changes() {
+    let server = Server::start(15, &[]);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run("CREATE TABLE t (id int PRIMARY KEY)");
+    let settings = settings(&server, None);
+    let mut first = streaming(&settings);
+    sql.run("SELECT pg_create_logical_replication_slot('second', 'pgoutput')");
+    sql.run("INSERT INTO t SELECT generate_series(1, 5); UPDATE t SET id = 6 WHERE id = 5");
+    caught_up(&mut sql);
+    first.sigterm();
+    assert_eq!(first.wait_exit(MOMENT), Some(0));
+    let port = free_port();
+    let more = [("SLOT_NAME", "second"), ("METRICS_PORT", &port)];
+    let _second = streaming(&with(settings, &more));
+    sql.run("INSERT INTO t VALUES (7)");
+    wait_until("the new row is there", PATIENCE, || {
+        sql.value("SELECT count(*) FROM changes WHERE primary_key = '7'") == "1"
+    });
+    wait_until("it is counted", PATIENCE, || {
+        metric(&port, "zemi_changes_total{operation=\"insert\"") == 1
+    });
+    assert_eq!(metric(&port, "zemi_changes_total{operation=\"update\""), 0);
+    assert_eq!(metric(&port, "zemi_changes_duplicated_total"), 6);
+    assert_eq!(sql.value("SELECT count(*) FROM changes"), "7");
+    assert_unique(&mut sql);
+}
+
+fn free_port() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port().to_string()
+}
+
+#[test]
+fn rows_that_the_destination_cannot_spell_do_not_stop_the_stream() {
+    let server = Server::start(15, &[]);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run(
+        "CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
+    );
+    sql.run("CREATE TABLE t (id text PRIMARY KEY, v text)");
+    let more = [("DEST_DB_NAME", "latin")];
+    let _zemi = streaming(&with(settings(&server, None), &more));
+    sql.run("INSERT INTO t VALUES ('a', 'straße'), ('5 €', '6 €'), ('c', 'plain')");
+    // A transaction in pieces, with a context that comes late.
+    sql.run(
+        "BEGIN; INSERT INTO t SELECT 'n' || n, repeat('x', 1000) FROM generate_series(1, 2000) n; \
+         SELECT pg_logical_emit_message(true, '_bemi', '{\"user\": \"€\"}'); COMMIT",
+    );
+    caught_up(&mut sql);
+    let mut there = Sql::open(&server, "latin");
+    there.run("SET client_encoding = 'UTF8'");
+    assert_eq!(
+        there.text(
+            "SELECT primary_key, after->>'v' FROM changes WHERE primary_key !~ '^n' ORDER BY position"
+        ),
+        "a|straße\n5 \\u{20ac}|6 \\u{20ac}\nc|plain"
+    );
+    assert_eq!(
+        there.text("SELECT context->>'user', count(*) FROM changes GROUP BY 1 ORDER BY 2"),
+        "-|3\n\\u{20ac}|2000"
+    );
+}
+
+#[test]
+fn a_row_that_is_refused_at_commit_or_by_an_internal_error_is_found_and_written_safely() {
+    let server = Server::start(15, &[]);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run("CREATE TABLE t (id int PRIMARY KEY, v text)");
+    let _zemi = streaming(&settings(&server, None));
+    sql.run(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN \
+         IF NEW.after->>'v' = TG_ARGV[0] THEN RAISE EXCEPTION 'no' USING ERRCODE = TG_ARGV[0]; \
+         END IF; RETURN NEW; END$$; \
+         CREATE CONSTRAINT TRIGGER late AFTER INSERT ON changes DEFERRABLE INITIALLY DEFERRED \
+         FOR EACH ROW EXECUTE FUNCTION refuse('23514'); \
+         CREATE TRIGGER internal BEFORE INSERT ON changes FOR EACH ROW \
+         EXECUTE FUNCTION refuse('XX000'); \
+         CREATE TRIGGER raised BEFORE INSERT ON changes FOR EACH ROW \
+         EXECUTE FUNCTION refuse('P0001'); \
+         CREATE INDEX ON changes ((after->>'v'))",
+    );
+    sql.run(
+        "INSERT INTO t SELECT n, CASE n WHEN 3 THEN '23514' WHEN 50 THEN 'XX000' WHEN 70 THEN 'P0001' \
+         WHEN 90 THEN (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 400) i) \
+         ELSE 'fine' END FROM generate_series(1, 100) n",
+    );
+    caught_up(&mut sql);
+    let strange = "SELECT string_agg(primary_key, ' ' ORDER BY position) FROM changes \
+                   WHERE jsonb_typeof(after) <> 'object'";
+    assert_eq!(sql.text(strange), "3 50 70 90");
+    assert_eq!(sql.value("SELECT count(*) FROM changes"), "100");
+    // ON CONFLICT knows no deferrable constraint.
+    sql.run(
+        "ALTER TABLE changes DROP CONSTRAINT changes_position_table_schema_database_operation_unique; \
+         ALTER TABLE changes ADD UNIQUE (position, \"table\", schema, database, operation) \
+         DEFERRABLE INITIALLY DEFERRED",
+    );
+    sql.run("INSERT INTO t VALUES (101, 'fine'), (102, 'XX000'), (103, 'fine')");
+    caught_up(&mut sql);
+    assert_eq!(sql.text(strange), "3 50 70 90 102");
+    assert_eq!(sql.value("SELECT count(*) FROM changes"), "103");
+    assert_unique(&mut sql);
 }
