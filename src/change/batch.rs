@@ -105,7 +105,8 @@ struct Mark {
 impl Batch {
     /// Whether it has reached a limit.
     pub fn is_full(&self) -> bool {
-        self.rows.len() >= BYTES_LIMIT || self.count >= ROWS_LIMIT
+        let patches: usize = self.patches.iter().map(|patch| patch.context.len()).sum();
+        self.rows.len().saturating_add(patches) >= BYTES_LIMIT || self.count >= ROWS_LIMIT
     }
 
     /// Whether whole transactions are all it holds and there is something in it to write or confirm.
@@ -336,6 +337,25 @@ mod tests {
             [&b"\x01{}"[..], b"\x01{\"a\":1}", b"\x01{\"a\":1}"]
         );
         assert!(!batch.rewrite_open_context(&vec![b' '; BYTES_LIMIT]));
+    }
+
+    #[test]
+    fn late_contexts_count_towards_the_limit() {
+        let mut batch = Batch::default();
+        let context = vec![b' '; BYTES_LIMIT / 2];
+        for end in 1..=2 {
+            assert!(!batch.is_full());
+            add(&mut batch, 1);
+            let (first, last) = (Lsn(end), Lsn(end));
+            batch.patches.push(Patch {
+                xid: Xid(1),
+                first,
+                last,
+                context: context.clone(),
+            });
+            batch.commit(Lsn(end));
+        }
+        assert!(batch.is_full());
     }
 
     #[test]
