@@ -203,7 +203,15 @@ fn run(
             let _ = session.query("ROLLBACK");
             // Without the right to make the second one, the first is used as it is.
             if now[0].is_none() {
-                return Err(error);
+                // A table or schema of the list was dropped meanwhile: the next look does not find it.
+                let gone = ["42P01", "42704", "3F000"]
+                    .iter()
+                    .any(|code| error.is_sqlstate(code));
+                return Err(if gone {
+                    error.as_kind(Kind::Network)
+                } else {
+                    error
+                });
             }
             log::warn!("{error}");
         }

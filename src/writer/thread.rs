@@ -83,6 +83,8 @@ struct State {
     piece_open: bool,
     /// Rows are written the careful way up to the end of the transaction that COPY refused.
     careful: bool,
+    /// A piece found a table missing; it was made again and nothing has become durable since.
+    tables_missing: bool,
     account: Account,
     /// Whether the destination is the source's cluster; found out at the first connection.
     same_cluster: Option<bool>,
@@ -99,6 +101,7 @@ impl Writer {
             flushed: None,
             piece_open: false,
             careful: false,
+            tables_missing: false,
             account: Account::default(),
             same_cluster: None,
         };
@@ -354,9 +357,12 @@ impl Writer {
             Ok(()) => return Ok(()),
             Err(e) => e,
         };
+        // A table that was dropped is made again, once, as in `retry`.
+        let missing = in_pieces && error.is_sqlstate("42P01") && !state.tables_missing;
+        state.tables_missing |= missing;
         match error.remedy() {
-            Remedy::Stop(_) => return Err(error),
-            Remedy::Retry if in_pieces && error.kind() != Kind::Resync => {
+            Remedy::Stop(_) if !missing => return Err(error),
+            _ if in_pieces && error.kind() != Kind::Resync => {
                 log::warn!(
                     "destination: {error}; the transaction is larger than a batch and is read again"
                 );
@@ -367,7 +373,7 @@ impl Writer {
                     self.control.destination_down(false);
                 }
             }
-            Remedy::Retry => log::warn!("destination: {error}; reading the stream again"),
+            _ => log::warn!("destination: {error}; reading the stream again"),
         }
         // What the table says now is where the stream goes on.
         let sent = (!batch.open).then_some(batch.end);
@@ -427,6 +433,7 @@ impl Writer {
                 state.account.piece(batch);
             } else {
                 state.careful = false;
+                state.tables_missing = false;
                 self.landed(batch, state);
             }
             return Ok(());

@@ -250,3 +250,36 @@ fn a_row_that_is_refused_at_commit_or_by_an_internal_error_is_found_and_written_
     assert_eq!(sql.value("SELECT count(*) FROM changes"), "103");
     assert_unique(&mut sql);
 }
+
+#[test]
+fn a_table_that_is_dropped_while_it_is_published_does_not_end_the_start() {
+    let server = Server::start(15, &[]);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run("CREATE TABLE stays (id int PRIMARY KEY); CREATE TABLE goes (id int PRIMARY KEY)");
+    let mut other = Sql::open(&server, "postgres");
+    other.run("BEGIN; DROP TABLE goes");
+    let zemi = Zemi::start(&with(settings(&server, None), &[("TABLES", "stays,goes")]));
+    wait_until("zemi waits for the lock", PATIENCE, || {
+        sql.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'") == "1"
+    });
+    other.run("COMMIT");
+    zemi.wait_for_log("streaming from", PATIENCE);
+    sql.run("INSERT INTO stays VALUES (1)");
+    caught_up(&mut sql);
+    assert_eq!(sql.value("SELECT count(*) FROM changes"), "1");
+}
+
+#[test]
+fn a_table_of_changes_that_was_dropped_is_made_again_for_a_large_transaction_too() {
+    let server = Server::start(15, &[]);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run("CREATE TABLE t (id int PRIMARY KEY, v text)");
+    let _zemi = streaming(&settings(&server, None));
+    sql.run("INSERT INTO t VALUES (0, '')");
+    caught_up(&mut sql);
+    sql.run("DROP TABLE changes");
+    sql.run("INSERT INTO t SELECT n, repeat('x', 1000) FROM generate_series(1, 2000) n");
+    caught_up(&mut sql);
+    assert_eq!(sql.value("SELECT count(*) FROM changes"), "2000");
+    assert_unique(&mut sql);
+}
