@@ -283,3 +283,39 @@ fn a_table_of_changes_that_was_dropped_is_made_again_for_a_large_transaction_too
     assert_eq!(sql.value("SELECT count(*) FROM changes"), "2000");
     assert_unique(&mut sql);
 }
+
+#[test]
+fn a_batch_that_a_dead_process_left_in_flight_is_not_written_twice() {
+    let (source, destination) = (Server::start(15, &[]), Server::start(15, &[]));
+    let mut sql = Sql::open(&source, "postgres");
+    let mut there = Sql::open(&destination, "postgres");
+    sql.run("CREATE TABLE t (id int PRIMARY KEY)");
+    let settings = with(
+        settings(&source, Some(&destination)),
+        &[("SHUTDOWN_TIMEOUT", "1")],
+    );
+    let mut zemi = streaming(&settings);
+    sql.run("INSERT INTO t VALUES (0)");
+    caught_up(&mut sql);
+    let mut blocker = Sql::open(&destination, "postgres");
+    let mut waiting = |number: &str| {
+        wait_until("zemi waits for the lock", PATIENCE, || {
+            let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+            there.value(waiting) == number
+        });
+    };
+    blocker.run("BEGIN; LOCK TABLE changes IN EXCLUSIVE MODE");
+    sql.run("INSERT INTO t SELECT generate_series(1, 100)");
+    waiting("1");
+    zemi.sigterm();
+    assert_eq!(zemi.wait_exit(MOMENT), Some(0));
+    // The backend of the first flight still has all of it; that of the second waits for its progress.
+    let zemi = streaming(&settings);
+    waiting("2");
+    blocker.run("COMMIT");
+    sql.run("INSERT INTO t VALUES (101)");
+    caught_up(&mut sql);
+    assert_eq!(assert_replays(&mut sql, &mut there, "t", &["id"]), 102);
+    assert_unique(&mut there);
+    drop(zemi);
+}
