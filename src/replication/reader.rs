@@ -73,6 +73,8 @@ struct Memory {
     /// Until the stream has passed this position, only the first publication is named: the second one
     /// did not exist when the WAL before it was written.
     first_only_until: Option<Lsn>,
+    /// Not even the first one existed: the WAL up to its new beginning cannot be decoded.
+    publication_gone: bool,
     /// The end of WAL when the source was last asked.
     end: Lsn,
     /// A gap that was found and not yet handed on.
@@ -94,6 +96,7 @@ impl Reader {
         let mut memory = Memory {
             encoding: "UTF8",
             first_only_until: None,
+            publication_gone: false,
             end: Lsn::ZERO,
             gap: None,
             streamed: false,
@@ -206,7 +209,7 @@ impl Reader {
             && durable > Lsn::ZERO
             && !known.gap_pending
         {
-            known.flushed = durable;
+            known.flushed = known.flushed.max(durable);
         }
         let slot = match before {
             Some(slot) if !slot.lost => slot,
@@ -228,7 +231,12 @@ impl Reader {
         };
         let timeline = self.known.map(|known| known.timeline);
         let position = source::position(&mut walsender, &identity, timeline)?;
-        let start = start::decide(before, slot, self.known, position);
+        let mut start = start::decide(before, slot, self.known, position);
+        // What was read before the publications went stays on its way: the gap comes behind it.
+        let same_run = memory.publication_gone && start.gap.is_none() && durable > Lsn::ZERO;
+        if memory.publication_gone {
+            start = start.behind_publications(source::wal_end(&mut session)?);
+        }
         memory.end = identity.end;
         self.metrics.source_wal_end.set(identity.end.0);
         if let Some(gap) = start.gap {
@@ -244,7 +252,7 @@ impl Reader {
                 gap.reason
             );
         }
-        if start.gap.is_some() || durable == Lsn::ZERO {
+        if start.gap.is_some() && !same_run || durable == Lsn::ZERO {
             epoch = self.feedback.new_run(start.position);
         }
         self.start_replication(&mut walsender, start.position, &published, memory)?;
@@ -261,6 +269,7 @@ impl Reader {
         };
         self.send(Feed::Start(start))?;
         memory.gap = None;
+        memory.publication_gone = false;
         self.known = Some(Known {
             flushed: start.position,
             timeline: identity.timeline,
@@ -435,6 +444,11 @@ impl Reader {
                 }
                 (b'd', _) => *keepalives = Burst::default(),
                 (b'E', body) => return Err((at, server_error(body))),
+                (b'N', body) => {
+                    if let Some(error) = passed_over(body) {
+                        return Err((at, error));
+                    }
+                }
                 (b'c', _) => return Err((at, closed())),
                 _ => {}
             }
@@ -499,11 +513,15 @@ impl Reader {
 
     /// WAL that is older than the second publication cannot be decoded with its name.
     fn note_missing_publication(&self, error: Error, memory: &mut Memory) -> Error {
-        if error.is_sqlstate("42704") && memory.first_only_until.is_none() {
-            memory.first_only_until = Some(memory.end);
-            return error.as_kind(Kind::Network);
+        if !error.is_sqlstate("42704") {
+            return error;
         }
-        error
+        if memory.first_only_until.take().is_some() {
+            memory.publication_gone = true;
+        } else {
+            memory.first_only_until = Some(memory.end);
+        }
+        error.as_kind(Kind::Network)
     }
 }
 
@@ -526,6 +544,20 @@ impl Burst {
         self.count += 1;
         self.count >= BURST
     }
+}
+
+/// PostgreSQL 18 passes over the changes of WAL in which a publication did not exist, and says so in a
+/// warning (`LoadPublications`, `pgoutput.c`); the servers before it end with an error, as it should be.
+fn passed_over(notice: &[u8]) -> Option<Error> {
+    let warning = server_error(notice);
+    log::warn!("source: {warning}");
+    warning.is_sqlstate("55000").then(|| {
+        let undefined = crate::error::SqlState::from_bytes(b"42704");
+        Error::server(
+            undefined,
+            "a publication does not exist at this point in the WAL",
+        )
+    })
 }
 
 fn is_timeout(e: &std::io::Error) -> bool {

@@ -113,6 +113,18 @@ pub fn identify(walsender: &mut Connection) -> Result<Identity> {
     identity().ok_or_else(|| Error::new(Kind::Protocol, "IDENTIFY_SYSTEM gave no usable row"))
 }
 
+/// Where the next WAL record will be written.
+pub fn wal_end(session: &mut Connection) -> Result<Lsn> {
+    let row = session.rows("SELECT pg_catalog.pg_current_wal_insert_lsn()")?;
+    let end = row.first(0).and_then(|text| text.parse().ok());
+    end.ok_or_else(|| {
+        Error::new(
+            Kind::Protocol,
+            "pg_current_wal_insert_lsn() gave no position",
+        )
+    })
+}
+
 /// The system identifier of the cluster, by an ordinary session.
 pub fn system_identifier(session: &mut Connection) -> Result<String> {
     let row = session.rows("SELECT system_identifier FROM pg_catalog.pg_control_system()")?;

@@ -53,6 +53,8 @@ pub enum GapReason {
     TimelineDiverged,
     /// The destination was restored or failed over and lacks rows that were confirmed.
     DestinationWentBack,
+    /// The publications were gone when the WAL was written, and no others can stand in for them.
+    PublicationGone,
 }
 
 impl GapReason {
@@ -64,6 +66,7 @@ impl GapReason {
             GapReason::SourceWentBack => "source_went_back",
             GapReason::TimelineDiverged => "timeline_diverged",
             GapReason::DestinationWentBack => "destination_went_back",
+            GapReason::PublicationGone => "publication_gone",
         }
     }
 }
@@ -80,6 +83,7 @@ impl fmt::Display for GapReason {
             GapReason::DestinationWentBack => {
                 "the destination was restored or failed over and lacks confirmed rows"
             }
+            GapReason::PublicationGone => "the publications were gone for a while",
         })
     }
 }
@@ -102,6 +106,21 @@ pub struct Start {
     pub position: Lsn,
     /// What has to be recorded first.
     pub gap: Option<Gap>,
+}
+
+impl Start {
+    /// The same where the WAL up to `end` cannot be decoded, because the publications were not there.
+    pub fn behind_publications(self, end: Lsn) -> Start {
+        let gap = Gap {
+            from: self.gap.map_or(self.position, |gap| gap.from).min(end),
+            to: end,
+            reason: GapReason::PublicationGone,
+        };
+        Start {
+            position: self.position.max(end),
+            gap: Some(gap),
+        }
+    }
 }
 
 /// The stream starts, or starts again: what decoder and writer have to know of it.

@@ -12,6 +12,7 @@ mod crud;
 mod ddl;
 mod encodings;
 mod exits;
+mod gaps;
 mod guard;
 mod harness;
 mod identity;

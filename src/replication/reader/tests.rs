@@ -69,6 +69,7 @@ fn memory() -> Memory {
     Memory {
         encoding: "UTF8",
         first_only_until: None,
+        publication_gone: false,
         end: Lsn::ZERO,
         gap: None,
         streamed: false,
