@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Select, Sender};
 
+use crate::change::json::Reason;
 use crate::change::{Assembler, Batch, Catalog, Place};
 use crate::control::Control;
 use crate::error::{At, Error, Kind, Result};
@@ -192,11 +193,10 @@ impl Decoder {
         self.assembler
             .apply(place, &message, &mut *self.catalog, &mut state.batch)
             .at(at)?;
-        while let Some(relation) = self.assembler.take_unconvertible() {
-            log::warn!(
-                "{relation} holds text with bytes that stand for no character in the source's encoding: \
-                 each became U+FFFD, here and in rows to come"
-            );
+        while let Some((relation, reasons)) = self.assembler.take_news() {
+            for reason in reasons.iter() {
+                say(&relation, reason);
+            }
         }
         if let Message::Relation(relation) = message
             && state.seen.insert(relation.relation)
@@ -222,6 +222,22 @@ impl Decoder {
         state.broken = true;
         self.control.end_stream();
         Ok(())
+    }
+}
+
+/// Says why values of a relation are not written as they are; once, for all that come.
+fn say(relation: &str, reason: Reason) {
+    match reason {
+        Reason::NotUtf8 => log::warn!(
+            "{relation} holds text with bytes that stand for no character in the source's encoding: each \
+             became U+FFFD, here and in rows to come"
+        ),
+        Reason::LongKey => {
+            log::warn!("{relation} has {reason}: it was cut, here and in rows to come")
+        }
+        _ => log::warn!(
+            "{relation} holds {reason}: written in a safe form, here and in rows to come, and counted"
+        ),
     }
 }
 

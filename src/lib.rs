@@ -24,7 +24,7 @@
 //! # What is always true
 //!
 //! 1. **Exactly once.** Rows and progress are committed together; the guard in that transaction moves the
-//!    progress only from where this process left it ([`writer::ProgressSql::advance`]). Nothing is
+//!    progress only from where this process left it ([`writer::Progress`]). Nothing is
 //!    confirmed to the source before the destination's COMMIT was answered
 //!    ([`replication::feedback::Feedback::confirm`]). A transaction that comes again is recognised by its
 //!    position ([`change::Assembler::restart`]).

@@ -3,7 +3,7 @@
 //! Keeps what one transaction needs: its head, the nearest context, and the position of the last
 //! change, so that every change has a position of its own.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::batch::{Batch, Patch};
@@ -11,6 +11,7 @@ use super::catalog::Catalog;
 use super::context::{self, context_json};
 use super::encoding::Encoding;
 use super::json;
+use super::reasons::Reasons;
 use super::relation::RelationPlan;
 use super::row::{self, Misfit, Operation, RowHead, RowValues, Tools};
 use super::settings::Settings;
@@ -50,9 +51,9 @@ pub struct Assembler {
     json: json::Writer,
     /// A value in UTF-8, where the source did not convert it.
     text: Vec<u8>,
-    /// Relations with values that could not be converted, and those among them not asked for yet.
-    unconvertible: HashSet<Oid>,
-    news: Vec<Arc<str>>,
+    /// Why values of each relation were replaced so far, and what of that was not asked for yet.
+    told: HashMap<Oid, Reasons>,
+    news: Vec<(Arc<str>, Reasons)>,
     /// Transactions that end here or before are in the destination, or on their way there.
     done: Lsn,
     /// The WAL record of the last change, and how many changes it had before.
@@ -69,7 +70,7 @@ impl Assembler {
             context: context::NONE.to_vec(),
             json: json::Writer::new(),
             text: Vec::new(),
-            unconvertible: HashSet::new(),
+            told: HashMap::new(),
             news: Vec::new(),
             done: Lsn::ZERO,
             run: (Lsn::ZERO, 0),
@@ -96,8 +97,8 @@ impl Assembler {
         self.settings.encoding = encoding;
     }
 
-    /// A relation in which, for the first time, a value held bytes that stand for no character.
-    pub fn take_unconvertible(&mut self) -> Option<Arc<str>> {
+    /// A relation in which values were written in their safe form for reasons that it had not had yet.
+    pub fn take_news(&mut self) -> Option<(Arc<str>, Reasons)> {
         self.news.pop()
     }
 
@@ -324,7 +325,7 @@ impl Assembler {
             json: &mut self.json,
             catalog,
             text: &mut self.text,
-            unconvertible: false,
+            reasons: Reasons::default(),
         };
         let replaced = encode(
             &mut batch.rows,
@@ -342,8 +343,14 @@ impl Assembler {
                 open.xid
             )
         })?;
-        if tools.unconvertible && self.unconvertible.insert(relation) {
-            self.news.push(Arc::clone(&plan.name));
+        let reasons = tools.reasons;
+        if !reasons.is_empty() {
+            let told = self.told.entry(relation).or_default();
+            let new = reasons.without(*told);
+            *told = told.with(reasons);
+            if !new.is_empty() {
+                self.news.push((Arc::clone(&plan.name), new));
+            }
         }
         if self.text.len() > KEPT_CONTEXT {
             self.text = Vec::new();

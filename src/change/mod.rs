@@ -8,6 +8,7 @@ pub mod copy;
 pub mod encoding;
 pub mod json;
 pub mod mask;
+pub mod reasons;
 pub mod relation;
 pub mod row;
 pub mod settings;

@@ -3,6 +3,7 @@
 use super::batch::jsonb;
 use super::catalog::Catalog;
 use super::json::{self, Outcome, Reason};
+use super::reasons::Reasons;
 use super::relation::{ColumnPlan, RelationPlan, Treatment};
 use super::settings::Settings;
 use super::{copy, uuid};
@@ -128,8 +129,8 @@ pub struct Tools<'a> {
     pub catalog: &'a mut dyn Catalog,
     /// For values in another encoding than UTF-8.
     pub text: &'a mut Vec<u8>,
-    /// Set when a value holds bytes that stand for no character.
-    pub unconvertible: bool,
+    /// Why values were written in their safe form.
+    pub reasons: Reasons,
 }
 
 struct RowEncoder<'a, 't> {
@@ -238,6 +239,7 @@ impl RowEncoder<'_, '_> {
         {
             self.out.truncate(start);
             json::write_omitted(self.out, length, Reason::TooLarge);
+            self.tools.reasons.add(Reason::TooLarge);
             self.replaced += 1;
         }
         copy::close(self.out, at);
@@ -252,6 +254,7 @@ impl RowEncoder<'_, '_> {
                 self.out.extend_from_slice(b"\"\\\\x");
                 hex(self.out, bytes);
                 self.out.push(b'"');
+                self.tools.reasons.add(Reason::Malformed);
                 self.replaced += 1;
                 return Ok(());
             }
@@ -264,7 +267,7 @@ impl RowEncoder<'_, '_> {
             json: writer,
             catalog,
             text: decoded,
-            unconvertible,
+            reasons,
         } = &mut *self.tools;
         let lossy = self.settings.encoding.decode(text, decoded);
         let text = lossy.map_or(text, |_| decoded.as_slice());
@@ -282,11 +285,14 @@ impl RowEncoder<'_, '_> {
             outcome = write_earlier_form(self.out, writer, *catalog, column, text);
         }
         let lossy = lossy == Some(true);
-        *unconvertible |= lossy || outcome == Outcome::Replaced(Reason::NotUtf8);
-        match outcome {
-            Outcome::Ok => self.replaced += u64::from(lossy),
-            Outcome::Replaced(_) | Outcome::Mismatch => self.replaced += 1,
-        }
+        let reason = match outcome {
+            Outcome::Ok if lossy => Reason::NotUtf8,
+            Outcome::Ok => return Ok(()),
+            Outcome::Replaced(reason) => reason,
+            Outcome::Mismatch => Reason::TypeChanged,
+        };
+        reasons.add(reason);
+        self.replaced += 1;
         Ok(())
     }
 
@@ -337,6 +343,7 @@ impl RowEncoder<'_, '_> {
             let text = self.out.get(start..).unwrap_or_default();
             if let Some(length) = cut_at(text, limit) {
                 self.out.truncate(start + length);
+                self.tools.reasons.add(Reason::LongKey);
                 self.replaced += 1;
             }
         }

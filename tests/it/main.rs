@@ -20,6 +20,7 @@ mod kills;
 mod large;
 mod network;
 mod outages;
+mod poison;
 mod privileges;
 mod review;
 mod same_database;

@@ -78,6 +78,8 @@ pub enum Reason {
     CastFailed,
     /// The composite's text has other fields than the catalog says.
     TypeChanged,
+    /// A primary key longer than the column that takes it: it was cut.
+    LongKey,
 }
 
 impl Reason {
@@ -96,6 +98,7 @@ impl Reason {
             Reason::TooLarge => "larger than jsonb can be",
             Reason::CastFailed => "no answer to a cast to json",
             Reason::TypeChanged => "a composite type that changed since",
+            Reason::LongKey => "a primary key longer than the column that takes it",
         }
     }
 }
