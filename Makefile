@@ -2,7 +2,7 @@
 # scripts/postgres.sh.
 
 .DEFAULT_GOAL := help
-.PHONY: help build test demo bench torture check clean tools servers
+.PHONY: help build test demo bench torture regress check clean tools servers
 
 MAJORS := 14 15 16 17 18
 
@@ -25,6 +25,10 @@ bench: tools ## measure speed, latency and memory against COPY (BENCH=bulk,laten
 torture: tools servers ## try to make it lose a row (SECONDS=1800 SEED=1)
 	TORTURE_SECONDS=$(or $(SECONDS),1800) TORTURE_SEED=$(or $(SEED),1) \
 		cargo test --locked --test it -- --nocapture torture::
+
+regress: tools servers ## run PostgreSQL's own regression suite under zemi (SUITE=…/src/test/regress MAJOR=15)
+	REGRESS_SUITE=$(abspath $(SUITE)) REGRESS_MAJOR=$(or $(MAJOR),15) \
+		cargo test --locked --test it -- --nocapture --ignored regression_suite
 
 check: tools ## format, clippy and documentation, all without warnings
 	cargo fmt --check

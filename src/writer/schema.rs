@@ -69,7 +69,8 @@ pub fn prepare(session: &mut Connection, config: &Config) -> Result<Tables> {
     Err(Error::new(Kind::Bug, "the tables were never found"))
 }
 
-/// Makes the tables as the start does, and undoes what it did. True where the table of changes is there already.
+/// Makes the tables as the start does, and undoes what it did. True where the table of changes is there
+/// already.
 pub fn rehearse(session: &mut Connection, config: &Config) -> Result<bool> {
     check_schema(session, config)?;
     let changes = find(session, "changes")?;

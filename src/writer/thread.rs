@@ -183,6 +183,18 @@ impl Writer {
         }
     }
 
+    /// Undoes the destination transaction that holds pieces. The session stays where it answers: a source
+    /// that goes away costs no connection here.
+    fn undo_piece(&self, state: &mut State) {
+        let link = state.link.as_mut();
+        if link.is_some_and(|link| link.session.query("ROLLBACK").is_ok()) {
+            state.piece_open = false;
+            state.account.reset();
+        } else {
+            self.lose_connection(state);
+        }
+    }
+
     fn lose_connection(&self, state: &mut State) {
         state.link = None;
         state.piece_open = false;
@@ -282,9 +294,8 @@ impl Writer {
     /// Takes note of a start: undoes an open piece, records a gap, makes the progress row.
     fn start(&self, start: StreamStart, state: &mut State) -> Result<()> {
         if state.piece_open {
-            // The transaction comes again from its beginning. Closing the session undoes it whatever
-            // state it is in.
-            self.lose_connection(state);
+            // The transaction comes again from its beginning.
+            self.undo_piece(state);
         }
         if start.epoch < state.epoch && start.gap.is_none() {
             // This writer has asked for another run since.

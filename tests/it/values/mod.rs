@@ -10,6 +10,7 @@ mod made;
 mod numbers;
 mod places;
 mod ranges;
+mod regress;
 mod strings;
 mod system;
 mod texts;
