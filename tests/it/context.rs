@@ -66,22 +66,19 @@ TRUNCATE|{"c": "b"}"#
 }
 
 /// As Bemi's packages do it: a trigger sends the comment of the statement ahead of each row.
+const TELLING: &str = "
+    CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        PERFORM pg_logical_emit_message(true, '_bemi',
+            jsonb_set(substring(current_query() FROM '/\\*Bemi (.*) Bemi\\*/')::jsonb,
+                      '{op}', to_jsonb(TG_OP || coalesce(NEW.id, OLD.id)))::text);
+        RETURN coalesce(NEW, OLD);
+    END $$;
+    CREATE TRIGGER tell BEFORE INSERT OR UPDATE OR DELETE ON t FOR EACH ROW EXECUTE FUNCTION tell()";
+
 #[test]
 fn each_row_has_the_context_that_a_trigger_sent_for_it() {
-    let mut stage = Stage::new(
-        15,
-        &format!(
-            "{TABLE}; CREATE TABLE plain (id int PRIMARY KEY);
-             CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-                 PERFORM pg_logical_emit_message(true, '_bemi',
-                     jsonb_set(substring(current_query() FROM '/\\*Bemi (.*) Bemi\\*/')::jsonb,
-                               '{{op}}', to_jsonb(TG_OP || coalesce(NEW.id, OLD.id)))::text);
-                 RETURN coalesce(NEW, OLD);
-             END $$;
-             CREATE TRIGGER tell BEFORE INSERT OR UPDATE OR DELETE ON t FOR EACH ROW EXECUTE FUNCTION tell()"
-        ),
-        &[],
-    );
+    let plain = "CREATE TABLE plain (id int PRIMARY KEY)";
+    let mut stage = Stage::new(15, &format!("{TABLE}; {plain}; {TELLING}"), &[]);
     stage
         .sql
         .run("INSERT INTO t VALUES (1), (2), (3) /*Bemi {\"user\": 7} Bemi*/");
@@ -101,6 +98,69 @@ UPDATE|t|1|{"op": "UPDATE1", "user": 8}
 UPDATE|t|2|{"op": "UPDATE2", "user": 8}
 DELETE|t|3|{"op": "DELETE3", "user": 9}
 CREATE|plain|3|{"op": "DELETE3", "user": 9}"#
+    );
+}
+
+#[test]
+fn rows_of_an_upsert_have_the_context_that_came_last_before_them() {
+    let mut stage = Stage::new(15, &format!("{TABLE}; {TELLING}"), &[]);
+    stage
+        .sql
+        .run("INSERT INTO t VALUES (1) /*Bemi {\"user\": 1} Bemi*/");
+    // The trigger speaks for the row 1 that is not written, and for that alone.
+    for (rows, user) in [("(1)", 2), ("(1), (2)", 3)] {
+        stage.sql.run(&format!(
+            "INSERT INTO t VALUES {rows} ON CONFLICT DO NOTHING /*Bemi {{\"user\": {user}}} Bemi*/"
+        ));
+    }
+    // It speaks twice for one row: as INSERT, then as UPDATE.
+    stage.sql.run(
+        "INSERT INTO t VALUES (2), (3) ON CONFLICT (id) DO UPDATE SET v = 'x' \
+         /*Bemi {\"user\": 4} Bemi*/",
+    );
+    assert_eq!(
+        stage.changes_where("true", "operation, primary_key, context"),
+        r#"CREATE|1|{"op": "INSERT1", "user": 1}
+CREATE|2|{"op": "INSERT2", "user": 3}
+UPDATE|2|{"op": "UPDATE2", "user": 4}
+CREATE|3|{"op": "INSERT3", "user": 4}"#
+    );
+}
+
+#[test]
+fn rows_that_a_foreign_key_removes_have_their_own_context() {
+    let parents = "CREATE TABLE parents (id int PRIMARY KEY); INSERT INTO parents VALUES (1), (2)";
+    let table = "CREATE TABLE t (id int PRIMARY KEY, parent int REFERENCES parents ON DELETE CASCADE); \
+                 INSERT INTO t VALUES (11, 1), (12, 1), (13, 2)";
+    let tell = format!(
+        "{}; {}",
+        TELLING,
+        "CREATE TRIGGER tell BEFORE DELETE ON parents FOR EACH ROW EXECUTE FUNCTION tell()"
+    );
+    // current_query() is the statement of the application also within what a foreign key does.
+    let mut stage = Stage::new(15, &format!("{parents}; {table}; {tell}"), &[]);
+    stage
+        .sql
+        .run("DELETE FROM parents WHERE id = 1 /*Bemi {\"user\": 1} Bemi*/");
+    assert_eq!(
+        stage.changes_where("true", "operation, \"table\", primary_key, context"),
+        r#"DELETE|parents|1|{"op": "DELETE1", "user": 1}
+DELETE|t|11|{"op": "DELETE11", "user": 1}
+DELETE|t|12|{"op": "DELETE12", "user": 1}"#
+    );
+}
+
+#[test]
+fn a_context_of_a_megabyte_arrives() {
+    let mut stage = Stage::new(15, TABLE, &[]);
+    let text = "SELECT pg_logical_emit_message(true, '_bemi', \
+                json_build_object('text', repeat('x', 1000000))::text)";
+    stage.sql.run(&format!(
+        "BEGIN; {text}; INSERT INTO t VALUES (1), (2); COMMIT"
+    ));
+    assert_eq!(
+        stage.changes_where("true", "primary_key, length(context->>'text')"),
+        "1|1000000\n2|1000000"
     );
 }
 

@@ -131,10 +131,18 @@ fn what_is_too_large_for_jsonb_is_left_out_with_its_size() {
         .sql
         .run("INSERT INTO t VALUES (2, '2', repeat('x', 268435456))");
     stage.sql.run("INSERT INTO t VALUES (3, '3', 'after')");
+    stage
+        .sql
+        .run("INSERT INTO t VALUES (4, to_json(repeat('x', 150000000)), repeat('y', 150000000))");
+    stage.sql.run("INSERT INTO t VALUES (5, '5', 'last')");
     let omitted = after(&mut stage, 2);
     assert_eq!(omitted["j"], 2);
     assert_eq!(omitted["v"]["bytes"], 268_435_456, "{omitted}");
     assert!(omitted["v"]["zemi_omitted"].is_string());
     assert_eq!(after(&mut stage, 1)["v"], "before");
     assert_eq!(after(&mut stage, 3)["v"], "after");
+    assert_eq!(after(&mut stage, 5)["v"], "last");
+    let whole = after(&mut stage, 4);
+    assert!(whole["zemi_omitted"].is_string(), "{whole}");
+    assert!(whole["bytes"].as_u64() > Some(300_000_000), "{whole}");
 }
