@@ -32,22 +32,23 @@ const LEFT_OUT: &[&str] = &[
 /// Gives each table of the scripts a replica identity and a trigger that keeps what `to_jsonb` says.
 const JUDGE: &str = r#"
     CREATE SCHEMA judge;
-    CREATE TABLE judge.said (xid bigint, op text, name text, before jsonb, after jsonb);
+    CREATE TABLE judge.said (xid bigint, op text, name text, before jsonb, after jsonb, types oid[]);
     ALTER TABLE judge.said REPLICA IDENTITY FULL;
     CREATE FUNCTION judge.listen() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
       SET search_path = '' SET timezone = 'UTC' SET datestyle = 'ISO' SET intervalstyle = 'postgres'
       SET extra_float_digits = 3 SET bytea_output = 'hex' SET xmloption = 'content'
     AS $$
-    DECLARE made text[]; b jsonb; a jsonb;
+    DECLARE made text[]; types oid[]; b jsonb; a jsonb;
     BEGIN
       IF (SELECT relreplident FROM pg_catalog.pg_class WHERE oid = TG_RELID) <> 'f' THEN RETURN NULL; END IF;
-      SELECT coalesce(array_agg(attname::text), '{}') INTO made FROM pg_catalog.pg_attribute
-        WHERE attrelid = TG_RELID AND attgenerated <> '';
+      SELECT coalesce(array_agg(attname::text) FILTER (WHERE attgenerated <> ''), '{}'),
+        array_agg(atttypid) FILTER (WHERE attnum > 0) INTO made, types
+        FROM pg_catalog.pg_attribute WHERE attrelid = TG_RELID AND NOT attisdropped;
       BEGIN
         IF TG_OP <> 'INSERT' THEN b := to_jsonb(OLD) - made; END IF;
         IF TG_OP <> 'DELETE' THEN a := to_jsonb(NEW) - made; END IF;
         INSERT INTO judge.said VALUES (pg_current_xact_id()::text::bigint, TG_OP,
-          TG_TABLE_SCHEMA || '.' || TG_TABLE_NAME, coalesce(b, '{}'), coalesce(a, '{}'));
+          TG_TABLE_SCHEMA || '.' || TG_TABLE_NAME, coalesce(b, '{}'), coalesce(a, '{}'), types);
       EXCEPTION WHEN data_exception OR program_limit_exceeded THEN NULL;
       END;
       RETURN NULL;
@@ -70,14 +71,17 @@ const JUDGE: &str = r#"
       EXECUTE FUNCTION judge.attend();
     GRANT USAGE ON SCHEMA judge TO public"#;
 
-/// What was said and is not in `changes` as often, to the letter. Read from a table `zemi` of the changes.
+/// What was said and is not in `changes` as often, to the letter, and whether a type of its columns is gone
+/// since: one that was dropped before zemi asked for it is written as text.
 const MISSING: &str = "
-    WITH said AS (SELECT xid, op, before::text, after::text, min(name) AS name, count(*) AS n
+    WITH said AS (SELECT xid, op, before::text, after::text, min(name) AS name, count(*) AS n,
+                    bool_or(EXISTS (SELECT FROM unnest(types) t WHERE t NOT IN (SELECT oid FROM pg_type)))
+                      AS gone
                   FROM judge.said GROUP BY 1, 2, 3, 4),
     wrote AS (SELECT xid, op, before::text, after::text, count(*) AS n FROM judge.wrote GROUP BY 1, 2, 3, 4)
-    SELECT name, xid, op, s.n, coalesce(w.n, 0) AS written, left(before, 200), left(after, 300)
+    SELECT gone, name, xid, op, s.n, coalesce(w.n, 0), left(before, 200), left(after, 300)
     FROM said s LEFT JOIN wrote w USING (xid, op, before, after) WHERE coalesce(w.n, 0) < s.n
-    ORDER BY xid LIMIT 40";
+    ORDER BY gone, xid LIMIT 100";
 
 #[test]
 #[ignore = "needs PostgreSQL's source and psql: make regress SUITE=…/src/test/regress MAJOR=15"]
@@ -144,7 +148,8 @@ fn rows_of_the_regression_suite_are_what_to_jsonb_says() {
         sql.value("SELECT count(*) FROM judge.wrote")
     );
     let missing = sql.text(MISSING);
-    assert!(missing.is_empty(), "said, but not written so:\n{missing}");
+    println!("said, and written otherwise (t: a type is gone since):\n{missing}");
+    assert!(!missing.lines().any(|line| line.starts_with('f')));
 }
 
 /// The names in the suite's schedule, in its order.
