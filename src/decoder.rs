@@ -76,8 +76,7 @@ impl Decoder {
                         self.frames(&chunk, &mut state)?;
                     }
                     self.metrics.bytes_decoded.add(chunk.filled as u64);
-                    let oldest = state.batch.oldest_commit();
-                    self.metrics.filling_since.set(unix_micros(oldest));
+                    self.note_filling(&state.batch);
                     if let Some(buffer) = chunk.recycle() {
                         // A full channel means that there are buffers enough.
                         let _ = self.spare_chunks.try_send(buffer);
@@ -103,11 +102,20 @@ impl Decoder {
         }
         let next = self.empty_batch(state.batch.epoch);
         let batch = std::mem::replace(&mut state.batch, next);
-        self.metrics.filling_since.set(0);
+        self.note_filling(&state.batch);
         ready
             .send(&self.work, Work::Batch(batch))
             .map_err(|_| ended("writer"))?;
         Ok(None)
+    }
+
+    /// What the batch that is not yet with the writer holds, for the metrics.
+    fn note_filling(&self, batch: &Batch) {
+        let metrics = &self.metrics;
+        metrics
+            .filling_since
+            .set(unix_micros(batch.oldest_commit()));
+        metrics.filling_bytes.set(batch.rows.len() as u64);
     }
 
     fn empty_batch(&self, epoch: u64) -> Box<Batch> {
@@ -173,6 +181,8 @@ impl Decoder {
                 let mut next = self.empty_batch(state.batch.epoch);
                 state.batch.split(&mut next);
                 let batch = std::mem::replace(&mut state.batch, next);
+                // The writer may take long to be free.
+                self.note_filling(&batch);
                 self.hand_over(Work::Batch(batch))?;
             }
         }
@@ -210,6 +220,7 @@ impl Decoder {
     /// position. When the same one fails again, nothing but another program can help.
     fn refuse(&mut self, error: Error, state: &mut State) -> Result<()> {
         self.metrics.decode_errors.add(1);
+        self.metrics.source.note(&error);
         let text = error.to_string();
         if state.failed.as_ref() == Some(&text) {
             return Err(error.as_kind(Kind::Bug).hint(

@@ -1,7 +1,6 @@
 //! The threads' lives: start, upkeep, stop, exit code.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -17,7 +16,7 @@ use crate::config::Config;
 use crate::control::{Control, lock};
 use crate::decoder::Decoder;
 use crate::error::{At, Error, Exit, Kind, Remedy, Result};
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::{Metrics, now_microseconds};
 use crate::observe::{self, pages};
 use crate::replication::catalog::{OwnTables, SourceCatalog};
 use crate::replication::feedback::Feedback;
@@ -266,14 +265,14 @@ impl Supervisor {
         let mut summary_at = upkeep_at;
         let mut sample_at = shown.then(Instant::now);
         let mut summary = Summary::default();
-        let mut upkeep = Upkeep::new(&self.config, &self.destination);
+        let mut upkeep = Upkeep::new(&self.config, &self.destination, &self.metrics);
         while *running > 0 {
             let next = upkeep_at.min(summary_at);
             let until = stop_by.unwrap_or(sample_at.map_or(next, |sample| sample.min(next)));
             match self.events.recv_deadline(until) {
                 Ok(Event::Signal) => {
                     log::info!("stopping: writing what was received");
-                    self.metrics.stopping.store(true, Ordering::Relaxed);
+                    self.metrics.stopping_since.set(now_microseconds());
                     stop_by.get_or_insert(Instant::now() + self.config.shutdown_timeout);
                 }
                 Ok(Event::Ended(name, result)) => {
@@ -282,7 +281,7 @@ impl Supervisor {
                         && e.kind() != Kind::Stopped
                         && outcome.is_ok()
                     {
-                        self.metrics.failed.store(true, Ordering::Relaxed);
+                        self.metrics.failed_since.set(now_microseconds());
                         outcome = Err(e.at(name));
                     }
                     // One thread's end is the end of all.
@@ -335,6 +334,7 @@ impl Supervisor {
 struct Upkeep {
     config: Arc<Config>,
     destination: Arc<Destination>,
+    metrics: Arc<Metrics>,
     told: Arc<Mutex<BTreeSet<String>>>,
     running: Option<JoinHandle<()>>,
     /// A stream of new relations asks again and again.
@@ -342,10 +342,11 @@ struct Upkeep {
 }
 
 impl Upkeep {
-    fn new(config: &Arc<Config>, destination: &Arc<Destination>) -> Upkeep {
+    fn new(config: &Arc<Config>, destination: &Arc<Destination>, metrics: &Arc<Metrics>) -> Upkeep {
         Upkeep {
             config: Arc::clone(config),
             destination: Arc::clone(destination),
+            metrics: Arc::clone(metrics),
             told: Arc::default(),
             running: None,
             not_before: Instant::now(),
@@ -359,9 +360,9 @@ impl Upkeep {
         }
         self.not_before = Instant::now() + UPKEEP_PAUSE;
         let (config, destination) = (Arc::clone(&self.config), Arc::clone(&self.destination));
-        let told = Arc::clone(&self.told);
+        let (told, metrics) = (Arc::clone(&self.told), Arc::clone(&self.metrics));
         let look = move || {
-            if let Err(e) = look_for_tables(&config, &destination, &mut lock(&told)) {
+            if let Err(e) = look_around(&config, &destination, &metrics, &mut lock(&told)) {
                 log::debug!("looking for new tables: {e}");
             }
         };
@@ -378,14 +379,18 @@ impl Upkeep {
 }
 
 /// A table that came later is published as far as it can be, and one that lost its replica identity no
-/// longer hinders the application.
-fn look_for_tables(
+/// longer hinders the application. How much WAL the slot keeps is asked on the same occasion.
+fn look_around(
     config: &Config,
     destination: &Destination,
+    metrics: &Metrics,
     told: &mut BTreeSet<String>,
 ) -> Result<()> {
     let mut session = source::open_session(config)?;
     let server = source::check(&mut session)?;
+    if let Some(kept) = source::kept_by_slot(&mut session, config)? {
+        metrics.slot_retained.set(kept);
+    }
     let published = publication::bring_in_line(
         &mut session,
         &server,

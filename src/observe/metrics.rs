@@ -1,6 +1,6 @@
 //! Counters, gauges and histograms, shared by all threads. No pipeline module is imported here.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::histogram::Histogram;
@@ -32,10 +32,6 @@ macro_rules! metrics {
             pub history: History,
             /// When the process started.
             pub started: SystemTime,
-            /// A thread ended with an error, and the process is about to.
-            pub failed: AtomicBool,
-            /// The end was asked for.
-            pub stopping: AtomicBool,
         }
 
         impl Default for Metrics {
@@ -50,8 +46,6 @@ macro_rules! metrics {
                     tables: Tables::default(),
                     history: History::default(),
                     started: SystemTime::now(),
-                    failed: AtomicBool::new(false),
-                    stopping: AtomicBool::new(false),
                 }
             }
         }
@@ -117,7 +111,7 @@ metrics! {
     bytes_decoded,
     /// Messages that could not be decoded.
     decode_errors,
-    /// Attempts to write that failed.
+    /// Attempts to reach the destination or to write there that failed.
     persist_errors,
     /// Times the destination was connected again.
     storage_reconnections,
@@ -129,6 +123,10 @@ metrics! {
     last_flushed_lsn,
     /// A gauge: the end of the source's WAL, as far as it has said.
     source_wal_end,
+    /// A gauge: how much WAL the slot kept on the source when somebody looked last, in bytes.
+    slot_retained,
+    /// A gauge: bytes of rows in the batch that is being filled.
+    filling_bytes,
     /// A gauge: bytes of rows that the writer holds.
     writing_bytes,
     /// A gauge: when the first transaction of the batch that is being filled committed, in
@@ -136,6 +134,12 @@ metrics! {
     filling_since,
     /// A gauge: the same for the batch that the writer holds.
     writing_since,
+    /// A gauge: when the writer took the batch that it holds, in microseconds since 1970; 0 without one.
+    writer_busy_since,
+    /// A gauge: when the end was asked for, in microseconds since 1970; 0 before.
+    stopping_since,
+    /// A gauge: when a thread ended with an error, so that the process is about to end, in the same unit.
+    failed_since,
 }
 
 impl Metrics {
@@ -164,8 +168,15 @@ impl Metrics {
     /// Bytes between the socket of the source and that of the destination.
     pub fn queue_bytes(&self) -> u64 {
         let waiting = self.bytes_queued.get();
-        waiting.saturating_sub(self.bytes_decoded.get()) + self.writing_bytes.get()
+        waiting.saturating_sub(self.bytes_decoded.get())
+            + self.filling_bytes.get()
+            + self.writing_bytes.get()
     }
+}
+
+/// The time of this host's clock, in microseconds since 1970.
+pub fn now_microseconds() -> u64 {
+    microseconds_since(0)
 }
 
 /// How long ago that was, in microseconds; zero where it lies ahead.

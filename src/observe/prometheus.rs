@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::UNIX_EPOCH;
 
+use super::health::is_ready;
 use super::histogram::Histogram;
 use super::metrics::Metrics;
 
@@ -62,7 +63,7 @@ pub fn page(metrics: &Metrics) -> String {
         (
             "persist_errors_total",
             &metrics.persist_errors,
-            "Attempts to write that failed.",
+            "Attempts to reach the destination or to write there that failed.",
         ),
         (
             "storage_reconnections_total",
@@ -141,6 +142,18 @@ pub fn page(metrics: &Metrics) -> String {
         gauge,
         "Age of the oldest transaction that was received and is not durable; 0 without one.",
         metrics.lag_seconds(),
+    );
+    page.number(
+        "slot_retained_bytes",
+        gauge,
+        "WAL that the source keeps for the slot, looked up every minute.",
+        metrics.slot_retained.get(),
+    );
+    page.number(
+        "ready",
+        gauge,
+        "What /readyz says: changes are read and written (1) or not (0).",
+        u8::from(is_ready(metrics)),
     );
     page.number(
         "queue_bytes",

@@ -1,7 +1,14 @@
-//! What is known of one of the two servers: connected or not, since when, and the last error.
+//! What is known of one of the two servers: connected or not, since when, and the last errors.
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
+
+/// So many errors are kept for each side.
+const MOST: usize = 5;
+
+/// The longest message that is kept, in characters: a server may say anything.
+const LONGEST: usize = 500;
 
 /// The source or the destination.
 #[derive(Debug)]
@@ -14,8 +21,26 @@ pub struct State {
     pub connected: bool,
     /// Since when that is so.
     pub since: SystemTime,
-    /// The last error and its time. Errors hold no secrets and no row values.
-    pub last_error: Option<(SystemTime, String)>,
+    /// The last errors, the newest last.
+    pub errors: VecDeque<Trouble>,
+}
+
+/// An error. It holds no secrets and no row values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// When it happened last.
+    pub time: SystemTime,
+    /// What was wrong.
+    pub message: String,
+    /// How often it happened in a row.
+    pub times: u64,
+}
+
+impl State {
+    /// The newest error.
+    pub fn last_error(&self) -> Option<&Trouble> {
+        self.errors.back()
+    }
 }
 
 impl Default for Side {
@@ -23,7 +48,7 @@ impl Default for Side {
         Side(Mutex::new(State {
             connected: false,
             since: SystemTime::now(),
-            last_error: None,
+            errors: VecDeque::new(),
         }))
     }
 }
@@ -41,12 +66,34 @@ impl Side {
     /// Notes that the connection ended, or could not be made, and why.
     pub fn down(&self, error: &dyn std::fmt::Display) {
         self.change(false);
-        self.lock().last_error = Some((SystemTime::now(), error.to_string()));
+        self.note(error);
     }
 
     /// Notes that the connection ended as it should.
     pub fn closed(&self) {
         self.change(false);
+    }
+
+    /// Notes an error that ends no connection.
+    pub fn note(&self, error: &dyn std::fmt::Display) {
+        let message: String = error.to_string().chars().take(LONGEST).collect();
+        let mut state = self.lock();
+        let mut times = 1;
+        if state
+            .last_error()
+            .is_some_and(|last| last.message == message)
+        {
+            times += state.errors.pop_back().map_or(0, |last| last.times);
+        }
+        if state.errors.len() >= MOST {
+            state.errors.pop_front();
+        }
+        let time = SystemTime::now();
+        state.errors.push_back(Trouble {
+            time,
+            message,
+            times,
+        });
     }
 
     fn change(&self, connected: bool) {
@@ -78,6 +125,23 @@ mod tests {
         side.up();
         let state = side.state();
         assert!(state.connected);
-        assert_eq!(state.last_error.map(|e| e.1).as_deref(), Some("second"));
+        let last = state.last_error().map(|e| e.message.as_str());
+        assert_eq!(last, Some("second"));
+    }
+
+    #[test]
+    fn errors_are_few_and_short_and_the_same_one_is_counted() {
+        let side = Side::default();
+        for n in 0..20 {
+            side.down(&format!("{n}"));
+        }
+        for _ in 0..3 {
+            side.note(&"ä".repeat(10_000));
+        }
+        let errors = side.state().errors;
+        assert_eq!(errors.len(), MOST);
+        let last = errors.back().map(|e| (e.message.chars().count(), e.times));
+        assert_eq!(last, Some((LONGEST, 3)));
+        assert_eq!(errors.front().map(|e| e.message.as_str()), Some("16"));
     }
 }

@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use super::health::{push_side, state};
+use super::health::{push_connection, push_state, push_trouble};
 use super::http::Response;
 use super::metrics::Metrics;
-use super::text::{push_json, push_seconds, push_time};
+use super::text::{push_json, push_time};
 use crate::config::Config;
 use crate::lsn::Lsn;
 
@@ -41,32 +41,29 @@ pub fn settings(config: &Config) -> String {
 pub fn body(metrics: &Metrics, settings: &str) -> String {
     let mut out = String::with_capacity(16 * 1024);
     // Writing to a String cannot fail.
+    push_state(&mut out, metrics);
     out.push_str(concat!(
-        "{\"version\":\"",
+        ",\"version\":\"",
         env!("CARGO_PKG_VERSION"),
-        "\",\"state\":"
+        "\",\"started\":"
     ));
-    push_json(&mut out, state(metrics));
-    out.push_str(",\"started\":");
     push_time(&mut out, metrics.started);
     let _ = write!(
         out,
-        ",\"lag_bytes\":{},\"lag_seconds\":",
-        metrics.lag_bytes()
-    );
-    push_seconds(&mut out, metrics.lag_seconds());
-    let _ = write!(
-        out,
-        ",\"received\":\"{}\",\"flushed\":\"{}\",\"queue_bytes\":{},\"duplicated\":{},\"replaced\":{},\
-         \"filtered\":{},\"gaps\":{}",
+        ",\"received\":\"{}\",\"flushed\":\"{}\"",
         Lsn(metrics.last_received_lsn.get()),
         Lsn(metrics.last_flushed_lsn.get()),
-        metrics.queue_bytes(),
-        metrics.duplicated.get(),
-        metrics.replaced.get(),
-        metrics.filtered.get(),
-        metrics.gaps.get(),
     );
+    for (name, number) in [
+        ("slot_retained", metrics.slot_retained.get()),
+        ("queue_bytes", metrics.queue_bytes()),
+        ("duplicated", metrics.duplicated.get()),
+        ("replaced", metrics.replaced.get()),
+        ("filtered", metrics.filtered.get()),
+        ("gaps", metrics.gaps.get()),
+    ] {
+        let _ = write!(out, ",\"{name}\":{number}");
+    }
     let operations = [
         metrics.inserts.get(),
         metrics.updates.get(),
@@ -75,11 +72,17 @@ pub fn body(metrics: &Metrics, settings: &str) -> String {
     ];
     let _ = write!(out, ",\"changes\":{operations:?}");
     for (name, side) in [
-        ("source", &metrics.source),
-        ("destination", &metrics.destination),
+        ("source", metrics.source.state()),
+        ("destination", metrics.destination.state()),
     ] {
-        let _ = write!(out, ",\"{name}\":");
-        push_side(&mut out, &side.state());
+        let _ = write!(out, ",\"{name}\":{{");
+        push_connection(&mut out, &side);
+        out.push_str(",\"errors\":[");
+        for (at, error) in side.errors.iter().rev().enumerate() {
+            out.push_str(if at > 0 { "," } else { "" });
+            push_trouble(&mut out, Some(error));
+        }
+        out.push_str("]}");
     }
     out.push_str(",\"tables\":{");
     for (at, (table, counts)) in metrics.tables.read().into_iter().enumerate() {

@@ -124,7 +124,6 @@ impl Reader {
                 Ok(least) => wait = wait.max(least),
                 Err(()) => break Err(error),
             }
-            self.metrics.replication_reconnections.add(1);
             log::warn!("{error}; connecting again in {:.1} s", wait.as_secs_f64());
             if !self.control.pause(wait) {
                 break Ok(());
@@ -170,6 +169,9 @@ impl Reader {
         self.control.set_reader(Some(Arc::clone(&stream.transport)));
         self.feedback.set_link(Some(Arc::clone(&stream.transport)));
         self.metrics.source.up();
+        if memory.streamed {
+            self.metrics.replication_reconnections.add(1);
+        }
         memory.streamed = true;
         memory.busy_since = None;
         self.feedback.send();
@@ -239,18 +241,20 @@ impl Reader {
         }
         memory.end = identity.end;
         self.metrics.source_wal_end.set(identity.end.0);
+        if let Some(kept) = source::kept_by_slot(&mut session, &self.config)? {
+            self.metrics.slot_retained.set(kept);
+        }
         if let Some(gap) = start.gap {
             // An attempt before this one may have found it already.
+            let missing = format!(
+                "changes between {} and {} may be missing: {}",
+                gap.from, gap.to, gap.reason
+            );
             if memory.gap.replace(gap).is_none() {
                 self.metrics.gaps.add(1);
+                self.metrics.source.note(&missing);
             }
-            log::error!(
-                "changes between {} and {} may be missing: {}. It is recorded in changes as an operation \
-                 MESSAGE",
-                gap.from,
-                gap.to,
-                gap.reason
-            );
+            log::error!("{missing}. It is recorded in changes as an operation MESSAGE");
         }
         if start.gap.is_some() && !same_run || durable == Lsn::ZERO {
             epoch = self.feedback.new_run(start.position);

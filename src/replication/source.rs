@@ -321,6 +321,18 @@ pub fn read_slot(
     Ok(Some(super::start::SlotPosition { confirmed, lost }))
 }
 
+/// How much WAL the server keeps for the slot, in bytes; `None` where there is no slot, or where the server
+/// says nothing (`restart_lsn` in the documentation of `pg_replication_slots`).
+pub fn kept_by_slot(session: &mut Connection, config: &Config) -> Result<Option<u64>> {
+    let row = session.rows(&format!(
+        "SELECT greatest(pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
+         ELSE pg_current_wal_lsn() END, restart_lsn), 0)::bigint \
+         FROM pg_replication_slots WHERE slot_name = {}",
+        literal(&config.slot_name)
+    ))?;
+    Ok(row.first(0).and_then(|text| text.parse().ok()))
+}
+
 /// Makes the slot; returns where its stream begins.
 pub fn create_slot(session: &mut Connection, config: &Config) -> Result<Lsn> {
     log_open_transactions(session)?;

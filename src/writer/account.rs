@@ -6,7 +6,7 @@ use super::careful::Outcome;
 use crate::change::tally::Tally;
 use crate::change::{Batch, Counts};
 use crate::lsn::PgTimestamp;
-use crate::observe::metrics::{Metrics, microseconds_since};
+use crate::observe::metrics::{Metrics, microseconds_since, now_microseconds};
 
 /// Counts of the pieces of an open transaction, until it is durable.
 #[derive(Debug, Default)]
@@ -88,12 +88,14 @@ impl Account {
 pub(super) fn taken(batch: &Batch, metrics: &Metrics) {
     metrics.writing_bytes.set(batch.rows.len() as u64);
     metrics.writing_since.set(oldest_commit(batch));
+    metrics.writer_busy_since.set(now_microseconds());
 }
 
 /// The batch is no longer on its way.
 pub(super) fn done(batch: &Batch, took: Duration, metrics: &Metrics) {
     metrics.writing_bytes.set(0);
     metrics.writing_since.set(0);
+    metrics.writer_busy_since.set(0);
     if batch.count > 0 {
         let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         metrics.persist_duration.observe(took, 1);

@@ -83,6 +83,9 @@ struct State {
     piece_open: bool,
     /// Rows are written the careful way up to the end of the transaction that COPY refused.
     careful: bool,
+    /// A piece of a large transaction failed, and nothing has become durable since: that a session can be
+    /// opened says little.
+    unproven: bool,
     /// A piece found a table missing; it was made again and nothing has become durable since.
     tables_missing: bool,
     account: Account,
@@ -101,6 +104,7 @@ impl Writer {
             flushed: None,
             piece_open: false,
             careful: false,
+            unproven: false,
             tables_missing: false,
             account: Account::default(),
             same_cluster: None,
@@ -154,6 +158,9 @@ impl Writer {
                 Ok(done) => {
                     // Not before: a destination that answers and takes nothing, its disk full, is away.
                     self.control.destination_up();
+                    if !state.unproven {
+                        self.metrics.destination.up();
+                    }
                     return Ok(done);
                 }
                 Err(e) => e,
@@ -223,7 +230,6 @@ impl Writer {
             sql,
             key_limit,
         });
-        self.metrics.destination.up();
         Ok(progress)
     }
 
@@ -268,13 +274,13 @@ impl Writer {
                     to: expected,
                     reason,
                 };
-                self.metrics.gaps.add(1);
-                log::error!(
-                    "changes between {} and {} are missing from the destination: {reason}. It is \
-                     recorded in changes as an operation MESSAGE",
-                    gap.from,
-                    gap.to
+                let missing = format!(
+                    "changes between {} and {} are missing from the destination: {reason}",
+                    gap.from, gap.to
                 );
+                self.metrics.gaps.add(1);
+                self.metrics.destination.note(&missing);
+                log::error!("{missing}. It is recorded in changes as an operation MESSAGE");
                 let advance = link.sql.advance(progress.flushed, expected, state.timeline);
                 let record = gap::statement(&gap, &self.config);
                 link.transaction(&format!("{record}; {advance}"))?;
@@ -379,6 +385,7 @@ impl Writer {
                 );
                 self.metrics.persist_errors.add(1);
                 self.metrics.destination.down(&error);
+                state.unproven = true;
                 self.lose_connection(state);
                 if !error.is_about_data() {
                     self.control.destination_down(false);
@@ -565,6 +572,9 @@ impl Writer {
         if batch.count > 0 || batch.continues {
             state.flushed = Some(batch.end);
             self.metrics.batches.add(1);
+            if std::mem::take(&mut state.unproven) {
+                self.metrics.destination.up();
+            }
         }
         state.account.landed(batch, &self.metrics);
         self.feedback.confirm(batch.epoch, batch.end);

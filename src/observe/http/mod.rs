@@ -1,14 +1,22 @@
 //! A web server for a few small pages: health, metrics, status.
 //!
-//! It is our own because the small servers there are start a thread for every connection, and a thousand
-//! idle connections would then cost a thousand stacks. This one never has more than [`server::MOST`]
-//! connections: a new one takes the place of the oldest, so that somebody who asks is always answered,
-//! whoever else holds connections open.
+//! It is our own. `tiny_http` 0.12 (its issues 56 and 143) accepts without limit, lets a thread wait for
+//! each connection for ever, and lets a head grow as long as the client sends: a thousand
+//! idle connections cost a thousand stacks, one endless header all memory, and nothing in front of it in
+//! the same process could tell who is idle. This one never has more than [`server::MOST`] connections: a
+//! new one takes the place of the oldest that has asked nothing yet, so that somebody who asks is
+//! answered, whoever else holds connections open. A head is at most [`request::LONGEST_HEAD`] long, and
+//! both the request and the response have a time limit for the whole of it, however slowly bytes drip.
 
-mod request;
+pub mod request;
 pub mod server;
 
 pub use request::{Method, Request};
+
+/// What a page may do: its own script and style, and questions to this server. Nothing may be asked of
+/// anybody else, and no other page may show ours in a frame.
+const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
+                      connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
 /// What is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +65,8 @@ impl Response {
         };
         let mut message = format!(
             "HTTP/1.1 {} {reason}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{allow}Cache-Control: \
-             no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n",
+             no-store\r\nX-Content-Type-Options: nosniff\r\nContent-Security-Policy: {POLICY}\r\n\
+             Connection: close\r\n\r\n",
             self.status,
             self.content_type,
             self.body.len()

@@ -12,7 +12,7 @@ use super::{Method, Request, Response};
 use crate::error::{Error, Kind, Result};
 
 /// The most connections at a time.
-pub const MOST: usize = 16;
+pub const MOST: usize = 32;
 
 /// How long a request may take to arrive, and a response to be taken.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -65,9 +65,9 @@ fn accept(listener: &TcpListener, open: &Arc<Open>, answer: &Arc<Answer>) {
             .name("http".into())
             .stack_size(STACK)
             .spawn(move || {
+                let mut stream = stream;
                 // A client that breaks off is no concern of ours.
-                let _ = serve(stream, &*answer);
-                drop(leave);
+                let _ = serve(&mut stream, &leave, &*answer);
             });
     }
 }
@@ -82,7 +82,22 @@ struct Open {
 #[derive(Default)]
 struct State {
     next: u64,
-    connections: VecDeque<(u64, TcpStream)>,
+    connections: VecDeque<Connection>,
+}
+
+struct Connection {
+    id: u64,
+    stream: TcpStream,
+    /// A whole request has arrived.
+    asked: bool,
+}
+
+impl State {
+    /// Who goes first: the oldest of those that have asked nothing, else the oldest.
+    fn dispensable(&self) -> Option<&Connection> {
+        let silent = self.connections.iter().find(|c| !c.asked);
+        silent.or_else(|| self.connections.front())
+    }
 }
 
 impl Open {
@@ -90,12 +105,12 @@ impl Open {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a connection in; where there are too many, the oldest has to go first.
-    fn enter(&self, handle: TcpStream) -> u64 {
+    /// Takes a connection in; where there are too many, another has to go first.
+    fn enter(&self, stream: TcpStream) -> u64 {
         let mut state = self.lock();
         while state.connections.len() >= MOST {
-            if let Some((_, oldest)) = state.connections.front() {
-                let _ = oldest.shutdown(Shutdown::Both);
+            if let Some(connection) = state.dispensable() {
+                let _ = connection.stream.shutdown(Shutdown::Both);
             }
             state = self
                 .left
@@ -105,7 +120,10 @@ impl Open {
         }
         state.next += 1;
         let id = state.next;
-        state.connections.push_back((id, handle));
+        let asked = false;
+        state
+            .connections
+            .push_back(Connection { id, stream, asked });
         id
     }
 }
@@ -116,28 +134,37 @@ struct Leave {
     id: u64,
 }
 
+impl Leave {
+    /// The connection has asked something.
+    fn asked(&self) {
+        let mut state = self.open.lock();
+        if let Some(connection) = state.connections.iter_mut().find(|c| c.id == self.id) {
+            connection.asked = true;
+        }
+    }
+}
+
 impl Drop for Leave {
     fn drop(&mut self) {
         let mut state = self.open.lock();
-        state.connections.retain(|(id, _)| *id != self.id);
+        state.connections.retain(|c| c.id != self.id);
         self.open.left.notify_all();
     }
 }
 
-fn serve(mut stream: TcpStream, answer: &Answer) -> io::Result<()> {
+fn serve(stream: &mut TcpStream, place: &Leave, answer: &Answer) -> io::Result<()> {
     let until = Instant::now() + PATIENCE;
     let mut head = Vec::with_capacity(1024);
     let (method, response) = loop {
         match Request::parse(&head) {
-            Ok(Some(request)) => break (request.method, answer(&request)),
+            Ok(Some(request)) => {
+                place.asked();
+                break (request.method, answer(&request));
+            }
             Ok(None) => {}
             Err(response) => break (Method::Get, response),
         }
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(());
-        }
-        stream.set_read_timeout(Some(left))?;
+        stream.set_read_timeout(Some(left_until(until)?))?;
         let mut piece = [0; 1024];
         let room = piece.len().min(LONGEST_HEAD.saturating_sub(head.len()));
         let piece = piece.get_mut(..room).unwrap_or_default();
@@ -147,14 +174,38 @@ fn serve(mut stream: TcpStream, answer: &Answer) -> io::Result<()> {
         }
         head.extend_from_slice(piece.get(..read).unwrap_or_default());
     };
-    stream.set_write_timeout(Some(PATIENCE))?;
-    stream.write_all(&response.encode(method))?;
+    drop(head);
+    send(stream, &response.encode(method))?;
     stream.shutdown(Shutdown::Write)?;
     // What the client still sends is read away, a little of it: closing with bytes unread would make
     // the kernel reset the connection, and the response might be lost.
     stream.set_read_timeout(Some(Duration::from_millis(200)))?;
     let _ = stream.read(&mut [0; 1024])?;
     Ok(())
+}
+
+/// Sends a response within [`PATIENCE`], all of it.
+fn send(stream: &mut TcpStream, response: &[u8]) -> io::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    let mut rest = response;
+    while !rest.is_empty() {
+        stream.set_write_timeout(Some(left_until(until)?))?;
+        let sent = stream.write(rest)?;
+        if sent == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        rest = rest.get(sent..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// The time that is left; an error where it is over.
+fn left_until(until: Instant) -> io::Result<Duration> {
+    let left = until.saturating_duration_since(Instant::now());
+    match left.is_zero() {
+        true => Err(io::ErrorKind::TimedOut.into()),
+        false => Ok(left),
+    }
 }
 
 #[cfg(test)]
@@ -221,6 +272,26 @@ mod tests {
         // The oldest had to go.
         let mut first = idle.first().unwrap();
         assert_eq!(first.read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn who_has_asked_stays_before_who_has_not() {
+        let open = Arc::new(Open::default());
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let enter = || {
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (id, open) = (open.enter(stream), Arc::clone(&open));
+            Leave { open, id }
+        };
+        let (first, second) = (enter(), enter());
+        let goes = || open.lock().dispensable().map(|c| c.id);
+        assert_eq!(goes(), Some(first.id));
+        first.asked();
+        assert_eq!(goes(), Some(second.id));
+        second.asked();
+        assert_eq!(goes(), Some(first.id));
+        drop(first);
+        assert_eq!(goes(), Some(second.id));
     }
 
     #[test]
