@@ -388,8 +388,10 @@ fn look_around(
 ) -> Result<()> {
     let mut session = source::open_session(config)?;
     let server = source::check(&mut session)?;
-    if let Some(kept) = source::kept_by_slot(&mut session, config)? {
+    if let Some((end, kept)) = source::kept_by_slot(&mut session, config)? {
         metrics.slot_retained.set(kept);
+        // Nobody else says it while the replication connection is closed.
+        metrics.source_wal_end.raise(end.0);
     }
     let published = publication::bring_in_line(
         &mut session,

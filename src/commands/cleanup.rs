@@ -48,12 +48,16 @@ pub fn run(config: &Config, yes: bool) -> Result<Exit> {
         print("nothing to drop\n");
         return Ok(Exit::Ok);
     }
-    let verb = if yes { "dropping" } else { "would drop" };
+    let verb = if yes { "will drop" } else { "would drop" };
     for thing in &found {
         print(&format!("{verb} {thing}\n"));
     }
     if yes {
-        drop_all(config, &mut session, &system)?;
+        drop_all(config, &mut session, &system).map_err(|e| match e.is_sqlstate("55006") {
+            true => e.hint("nothing was dropped: stop the zemi that follows this slot first"),
+            false => e,
+        })?;
+        print("dropped. The table changes stays\n");
     } else {
         print("nothing was done: zemi cleanup --yes does it. The table changes stays\n");
     }

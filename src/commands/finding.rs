@@ -31,10 +31,12 @@ impl Level {
 pub struct Finding {
     /// How bad it is.
     pub level: Level,
-    /// Of what: source, slot, publication, tables, destination, progress.
+    /// Of what: source, senders, slot, publication, tables, destination, progress.
     pub about: &'static str,
     /// What was found.
     pub found: String,
+    /// Which tables or columns, where it is about several.
+    pub names: Vec<String>,
     /// The SQL or the setting that mends it.
     pub mend: Option<String>,
 }
@@ -47,6 +49,21 @@ impl Findings {
     /// As it should be.
     pub fn ok(&mut self, about: &'static str, found: impl Into<String>) {
         self.add(Level::Ok, about, found.into(), None);
+    }
+
+    /// About several things, by name. A line names a few; JSON names all.
+    pub fn group(
+        &mut self,
+        level: Level,
+        about: &'static str,
+        found: impl Into<String>,
+        names: Vec<String>,
+        mend: impl Into<String>,
+    ) {
+        self.add(level, about, found.into(), Some(mend.into()));
+        if let Some(finding) = self.0.last_mut() {
+            finding.names = names;
+        }
     }
 
     /// Worth a look, and what mends it.
@@ -75,6 +92,7 @@ impl Findings {
             level,
             about,
             found,
+            names: Vec::new(),
             mend,
         });
     }
@@ -84,16 +102,20 @@ impl Findings {
         self.0.iter().any(|finding| finding.level == Level::Fail)
     }
 
-    /// A line for each, and one for what mends it.
+    /// A line for each, with what mends it.
     pub fn text(&self) -> String {
         let mut out = String::new();
         for finding in &self.0 {
             // Writing to a String cannot fail.
             let (level, about) = (finding.level.name(), finding.about);
-            let _ = writeln!(out, "{level:<5} {about:<12} {}", one_line(&finding.found));
-            if let Some(mend) = &finding.mend {
-                let _ = writeln!(out, "      {:<12} -> {}", "", one_line(mend));
+            let _ = write!(out, "{level:<5} {about:<12} {}", one_line(&finding.found));
+            if !finding.names.is_empty() {
+                let _ = write!(out, ": {}", one_line(&some_of(&finding.names)));
             }
+            if let Some(mend) = &finding.mend {
+                let _ = write!(out, " -> {}", one_line(mend));
+            }
+            out.push('\n');
         }
         out
     }
@@ -112,7 +134,12 @@ impl Findings {
             push_json(&mut out, finding.about);
             out.push_str(",\"found\":");
             push_json(&mut out, &finding.found);
-            out.push_str(",\"mend\":");
+            out.push_str(",\"names\":[");
+            for (at, name) in finding.names.iter().enumerate() {
+                out.push_str(if at > 0 { "," } else { "" });
+                push_json(&mut out, name);
+            }
+            out.push_str("],\"mend\":");
             match &finding.mend {
                 Some(mend) => push_json(&mut out, mend),
                 None => out.push_str("null"),
@@ -121,6 +148,16 @@ impl Findings {
         }
         out.push_str("]\n");
         out
+    }
+}
+
+/// Names for a line that stays readable.
+fn some_of(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>();
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more (--json names all)", shown.join(", ")),
     }
 }
 
@@ -149,13 +186,28 @@ mod tests {
         assert!(findings.failed());
         assert_eq!(
             findings.text(),
-            "ok    source       PostgreSQL 15\nwarn  slot         keeps all\n\
-             \x20                  -> SET x\nfail  source       bad\n\
-             \x20                  -> do \"this\"\n"
+            "ok    source       PostgreSQL 15\nwarn  slot         keeps all -> SET x\n\
+             fail  source       bad -> do \"this\"\n"
         );
         assert!(findings.json().starts_with(
-            "[{\"level\":\"ok\",\"about\":\"source\",\"found\":\"PostgreSQL 15\",\"mend\":null},"
+            "[{\"level\":\"ok\",\"about\":\"source\",\"found\":\"PostgreSQL 15\",\"names\":[],\"mend\":null},"
         ));
         assert!(findings.json().contains("\"mend\":\"do \\\"this\\\"\"}]"));
+    }
+
+    #[test]
+    fn a_line_names_a_few_and_json_names_all() {
+        let mut findings = Findings::default();
+        let names: Vec<String> = (1..8).map(|n| format!("t{n}")).collect();
+        findings.group(Level::Warn, "tables", "7 without", names, "ADD");
+        assert_eq!(
+            findings.text(),
+            "warn  tables       7 without: t1, t2, t3, t4, t5 and 2 more (--json names all) -> ADD\n"
+        );
+        assert!(
+            findings
+                .json()
+                .contains("\"t6\",\"t7\"],\"mend\":\"ADD\"}]")
+        );
     }
 }

@@ -8,7 +8,7 @@ use crate::replication::source;
 use crate::wire::{Connection, ResultSet, literal};
 use crate::writer::{Progress, read_progress};
 
-/// Prints it. A side that does not answer is an error.
+/// Prints it. A side that does not answer is an error; what the other one says is printed all the same.
 pub fn run(config: &Config, json: bool) -> Result<Exit> {
     let mut source = source::open_session(config)?;
     let system = source::system_identifier(&mut source)?;
@@ -27,8 +27,16 @@ pub fn run(config: &Config, json: bool) -> Result<Exit> {
         report.add("kept_bytes", number(slot.first(5)));
         report.add("safe_wal_size", number(slot.first(6)));
     }
-    let progress = read_progress(config, &system)?;
     report.group("progress");
+    let progress = match read_progress(config, &system) {
+        Ok(progress) => progress,
+        Err(e) => {
+            let text = e.without_hint();
+            report.add("error", Some(text.as_str()));
+            print(&if json { report.json() } else { report.text() });
+            return Err(e);
+        }
+    };
     report.add("exists", Value::Bool(progress.is_some()));
     if let Some(progress) = &progress {
         report.add("flushed_lsn", Value::Text(progress.flushed.to_string()));

@@ -11,8 +11,9 @@ const MOST: usize = 16;
 pub struct Histogram {
     /// Upper bounds, ascending, in the unit that is observed; infinity is added behind them.
     bounds: &'static [u64],
-    /// What one unit is in the unit that is shown: 1e-6 for microseconds shown as seconds.
-    scale: f64,
+    /// How many of them are one of the unit that is shown: 1e6 for microseconds shown as seconds. Dividing
+    /// by it gives the nearest number, 0.025, where multiplying by 1e-6 does not.
+    per: f64,
     counts: [AtomicU64; MOST],
     sum: AtomicU64,
 }
@@ -35,7 +36,7 @@ impl Histogram {
             250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000,
             2_500_000, 10_000_000, 60_000_000,
         ];
-        Histogram::new(BOUNDS, 1e-6)
+        Histogram::new(BOUNDS, 1e6)
     }
 
     /// Rows: 1 to 10,000.
@@ -44,10 +45,10 @@ impl Histogram {
         Histogram::new(BOUNDS, 1.0)
     }
 
-    const fn new(bounds: &'static [u64], scale: f64) -> Histogram {
+    const fn new(bounds: &'static [u64], per: f64) -> Histogram {
         Histogram {
             bounds,
-            scale,
+            per,
             counts: [const { AtomicU64::new(0) }; MOST],
             sum: AtomicU64::new(0),
         }
@@ -69,10 +70,10 @@ impl Histogram {
         let mut counts = self.counts.iter().map(|c| c.load(Relaxed));
         for &bound in self.bounds {
             count += counts.next().unwrap_or_default();
-            buckets.push((bound as f64 * self.scale, count));
+            buckets.push((bound as f64 / self.per, count));
         }
         count += counts.next().unwrap_or_default();
-        let sum = self.sum.load(Relaxed) as f64 * self.scale;
+        let sum = self.sum.load(Relaxed) as f64 / self.per;
         Reading {
             buckets,
             count,

@@ -248,6 +248,10 @@ mod tests {
             page.contains("zemi_persist_duration_seconds_sum 0.0014\n"),
             "{page}"
         );
+        for bound in ["0.00025", "0.025", "0.05", "0.1", "60"] {
+            let bucket = format!("zemi_persist_duration_seconds_bucket{{le=\"{bound}\"}} ");
+            assert!(page.contains(&bucket), "{bound}: {page}");
+        }
         assert!(page.ends_with('\n'));
     }
 }

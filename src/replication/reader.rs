@@ -241,7 +241,7 @@ impl Reader {
         }
         memory.end = identity.end;
         self.metrics.source_wal_end.set(identity.end.0);
-        if let Some(kept) = source::kept_by_slot(&mut session, &self.config)? {
+        if let Some((_, kept)) = source::kept_by_slot(&mut session, &self.config)? {
             self.metrics.slot_retained.set(kept);
         }
         if let Some(gap) = start.gap {

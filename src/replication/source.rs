@@ -321,16 +321,19 @@ pub fn read_slot(
     Ok(Some(super::start::SlotPosition { confirmed, lost }))
 }
 
-/// How much WAL the server keeps for the slot, in bytes; `None` where there is no slot, or where the server
-/// says nothing (`restart_lsn` in the documentation of `pg_replication_slots`).
-pub fn kept_by_slot(session: &mut Connection, config: &Config) -> Result<Option<u64>> {
+/// Where the server's WAL ends, and how much of it is kept for the slot, in bytes; `None` where there is
+/// no slot, or where the server says nothing (`restart_lsn` in the documentation of
+/// `pg_replication_slots`).
+pub fn kept_by_slot(session: &mut Connection, config: &Config) -> Result<Option<(Lsn, u64)>> {
     let row = session.rows(&format!(
-        "SELECT greatest(pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
-         ELSE pg_current_wal_lsn() END, restart_lsn), 0)::bigint \
-         FROM pg_replication_slots WHERE slot_name = {}",
+        "SELECT now.lsn, greatest(pg_wal_lsn_diff(now.lsn, restart_lsn), 0)::bigint \
+         FROM (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
+         ELSE pg_current_wal_lsn() END AS lsn) AS now, pg_replication_slots WHERE slot_name = {}",
         literal(&config.slot_name)
     ))?;
-    Ok(row.first(0).and_then(|text| text.parse().ok()))
+    let end = row.first(0).and_then(|text| text.parse().ok());
+    let kept = row.first(1).and_then(|text| text.parse().ok());
+    Ok(end.zip(kept))
 }
 
 /// Makes the slot; returns where its stream begins.

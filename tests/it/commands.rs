@@ -59,14 +59,25 @@ fn status_and_cleanup_show_what_is_there_and_drop_it() {
     ] {
         assert!(shown.contains(&format!("would drop {thing}")), "{shown}");
     }
+    let (code, shown, errors) = zemi(&["cleanup", "--yes"], &settings);
+    assert_eq!(code, 75, "{shown}{errors}");
+    assert!(errors.contains("stop the zemi"), "{errors}");
+    assert_eq!(zemi(&["cleanup"], &settings).1.lines().count(), 5);
     running.sigterm();
     assert_eq!(running.wait_exit(PATIENCE), Some(0));
     let (code, done, errors) = zemi(&["cleanup", "--yes"], &settings);
     assert_eq!(code, 0, "{errors}");
-    assert_eq!(done.lines().count(), 4, "{done}");
+    assert_eq!(done.lines().count(), 5, "{done}");
+    assert!(done.contains("\ndropped"), "{done}");
     assert_eq!(zemi(&["cleanup"], &settings).1, "nothing to drop\n");
     let mut kept = Sql::open(&destination, "postgres");
     assert_eq!(kept.value("SELECT count(*) FROM changes"), "1");
+
+    destination.stop("fast");
+    let (code, out, errors) = zemi(&["status", "--json"], &settings);
+    assert_eq!(code, 69, "{errors}");
+    assert_eq!(json(&out)["slot"]["exists"], false);
+    assert!(json(&out)["progress"]["error"].is_string(), "{out}");
 }
 
 #[test]
@@ -109,6 +120,11 @@ fn check_finds_what_would_not_work_and_changes_nothing() {
         "ALTER TABLE \"no key\" REPLICA IDENTITY FULL; ALTER TABLE \"no key\" ADD PRIMARY KEY (id)",
     );
     let mut running = streaming(&settings);
+    // That zemi runs is how it should be.
+    let (code, out, _) = zemi(&["check"], &settings);
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("zemi is in use by zemi at "), "{out}");
+    assert!(out.contains("wal_status = reserved"), "{out}");
     running.sigterm();
     assert_eq!(running.wait_exit(PATIENCE), Some(0));
     sql.run("DROP INDEX changes_context_index");
@@ -138,4 +154,92 @@ fn check_finds_what_would_not_work_and_changes_nothing() {
     let (code, out, _) = zemi(&["check"], &other);
     assert_eq!(code, 78);
     assert!(out.contains("ALTER ROLE \"somebody\" REPLICATION"), "{out}");
+}
+
+#[test]
+fn check_counts_slots_and_senders_and_finds_a_lost_slot() {
+    let server = Server::start(
+        15,
+        &[
+            ("max_replication_slots", "1"),
+            ("max_wal_senders", "1"),
+            ("max_slot_wal_keep_size", "1MB"),
+            ("min_wal_size", "32MB"),
+            ("max_wal_size", "32MB"),
+        ],
+    );
+    let settings = settings(&server, None);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run("CREATE TABLE t (id int PRIMARY KEY)");
+    let mut running = streaming(&settings);
+    let (code, out, _) = zemi(&["check"], &settings);
+    assert_eq!(code, 78, "{out}");
+    assert!(out.contains("-> raise max_wal_senders"), "{out}");
+    let mut other = settings.clone();
+    other.push(("SLOT_NAME".into(), "other".into()));
+    let (_, out, _) = zemi(&["check"], &other);
+    assert!(
+        out.contains("fail  slot         all 1 slots are taken"),
+        "{out}"
+    );
+
+    running.sigterm();
+    assert_eq!(running.wait_exit(PATIENCE), Some(0));
+    let (code, out, _) = zemi(&["check"], &settings);
+    assert_eq!(code, 0, "{out}");
+    assert!(
+        out.contains("1 of 1 are in use, with that of this check"),
+        "{out}"
+    );
+    super::support::wait_until("the server gives the slot up", PATIENCE, || {
+        sql.run("INSERT INTO t SELECT coalesce(max(id), 0) + 1 FROM t; SELECT pg_switch_wal()");
+        sql.run("CHECKPOINT");
+        sql.value("SELECT wal_status FROM pg_replication_slots") == "lost"
+    });
+    let (code, out, _) = zemi(&["check"], &settings);
+    assert_eq!(code, 78, "{out}");
+    assert!(out.contains("fail  slot         zemi is lost"), "{out}");
+}
+
+#[test]
+fn check_sorts_tables_by_what_their_changes_will_hold() {
+    let server = Server::start(16, &[]);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run(
+        "CREATE TABLE whole (id int PRIMARY KEY); ALTER TABLE whole REPLICA IDENTITY FULL;
+         CREATE TABLE none (id int PRIMARY KEY); ALTER TABLE none REPLICA IDENTITY NOTHING;
+         CREATE TABLE bare (id int); CREATE TABLE hidden (id int);
+         CREATE TABLE indexed (id int NOT NULL UNIQUE);
+         ALTER TABLE indexed REPLICA IDENTITY USING INDEX indexed_id_key;
+         DO $$BEGIN FOR n IN 1..9 LOOP EXECUTE format('CREATE TABLE key%s (id int PRIMARY KEY)', n);
+         END LOOP; END$$",
+    );
+    let mut settings = settings(&server, None);
+    settings.push(("EXCLUDE_TABLES".into(), "hidden".into()));
+    let (code, out, errors) = zemi(&["check", "--json"], &settings);
+    assert_eq!(code, 0, "{out}{errors}");
+    let findings = json(&out);
+    let find = |begin: &str| {
+        let all = findings.as_array().unwrap().iter();
+        let mut found = all.filter(|f| f["found"].as_str().unwrap().starts_with(begin));
+        found.next().unwrap_or_else(|| panic!("no {begin}: {out}"))
+    };
+    assert_eq!(find("13 tracked")["level"], "ok");
+    let without_key = find("2 without a primary key");
+    assert_eq!(without_key["level"], "warn");
+    let expected = serde_json::json!(["\"public\".\"bare\"", "\"public\".\"indexed\""]);
+    assert_eq!(without_key["names"], expected);
+    let key_only = find("10 without `before` but for the key");
+    assert_eq!(key_only["names"].as_array().unwrap().len(), 10);
+    assert_eq!(find("1 with the whole old row")["level"], "ok");
+    let untracked = findings.as_array().unwrap().iter().filter(|f| {
+        let found = f["found"].as_str().unwrap();
+        found.starts_with("no usable replica identity")
+    });
+    let mends: Vec<&str> = untracked.map(|f| f["mend"].as_str().unwrap()).collect();
+    let mend = |table| format!("ALTER TABLE \"public\".\"{table}\" REPLICA IDENTITY FULL");
+    assert_eq!(mends, [mend("bare"), mend("none")]);
+    let (_, text, _) = zemi(&["check"], &settings);
+    assert_eq!(text.lines().count(), findings.as_array().unwrap().len());
+    assert!(text.contains("and 5 more (--json names all)"), "{text}");
 }

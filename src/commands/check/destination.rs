@@ -3,7 +3,7 @@
 use super::super::finding::Findings;
 use crate::config::Config;
 use crate::error::Result;
-use crate::wire::Connection;
+use crate::wire::{Connection, identifier};
 use crate::writer::{SourceMark, check_session, read_progress, rehearse};
 
 /// The indexes that are made with the table: without them queries are slow, and nothing else.
@@ -52,6 +52,12 @@ pub fn check(config: &Config, mark: Option<&SourceMark>, findings: &mut Findings
             findings.ok("progress", found);
         }
         Ok(None) => findings.ok("progress", "none yet: zemi begins where its slot does"),
+        Err(e) if e.is_sqlstate("42501") => {
+            let role = identifier(&config.destination.user);
+            let grant =
+                format!("GRANT SELECT, INSERT, UPDATE, DELETE ON public.zemi_progress TO {role}");
+            findings.error("progress", &e.hint(grant));
+        }
         Err(e) => findings.error("progress", &e),
     }
 }

@@ -1,6 +1,7 @@
 //! `zemi check`: connects to both sides as the service would, changes nothing, and says what it finds.
 
 mod destination;
+mod slot;
 mod source;
 mod tables;
 
@@ -24,14 +25,4 @@ pub fn run(config: &Config, json: bool) -> Result<Exit> {
     } else {
         Exit::Ok
     })
-}
-
-/// Names for a line that stays readable.
-fn some_of(names: &[String]) -> String {
-    const SHOWN: usize = 5;
-    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>();
-    match names.len().saturating_sub(SHOWN) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
 }

@@ -1,13 +1,13 @@
 //! The source: server, walsender, slot, publications.
 
 use super::super::finding::Findings;
-use super::tables;
+use super::{slot, tables};
 use crate::change::Tracked;
 use crate::config::Config;
-use crate::error::{At, Result};
+use crate::error::Result;
 use crate::replication::source::{self, Server};
 use crate::replication::{publication, source::Identity};
-use crate::wire::{Connection, literal};
+use crate::wire::Connection;
 use crate::writer::SourceMark;
 
 /// Looks at all of it, as far as one thing works after the other.
@@ -40,97 +40,57 @@ pub fn check(config: &Config, findings: &mut Findings) -> Option<SourceMark> {
             "keep text in a database with encoding UTF8",
         );
     }
-    let mark = match walsender(config, findings) {
+    let mark = match walsender(config, &mut session, findings) {
         Ok(identity) => Some(SourceMark {
             system_identifier: identity.system_identifier,
             started: server.started.clone(),
         }),
         Err(e) => {
-            findings.error("source", &e);
+            let full = e.is_sqlstate("53300");
+            let e = match full {
+                true => e.hint("raise max_wal_senders, or max_connections, and restart the source"),
+                false => e,
+            };
+            findings.error("senders", &e);
             None
         }
     };
-    if let Err(e) = slot(config, &mut session, findings) {
+    if let Err(e) = slot::check(config, &mut session, findings) {
         findings.error("slot", &e);
     }
-    if let Err(e) = publications(config, &mut session, &server, findings) {
-        findings.error("publication", &e);
-    }
-    if let Err(e) = tables::check(config, &mut session, findings) {
-        findings.error("tables", &e);
+    match publications(config, &mut session, &server, findings) {
+        Ok(untracked) => {
+            if let Err(e) = tables::check(config, &mut session, &untracked, findings) {
+                findings.error("tables", &e);
+            }
+        }
+        Err(e) => findings.error("publication", &e),
     }
     mark
 }
 
-fn walsender(config: &Config, findings: &mut Findings) -> Result<Identity> {
+/// Takes a sender as the service would, and counts what is left.
+fn walsender(
+    config: &Config,
+    session: &mut Connection,
+    findings: &mut Findings,
+) -> Result<Identity> {
     let mut walsender = source::open_replication(config, "UTF8")?;
     let identity = source::identify(&mut walsender)?;
     let user = &config.source.user;
-    findings.ok("source", format!("role {user} may start a walsender"));
-    Ok(identity)
-}
-
-fn slot(config: &Config, session: &mut Connection, findings: &mut Findings) -> Result<()> {
-    let name = &config.slot_name;
-    let limits = session.rows(
-        "SELECT (SELECT count(*) FROM pg_replication_slots), current_setting('max_replication_slots'), \
-         current_setting('max_slot_wal_keep_size')",
+    let senders = session.rows(
+        "SELECT current_setting('max_wal_senders'), count(*) FROM pg_stat_activity \
+         WHERE backend_type = 'walsender'",
     )?;
-    let limit = |column: usize| limits.first(column).unwrap_or_default();
-    if source::read_slot(session, config)
-        .at(|| "slot".into())?
-        .is_none()
-    {
-        if limit(0) == limit(1) {
-            let found = format!(
-                "all {} slots are taken, and {name} is none of them",
-                limit(1)
-            );
-            findings.fail(
-                "slot",
-                found,
-                "raise max_replication_slots and restart the source",
-            );
-        } else {
-            let found = format!("{name} is not there yet; {} of {} are", limit(0), limit(1));
-            findings.ok("slot", format!("{found}: zemi makes it at its first start"));
-        }
-    } else {
-        let row = session.rows(&format!(
-            "SELECT active, wal_status, pg_size_pretty(pg_current_wal_lsn() - restart_lsn), \
-             confirmed_flush_lsn, active_pid FROM pg_replication_slots WHERE slot_name = {}",
-            literal(name)
-        ))?;
-        let text = |column: usize| row.first(column).unwrap_or("nothing");
-        let used = match text(0) == "t" {
-            true => format!("in use by pid {}", text(4)),
-            false => "not in use".to_owned(),
-        };
-        let (kept, confirmed) = (text(2), text(3));
-        let found =
-            format!("{name} is {used}, confirmed up to {confirmed}, and keeps {kept} of WAL");
-        match text(1) {
-            "lost" => findings.fail(
-                "slot",
-                format!("{name} is lost: the server removed the WAL it had kept for it"),
-                "start zemi: it makes the slot anew and records the gap",
-            ),
-            "unreserved" => findings.warn(
-                "slot",
-                format!("{found}; it is about to be lost"),
-                "start zemi at once, or raise max_slot_wal_keep_size",
-            ),
-            _ => findings.ok("slot", found),
-        }
-    }
-    if limit(2) == "-1" {
-        findings.warn(
-            "slot",
-            "max_slot_wal_keep_size is unlimited: while zemi is stopped, WAL fills the source's disk",
-            "ALTER SYSTEM SET max_slot_wal_keep_size = '50GB'; or watch pg_replication_slots",
-        );
-    }
-    Ok(())
+    findings.ok(
+        "senders",
+        format!(
+            "role {user} may start a walsender; {} of {} are in use, with that of this check",
+            senders.first(1).unwrap_or_default(),
+            senders.first(0).unwrap_or_default()
+        ),
+    );
+    Ok(identity)
 }
 
 fn publications(
@@ -138,7 +98,7 @@ fn publications(
     session: &mut Connection,
     server: &Server,
     findings: &mut Findings,
-) -> Result<()> {
+) -> Result<Vec<String>> {
     let tracked = Tracked::new(config);
     let published = publication::rehearse(session, server, config, &tracked)?;
     match published.names.as_slice() {
@@ -151,13 +111,6 @@ fn publications(
         ),
         names => findings.ok("publication", format!("{} found", names.join(" and "))),
     }
-    for table in &published.untracked {
-        findings.warn(
-            "tables",
-            format!("UPDATE and DELETE of {table} are not tracked: no usable replica identity"),
-            format!("ALTER TABLE {table} REPLICA IDENTITY FULL"),
-        );
-    }
     for (table, mend) in &published.forbidden {
         findings.fail(
             "tables",
@@ -165,5 +118,5 @@ fn publications(
             mend,
         );
     }
-    Ok(())
+    Ok(published.untracked.into_iter().collect())
 }

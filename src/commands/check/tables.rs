@@ -1,14 +1,19 @@
 //! The tracked tables: which of them will have a `primary_key`, and which a `before`.
 
-use super::super::finding::Findings;
-use super::some_of;
+use super::super::finding::{Findings, Level};
 use crate::change::Tracked;
 use crate::config::Config;
 use crate::error::Result;
 use crate::wire::{Connection, identifier};
 
-/// Counts them and names what somebody may miss later.
-pub fn check(config: &Config, session: &mut Connection, findings: &mut Findings) -> Result<()> {
+/// Sorts them by what their changes will hold. `untracked` are those whose UPDATE and DELETE PostgreSQL
+/// would refuse if they were published, as [`identifier`] writes their names.
+pub fn check(
+    config: &Config,
+    session: &mut Connection,
+    untracked: &[String],
+    findings: &mut Findings,
+) -> Result<()> {
     let tracked = Tracked::new(config);
     let rows = session.rows(
         "SELECT n.nspname, c.relname, c.relreplident, \
@@ -17,7 +22,8 @@ pub fn check(config: &Config, session: &mut Connection, findings: &mut Findings)
          WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384 \
          AND n.nspname <> 'information_schema' ORDER BY 1, 2",
     )?;
-    let (mut all, mut without_key, mut without_before) = (0, Vec::new(), Vec::new());
+    let (mut without_key, mut whole, mut key_only) = (Vec::new(), Vec::new(), Vec::new());
+    let mut all = 0;
     for row in &rows.rows {
         let text = |i: usize| row.get(i).and_then(Option::as_deref).unwrap_or_default();
         let ours = text(0) == "public" && matches!(text(1), "changes" | "zemi_progress");
@@ -29,8 +35,10 @@ pub fn check(config: &Config, session: &mut Connection, findings: &mut Findings)
         if text(3) != "t" {
             without_key.push(name.clone());
         }
-        if text(2) != "f" {
-            without_before.push(name);
+        match text(2) {
+            "f" => whole.push(name),
+            _ if untracked.contains(&name) => {}
+            _ => key_only.push(name),
         }
     }
     if all == 0 {
@@ -41,26 +49,35 @@ pub fn check(config: &Config, session: &mut Connection, findings: &mut Findings)
         );
         return Ok(());
     }
-    findings.ok("tables", format!("{all} are tracked"));
-    if !without_key.is_empty() {
+    findings.ok("tables", format!("{all} tracked"));
+    for table in untracked {
         findings.warn(
             "tables",
             format!(
-                "{} without a primary key: {}",
-                without_key.len(),
-                some_of(&without_key)
+                "no usable replica identity, so that UPDATE and DELETE are not tracked: {table}"
             ),
-            "ALTER TABLE … ADD PRIMARY KEY (…)",
+            format!("ALTER TABLE {table} REPLICA IDENTITY FULL"),
         );
     }
-    if !without_before.is_empty() {
+    if !without_key.is_empty() {
+        let found = format!("{} without a primary key", without_key.len());
+        let mend = "ALTER TABLE … ADD PRIMARY KEY (…)";
+        findings.group(Level::Warn, "tables", found, without_key, mend);
+    }
+    if !key_only.is_empty() {
+        let found = format!(
+            "{} without `before` but for the key (replica identity DEFAULT or an index)",
+            key_only.len()
+        );
+        let mend = "ALTER TABLE … REPLICA IDENTITY FULL, where the whole old row is wanted";
+        findings.group(Level::Ok, "tables", found, key_only, mend);
+    }
+    if !whole.is_empty() {
         findings.ok(
             "tables",
             format!(
-                "{} whose changes have at most the key in `before`: {}; ALTER TABLE … REPLICA IDENTITY FULL \
-                 gives the whole old row",
-                without_before.len(),
-                some_of(&without_before)
+                "{} with the whole old row in `before` (replica identity FULL)",
+                whole.len()
             ),
         );
     }

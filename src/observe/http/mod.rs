@@ -1,8 +1,8 @@
 //! A web server for a few small pages: health, metrics, status.
 //!
 //! It is our own. `tiny_http` 0.12 (its issues 56 and 143) accepts without limit, lets a thread wait for
-//! each connection for ever, and lets a head grow as long as the client sends: a thousand
-//! idle connections cost a thousand stacks, one endless header all memory, and nothing in front of it in
+//! each connection for ever, and lets a head grow as long as the client sends: a thousand idle
+//! connections cost a thousand stacks, one endless header all memory, and nothing in front of it in
 //! the same process could tell who is idle. This one never has more than [`server::MOST`] connections: a
 //! new one takes the place of the oldest that has asked nothing yet, so that somebody who asks is
 //! answered, whoever else holds connections open. A head is at most [`request::LONGEST_HEAD`] long, and
