@@ -1,6 +1,7 @@
 //! What the tests stand on: servers, processes, SQL, waiting, and the judge.
 
 pub mod cluster;
+pub mod http;
 pub mod load;
 pub mod process;
 pub mod proxy;

@@ -22,6 +22,9 @@ pub enum Weather {
     Slow(u64),
     /// A connection is cut when this many more bytes went through it, the last piece in part.
     CutAfter(u64),
+    /// The first row from the server with a value that is this text arrives with a kind of value that does
+    /// not exist.
+    Garbling(&'static str),
     /// The client's end is cut when it has sent the end of a COPY, each third time; the server gets all
     /// of it.
     LosingReplies,
@@ -85,7 +88,7 @@ impl Proxy {
 
     /// Changes the weather, for connections that are open too.
     pub fn set(&self, weather: Weather) {
-        *lock(&self.shared.weather) = weather;
+        self.shared.set_weather(weather);
     }
 
     /// Cuts all connections.
@@ -113,6 +116,10 @@ impl Drop for Proxy {
 impl Shared {
     fn weather(&self) -> Weather {
         *lock(&self.weather)
+    }
+
+    fn set_weather(&self, weather: Weather) {
+        *lock(&self.weather) = weather;
     }
 
     fn join(self: &Arc<Shared>, client: TcpStream, server: TcpStream) {
@@ -146,6 +153,12 @@ impl Shared {
                 }
                 Err(_) => break,
             };
+            if let Weather::Garbling(text) = weather
+                && !up
+                && garble(&mut buffer[..read], text.as_bytes())
+            {
+                self.set_weather(Weather::Fair);
+            }
             let bytes = &buffer[..read];
             let sent = match weather {
                 Weather::Dripping => bytes.chunks(1).try_for_each(|byte| to.write_all(byte)),
@@ -188,4 +201,17 @@ impl Shared {
         let _ = from.shutdown(Shutdown::Both);
         let _ = to.shutdown(Shutdown::Both);
     }
+}
+
+/// Before the text of a value stand `t` and its length (TupleData in "Logical Replication Message Formats").
+fn garble(bytes: &mut [u8], text: &[u8]) -> bool {
+    let found = bytes.windows(text.len()).position(|window| window == text);
+    let Some(kind) = found.and_then(|at| at.checked_sub(5)) else {
+        return false;
+    };
+    let is_value = bytes[kind] == b't';
+    if is_value {
+        bytes[kind] = b'?';
+    }
+    is_value
 }
