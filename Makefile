@@ -1,8 +1,8 @@
-# `make help` lists the targets. Needs cargo, a C compiler (cc) and bash; PostgreSQL is brought by
-# scripts/postgres.sh.
+# `make help` lists the targets. Needs cargo, a C compiler (cc) and bash, and openssl for the tests;
+# PostgreSQL is brought by scripts/postgres.sh.
 
 .DEFAULT_GOAL := help
-.PHONY: help build test demo bench torture regress check clean tools servers
+.PHONY: help build test demo bench torture regress check clean tools openssl servers
 
 MAJORS := 14 15 16 17 18
 
@@ -13,7 +13,7 @@ help: ## list the targets
 build: tools ## build target/release/zemi
 	cargo build --release --locked
 
-test: tools servers ## run all tests, on PostgreSQL 14 to 18 (brings what is not installed)
+test: tools openssl servers ## run all tests, on PostgreSQL 14 to 18 (brings what is not installed)
 	cargo test --locked --no-fail-fast
 
 demo: tools ## show zemi at work on a throw-away PostgreSQL
@@ -46,6 +46,10 @@ tools:
 	command -v cc >/dev/null || missing="$$missing; cc (Debian: apt-get install gcc libc6-dev)"; \
 	command -v bash >/dev/null || missing="$$missing; bash (Debian: apt-get install bash)"; \
 	[ -z "$$missing" ] || { echo "missing:$${missing#;}" >&2; exit 1; }
+
+# The tests make certificates.
+openssl:
+	@command -v openssl >/dev/null || { echo "missing: openssl (Debian: apt-get install openssl)" >&2; exit 1; }
 
 # Beforehand, so that downloads happen once and in sight.
 servers:

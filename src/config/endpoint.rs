@@ -1,11 +1,12 @@
 //! Where a server is and who we are there: `DB_HOST`, `DB_PORT`, `DB_NAME`, `DB_USER`,
-//! `DB_PASSWORD`.
+//! `DB_PASSWORD`, and how the line to it is encrypted (`DB_SSL_…`).
 
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use super::secret::Secret;
+use super::tls::{self, Tls};
 use super::vars::{Value, Vars};
 use crate::error::Result;
 
@@ -29,6 +30,8 @@ pub struct Endpoint {
     pub user: String,
     /// The password, without NUL; used only where the server asks for one.
     pub password: Option<Secret>,
+    /// How the line to it is encrypted. Unix sockets never are, as with libpq.
+    pub tls: Tls,
 }
 
 /// Where a server listens.
@@ -67,7 +70,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// The names of the five settings of one side and the file of the password.
+/// The names of the settings of one side.
 pub(super) struct Names {
     host: &'static str,
     port: &'static str,
@@ -75,6 +78,7 @@ pub(super) struct Names {
     user: &'static str,
     password: &'static str,
     password_file: &'static str,
+    tls: tls::Names,
 }
 
 /// The settings of the source.
@@ -85,6 +89,7 @@ pub(super) const SOURCE: Names = Names {
     user: "DB_USER",
     password: "DB_PASSWORD",
     password_file: "DB_PASSWORD_FILE",
+    tls: tls::SOURCE,
 };
 
 /// The settings of the destination.
@@ -95,6 +100,7 @@ pub(super) const DESTINATION: Names = Names {
     user: "DEST_DB_USER",
     password: "DEST_DB_PASSWORD",
     password_file: "DEST_DB_PASSWORD_FILE",
+    tls: tls::DESTINATION,
 };
 
 /// Reads one side. `default_password` is the source's for the destination, however that was given.
@@ -123,6 +129,7 @@ pub(super) fn read(
         database: name(vars.get(names.database), "the name of a database")?,
         user: name(vars.get(names.user), "the name of a role")?,
         password: Some(password),
+        tls: tls::read(vars, &names.tls)?,
     })
 }
 

@@ -9,6 +9,7 @@ mod nearest;
 mod pattern;
 mod secret;
 mod settings;
+mod tls;
 mod vars;
 
 use std::ffi::OsString;
@@ -21,6 +22,7 @@ pub use endpoint::{Endpoint, Host};
 pub use pattern::{ColumnPattern, Pattern};
 pub use secret::Secret;
 pub use settings::{Fallback, SETTINGS, Setting, help};
+pub use tls::{PemFile, Tls, TlsMode};
 
 use crate::error::{Error, Kind, Result};
 use settings::{Allowed, OBSOLETE, REFUSED};
@@ -191,8 +193,6 @@ fn refuse_what_is_not_built(vars: &Vars) -> Result<()> {
             continue;
         };
         let (is_allowed, allowed) = match refused.allowed {
-            Allowed::Unset => (false, "it to be unset"),
-            Allowed::Only(text) => (value.text.trim().eq_ignore_ascii_case(text), text),
             Allowed::False => (!value.boolean()?, "false"),
         };
         if !is_allowed {

@@ -66,9 +66,10 @@ pub const SETTINGS: &[Setting] = &[
     setting("DB_USER", Text("postgres"), "The role to log in as; it needs REPLICATION."),
     secret("DB_PASSWORD", Text("postgres"), "Its password."),
     secret("DB_PASSWORD_FILE", Unset, "A file with the password, instead of DB_PASSWORD."),
-    setting("DB_SSL_MODE", Text("disable"), "disable, require, verify-ca or verify-full."),
+    setting("DB_SSL_MODE", Text("disable"),
+        "disable, require (encrypted, unverified), verify-ca or verify-full (also the host name)."),
     setting("DB_SSL_ROOT_CERT", Unset,
-        "A PEM file with the certificates to trust, instead of the system's."),
+        "A PEM file with the certificates to trust; unset: the system's. With it, require verifies."),
     setting("DB_SSL_CERT", Unset, "A PEM file with the client certificate."),
     secret("DB_SSL_KEY", Unset, "A PEM file with the key of the client certificate."),
     setting("DEST_DB_HOST", Of("DB_HOST"),
@@ -130,10 +131,6 @@ pub(super) struct Refused {
 
 /// What a refused setting may be.
 pub(super) enum Allowed {
-    /// Only unset.
-    Unset,
-    /// This text, in any case of its letters.
-    Only(&'static str),
     /// False, however written.
     False,
 }
@@ -149,14 +146,6 @@ const fn refused(name: &'static str, allowed: Allowed, needs: &'static str) -> R
 /// What this version does not do yet: a line goes when its feature comes.
 #[rustfmt::skip]
 pub(super) const REFUSED: &[Refused] = &[
-    refused("DB_SSL_MODE", Allowed::Only("disable"), "TLS"),
-    refused("DB_SSL_ROOT_CERT", Allowed::Unset, "TLS"),
-    refused("DB_SSL_CERT", Allowed::Unset, "TLS"),
-    refused("DB_SSL_KEY", Allowed::Unset, "TLS"),
-    refused("DEST_DB_SSL_MODE", Allowed::Only("disable"), "TLS"),
-    refused("DEST_DB_SSL_ROOT_CERT", Allowed::Unset, "TLS"),
-    refused("DEST_DB_SSL_CERT", Allowed::Unset, "TLS"),
-    refused("DEST_DB_SSL_KEY", Allowed::Unset, "TLS"),
     refused("SLOT_FAILOVER", Allowed::False, "failover slots"),
     refused("INITIAL_SNAPSHOT", Allowed::False, "initial snapshot"),
 ];

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 mod refused;
 mod secrets;
+mod tls;
 
 use super::*;
 use crate::error::{Exit, Remedy};
@@ -67,6 +68,7 @@ fn nothing_set_gives_the_defaults_of_the_documentation() {
         database: "postgres".into(),
         user: "postgres".into(),
         password: Some(Secret::new("postgres")),
+        tls: Tls::default(),
     };
     let expected = Config {
         source: local.clone(),
@@ -317,6 +319,7 @@ fn every_setting_of_the_table_has_an_effect() {
             "JSON_TYPE_COERCION" => "false",
             "MAX_TRANSACTION_CHANGES" => "5",
             "LOG_LEVEL" => "debug",
+            "DB_SSL_MODE" | "DEST_DB_SSL_MODE" => "require",
             "LOG_FORMAT" => "json",
             "CHANGES_FORMAT" => "sql",
             "HASH_KEY" => KEY,
@@ -328,7 +331,12 @@ fn every_setting_of_the_table_has_an_effect() {
                 let effect = with != config(&[]) || !warnings.is_empty();
                 assert!(effect, "{name} has no effect");
             }
-            Err(error) => assert!(error.to_string().starts_with(name), "{error}"),
+            Err(error) => {
+                let text = error.to_string();
+                let named = text.starts_with(name)
+                    || text.starts_with(&format!("the file that {name} names"));
+                assert!(named, "{error}");
+            }
         }
     }
 }

@@ -2,10 +2,13 @@
 
 use bytes::BytesMut;
 use postgres_protocol::authentication::md5_hash;
-use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
+use postgres_protocol::authentication::sasl::{
+    ChannelBinding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256,
+};
 use postgres_protocol::message::frontend;
 
 use super::connection::Session;
+use super::pooler;
 use super::response::server_error;
 use crate::config::{Endpoint, Secret};
 use crate::error::{Error, Kind, Result};
@@ -31,7 +34,10 @@ pub(super) fn start(
     .map_err(|e| {
         Error::new(Kind::Setting, "a connection setting holds a zero byte").caused_by(e)
     })?;
-    session.write(&message)?;
+    if let Err(error) = session.write(&message) {
+        // The server may have gone because of our certificate; then it has said so.
+        return Err(session.read(LIMIT).err().unwrap_or(error));
+    }
     authenticate(session, endpoint)?;
     loop {
         match session.read(LIMIT)? {
@@ -73,10 +79,23 @@ fn authenticate(session: &mut Session, endpoint: &Endpoint) -> Result<()> {
 }
 
 fn scram(session: &mut Session, endpoint: &Endpoint, mechanisms: &[u8]) -> Result<()> {
-    if !mechanisms
-        .split(|b| *b == 0)
-        .any(|name| name == SCRAM_SHA_256.as_bytes())
-    {
+    let offered = |wanted: &str| {
+        mechanisms
+            .split(|b| *b == 0)
+            .any(|m| m == wanted.as_bytes())
+    };
+    let end_point = session.encryption().and_then(|e| e.end_point.clone());
+    // The password is bound to the certificate that we saw: nobody in between can use the exchange. Where
+    // we could and the server could not, it is told so, and finds out who has taken the offer away.
+    let (mechanism, binding) = match end_point {
+        Some(hash) if offered(SCRAM_SHA_256_PLUS) => {
+            let binding = ChannelBinding::tls_server_end_point(hash);
+            (SCRAM_SHA_256_PLUS, binding)
+        }
+        Some(_) => (SCRAM_SHA_256, ChannelBinding::unrequested()),
+        None => (SCRAM_SHA_256, ChannelBinding::unsupported()),
+    };
+    if !offered(mechanism) {
         return Err(Error::new(
             Kind::Refused,
             format!(
@@ -89,10 +108,9 @@ fn scram(session: &mut Session, endpoint: &Endpoint, mechanisms: &[u8]) -> Resul
         .hint("zemi knows scram-sha-256, md5 and password"));
     }
     let secret = password(endpoint)?;
-    let mut scram = ScramSha256::new(secret.expose(), ChannelBinding::unsupported());
+    let mut scram = ScramSha256::new(secret.expose(), binding);
     let mut message = BytesMut::new();
-    frontend::sasl_initial_response(SCRAM_SHA_256, scram.message(), &mut message)
-        .map_err(broken)?;
+    frontend::sasl_initial_response(mechanism, scram.message(), &mut message).map_err(broken)?;
     session.write(&message)?;
     scram.update(&sasl_data(session, 11)?).map_err(broken)?;
     message.clear();
@@ -140,13 +158,10 @@ fn password(endpoint: &Endpoint) -> Result<&Secret> {
 }
 
 fn startup_error(body: &[u8]) -> Error {
-    let error = server_error(body);
-    // A pooler answers parameters that it does not know with 08P01.
-    if error.is_sqlstate("08P01") {
-        return error
-            .as_kind(Kind::Setting)
-            .hint("connect to the server itself, not to a connection pooler");
-    }
+    let error = match pooler::recognise(server_error(body)) {
+        Ok(error) => return error,
+        Err(error) => error,
+    };
     if error.is_sqlstate("28000") {
         return error.hint("check the user, and the server's pg_hba.conf for this host");
     }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
-use super::Transport;
-use crate::config::{Endpoint, Host};
+use super::{Encryption, Transport, tls};
+use crate::config::{Endpoint, Host, TlsMode};
 use crate::error::{Error, Kind, Result};
 
 /// How long a TCP connection may be silent before the kernel asks the peer, how often it asks, and how
@@ -24,12 +24,25 @@ const USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The stack of the thread that asks the resolver: `getaddrinfo` reads configuration files into it.
 const RESOLVER_STACK: usize = 256 * 1024;
 
+/// A connected transport, and how it is encrypted where it is.
+pub(super) type Connected = (Arc<dyn Transport>, Option<Encryption>);
+
 /// Connects to the endpoint: over TCP to each address that the name resolves to, in order, or to the
-/// Unix socket in the directory.
-pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Arc<dyn Transport>> {
+/// Unix socket in the directory, which is never encrypted.
+pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Connected> {
     match &endpoint.host {
-        Host::Unix(directory) => unix(directory, endpoint.port, deadline),
-        Host::Tcp(name) => tcp(name, endpoint.port, deadline),
+        Host::Unix(directory) => {
+            let stream = unix(directory, endpoint.port, deadline)?;
+            Ok((Arc::new(stream), None))
+        }
+        Host::Tcp(name) => {
+            let stream = tcp(name, endpoint.port, deadline)?;
+            if endpoint.tls.mode == TlsMode::Disable {
+                return Ok((Arc::new(stream), None));
+            }
+            let (stream, encryption) = tls::negotiate(stream, &endpoint.tls, name, deadline)?;
+            Ok((stream, Some(encryption)))
+        }
     }
 }
 
@@ -48,7 +61,7 @@ pub(super) fn timed_out() -> Error {
         .hint("is the server up, and is the port open to this host?")
 }
 
-fn unix(directory: &Path, port: u16, deadline: Instant) -> Result<Arc<dyn Transport>> {
+fn unix(directory: &Path, port: u16, deadline: Instant) -> Result<UnixStream> {
     let path = directory.join(format!(".s.PGSQL.{port}"));
     let attempt = || -> std::io::Result<UnixStream> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -59,25 +72,22 @@ fn unix(directory: &Path, port: u16, deadline: Instant) -> Result<Arc<dyn Transp
         socket.set_write_timeout(None)?;
         Ok(UnixStream::from(std::os::fd::OwnedFd::from(socket)))
     };
-    match attempt() {
-        Ok(stream) => Ok(Arc::new(stream)),
-        Err(e) => Err(Error::new(
-            Kind::Network,
-            format!("cannot connect to {}", path.display()),
-        )
-        .caused_by(e)
-        .hint("is the server running, and is this its unix_socket_directories?")),
-    }
+    attempt().map_err(|e| {
+        let message = format!("cannot connect to {}", path.display());
+        Error::new(Kind::Network, message)
+            .caused_by(e)
+            .hint("is the server running, and is this its unix_socket_directories?")
+    })
 }
 
-fn tcp(name: &str, port: u16, deadline: Instant) -> Result<Arc<dyn Transport>> {
+fn tcp(name: &str, port: u16, deadline: Instant) -> Result<TcpStream> {
     let addresses = resolve(name, port, deadline)?;
     let mut last = Error::new(Kind::Network, "the name resolves to no address");
     for (index, address) in addresses.iter().enumerate() {
         // A silent first address must leave time for the others.
         let shares = u32::try_from(addresses.len() - index).unwrap_or(1);
         match tcp_one(address, remaining(deadline)? / shares) {
-            Ok(stream) => return Ok(Arc::new(stream)),
+            Ok(stream) => return Ok(stream),
             Err(e) => {
                 last = Error::new(Kind::Network, format!("cannot connect to {address}"))
                     .caused_by(e)

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::frame::{FRAME_LIMIT, HEAD, Inbox, write_failed};
 use super::response::{log_notice, server_error};
-use super::{Transport, auth, connect, identifier};
+use super::{Encryption, Transport, auth, connect, identifier};
 use crate::config::Endpoint;
 use crate::error::{At, Error, Kind, Result};
 
@@ -16,9 +16,15 @@ pub(super) struct Session {
     inbox: Inbox,
     name: String,
     deadline: Option<Instant>,
+    encryption: Option<Encryption>,
 }
 
 impl Session {
+    /// How the line is encrypted, where it is.
+    pub(super) fn encryption(&self) -> Option<&Encryption> {
+        self.encryption.as_ref()
+    }
+
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         if let Some(deadline) = self.deadline {
             let left = connect::remaining(deadline)?;
@@ -98,12 +104,13 @@ impl Connection {
         limit: Duration,
     ) -> Result<Connection> {
         let deadline = Instant::now() + limit;
-        let transport = connect::connect(endpoint, deadline)?;
+        let (transport, encryption) = connect::connect(endpoint, deadline)?;
         let mut session = Session {
             transport,
             inbox: Inbox::default(),
             name: endpoint.to_string(),
             deadline: Some(deadline),
+            encryption,
         };
         auth::start(&mut session, endpoint, parameters).map_err(|e| match e.kind() {
             Kind::Network if Instant::now() >= deadline => connect::timed_out(),
@@ -142,6 +149,11 @@ impl Connection {
     pub fn into_parts(mut self) -> (Arc<dyn Transport>, Vec<u8>) {
         let rest = self.session.inbox.take_pending();
         (self.transport(), rest)
+    }
+
+    /// How the line is encrypted; `None` where it is plain text or a Unix socket.
+    pub fn encryption(&self) -> Option<&Encryption> {
+        self.session.encryption()
     }
 
     /// Whether the session is inside a transaction block, open or failed.

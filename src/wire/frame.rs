@@ -1,7 +1,7 @@
 //! Framing of backend messages: a tag byte, a length that counts itself, the body
 //! (PostgreSQL documentation, "Message Formats").
 
-use super::Transport;
+use super::{Transport, tls};
 use crate::error::{Error, Kind, Result};
 
 /// The longest message that a server can send: `MaxAllocSize` (1 GiB - 1) with room for the headers.
@@ -133,6 +133,9 @@ pub fn closed() -> Error {
 
 /// A read that failed, or found nothing within its limit.
 pub fn read_failed(e: std::io::Error) -> Error {
+    if let Some(error) = tls::explained(&e) {
+        return error;
+    }
     let what = match e.kind() {
         std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => "no answer in time",
         _ => "reading from the server failed",
@@ -142,6 +145,9 @@ pub fn read_failed(e: std::io::Error) -> Error {
 
 /// A write that failed.
 pub fn write_failed(e: std::io::Error) -> Error {
+    if let Some(error) = tls::explained(&e) {
+        return error;
+    }
     Error::new(Kind::Network, "writing to the server failed").caused_by(e)
 }
 

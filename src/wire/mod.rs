@@ -1,4 +1,4 @@
-//! The only module that touches a socket: transports, connecting, authentication, sessions.
+//! The only module that touches a socket: transports, TLS, connecting, authentication, sessions.
 //!
 //! Everything above works on a [`Connection`] (one thread) or on its [`Transport`] (any thread), so
 //! that an encrypted transport changes nothing for the callers.
@@ -7,8 +7,10 @@ mod auth;
 mod connect;
 mod connection;
 mod frame;
+mod pooler;
 mod quote;
 mod response;
+mod tls;
 mod transport;
 
 pub use connection::{
@@ -18,4 +20,5 @@ pub use connection::{
 pub use frame::{FRAME_LIMIT, FrameHead, HEAD, closed, grown, read_failed};
 pub use quote::{identifier, literal};
 pub use response::server_error;
+pub use tls::Encryption;
 pub use transport::Transport;

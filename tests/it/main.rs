@@ -29,6 +29,7 @@ mod same_database;
 mod statements;
 mod support;
 mod sync_standby;
+mod tls;
 mod torture;
 mod values;
 mod web;

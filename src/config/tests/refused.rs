@@ -168,6 +168,18 @@ fn every_bad_value_is_refused_by_name_with_what_it_was_and_what_it_may_be() {
         ("CLEANUP_ON_SHUTDOWN", "2", "\"2\"", boolean),
         ("JSON_TYPE_COERCION", "t", "\"t\"", boolean),
         (
+            "DB_SSL_MODE",
+            "prefer",
+            "\"prefer\"",
+            "one of disable, require, verify-ca, verify-full",
+        ),
+        (
+            "DESTINATION_DB_SSL_MODE",
+            "verify_full",
+            "\"verify_full\"",
+            "one of disable, require, verify-ca, verify-full",
+        ),
+        (
             "SHUTDOWN_TIMEOUT",
             "3601",
             "\"3601\"",
@@ -215,37 +227,6 @@ fn every_bad_value_is_refused_by_name_with_what_it_was_and_what_it_may_be() {
 #[test]
 fn settings_without_their_feature_are_refused_unless_they_ask_for_nothing() {
     for (name, text, expected) in [
-        (
-            "DB_SSL_MODE",
-            "require",
-            "disable, since this version has no TLS yet",
-        ),
-        (
-            "DB_SSL_MODE",
-            "nonsense",
-            "disable, since this version has no TLS yet",
-        ),
-        (
-            "DEST_DB_SSL_MODE",
-            "verify-full",
-            "disable, since this version has no TLS yet",
-        ),
-        (
-            "DESTINATION_DB_SSL_MODE",
-            "verify-ca",
-            "disable, since this version has no TLS yet",
-        ),
-        (
-            "DB_SSL_ROOT_CERT",
-            "/ca.pem",
-            "it to be unset, since this version has no TLS yet",
-        ),
-        ("DB_SSL_CERT", "/c.pem", "it to be unset"),
-        ("DB_SSL_KEY", "/k.pem", "it to be unset"),
-        ("DEST_DB_SSL_ROOT_CERT", "/ca.pem", "it to be unset"),
-        ("DEST_DB_SSL_CERT", "/c.pem", "it to be unset"),
-        ("DEST_DB_SSL_KEY", "/k.pem", "it to be unset"),
-        ("DESTINATION_DB_SSL_KEY", "/k.pem", "it to be unset"),
         ("HEALTH_PORT", "0", "a whole number from 1 to 65535"),
         ("METRICS_PORT", "http", "a whole number from 1 to 65535"),
         ("HTTP_BIND", "example.org", "an IPv4 or IPv6 address"),
@@ -268,12 +249,7 @@ fn settings_without_their_feature_are_refused_unless_they_ask_for_nothing() {
             "{message}"
         );
     }
-    let asks_for_nothing = [
-        ("DB_SSL_MODE", "DISABLE"),
-        ("DESTINATION_DB_SSL_MODE", "disable"),
-        ("INITIAL_SNAPSHOT", "off"),
-        ("SLOT_FAILOVER", "false"),
-    ];
+    let asks_for_nothing = [("INITIAL_SNAPSHOT", "off"), ("SLOT_FAILOVER", "false")];
     assert_eq!(config(&asks_for_nothing), config(&[]));
 }
 

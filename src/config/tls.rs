@@ -1,0 +1,137 @@
+//! How the line to a server is encrypted: `DB_SSL_MODE`, `DB_SSL_ROOT_CERT`, `DB_SSL_CERT`, `DB_SSL_KEY`.
+//!
+//! Only the paths are kept: the files are read for each connection, as libpq does, so that certificates
+//! that were renewed are used without a restart.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::vars::Vars;
+use crate::error::{Error, Kind, Result};
+
+/// What is asked of the encryption, by libpq's names (PostgreSQL documentation, "SSL Support"). There is
+/// neither `allow` nor `prefer`: they give way to whoever sits on the line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Plain text.
+    #[default]
+    Disable,
+    /// Encrypted; the server is verified where a root certificate is given, as libpq does.
+    Require,
+    /// The server's certificate is issued by somebody who is trusted, for any host.
+    VerifyCa,
+    /// And it is issued for the host that we connect to.
+    VerifyFull,
+}
+
+impl fmt::Display for TlsMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TlsMode::Disable => "disable",
+            TlsMode::Require => "require",
+            TlsMode::VerifyCa => "verify-ca",
+            TlsMode::VerifyFull => "verify-full",
+        })
+    }
+}
+
+/// A PEM file, and the setting that names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PemFile {
+    /// The setting's name as it was used.
+    pub setting: String,
+    /// The file.
+    pub path: PathBuf,
+}
+
+/// The encryption of one side.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// What is asked of it.
+    pub mode: TlsMode,
+    /// The certificates to trust, instead of the system's.
+    pub root: Option<PemFile>,
+    /// The client certificate with its intermediate ones, and its key.
+    pub client: Option<(PemFile, PemFile)>,
+}
+
+/// The names of the settings of one side.
+pub(super) struct Names {
+    mode: &'static str,
+    root: &'static str,
+    certificate: &'static str,
+    key: &'static str,
+}
+
+/// The settings of the source.
+pub(super) const SOURCE: Names = Names {
+    mode: "DB_SSL_MODE",
+    root: "DB_SSL_ROOT_CERT",
+    certificate: "DB_SSL_CERT",
+    key: "DB_SSL_KEY",
+};
+
+/// The settings of the destination.
+pub(super) const DESTINATION: Names = Names {
+    mode: "DEST_DB_SSL_MODE",
+    root: "DEST_DB_SSL_ROOT_CERT",
+    certificate: "DEST_DB_SSL_CERT",
+    key: "DEST_DB_SSL_KEY",
+};
+
+/// Reads one side. A file that would not be used is refused where it was given for this very side:
+/// somebody believes that the line is encrypted.
+pub(super) fn read(vars: &Vars, names: &Names) -> Result<Tls> {
+    let value = vars.get(names.mode);
+    let mode = value.choice(&[
+        ("disable", TlsMode::Disable),
+        ("require", TlsMode::Require),
+        ("verify-ca", TlsMode::VerifyCa),
+        ("verify-full", TlsMode::VerifyFull),
+    ])?;
+    if mode == TlsMode::Disable {
+        for name in [names.root, names.certificate, names.key] {
+            if let Some(file) = vars.set(name) {
+                let message = format!(
+                    "{} is set and {} is disable: expected require, verify-ca or verify-full",
+                    file.name, names.mode
+                );
+                return Err(Error::new(Kind::Setting, message));
+            }
+        }
+        return Ok(Tls::default());
+    }
+    let client = match (file(vars, names.certificate)?, file(vars, names.key)?) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        (Some(one), None) => return Err(lacks(&one, names.key)),
+        (None, Some(one)) => return Err(lacks(&one, names.certificate)),
+    };
+    Ok(Tls {
+        mode,
+        root: file(vars, names.root)?,
+        client,
+    })
+}
+
+/// A file that can be read now; what is in it is looked at when it is used.
+fn file(vars: &Vars, name: &'static str) -> Result<Option<PemFile>> {
+    let value = vars.get(name);
+    if value.text.is_empty() {
+        return Ok(None);
+    }
+    // Neither the path (somebody may have given the key itself) nor the content is shown.
+    std::fs::File::open(value.text).map_err(|error| {
+        let message = format!("the file that {} names cannot be read: {error}", value.name);
+        Error::new(Kind::Setting, message)
+    })?;
+    Ok(Some(PemFile {
+        setting: value.name.to_owned(),
+        path: value.text.into(),
+    }))
+}
+
+fn lacks(one: &PemFile, other: &str) -> Error {
+    let message = format!("{} is set: expected {other} with it", one.setting);
+    Error::new(Kind::Setting, message)
+}

@@ -1,0 +1,160 @@
+//! What a failed handshake means: which error it is, whether it can mend itself, and what mends it.
+
+use std::fmt;
+use std::io;
+
+use rustls::{AlertDescription, CertificateError, Error as TlsError};
+
+use crate::config::TlsMode;
+use crate::error::{Error, Kind};
+
+/// An error of TLS on its way through a transport.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// What was asked of the connection.
+    pub(super) mode: TlsMode,
+    /// What went wrong.
+    pub(super) error: TlsError,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TLS: {}", self.error)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// The error for a person. What a person has to mend is [`Kind::Refused`].
+pub(super) fn explain(e: &TlsError) -> Error {
+    match e {
+        TlsError::InvalidCertificate(reason) => certificate(reason),
+        TlsError::AlertReceived(alert) => alerted(*alert),
+        TlsError::PeerIncompatible(reason) => Error::new(
+            Kind::Refused,
+            format!("the server and zemi have no way to encrypt in common ({reason:?})"),
+        )
+        .hint("zemi knows TLS 1.2 and 1.3 with ECDHE and AES-GCM or ChaCha20-Poly1305"),
+        TlsError::General(reason) => Error::new(Kind::Refused, reason.clone()),
+        TlsError::NoCertificatesPresented => {
+            Error::new(Kind::Refused, "the server shows no certificate")
+        }
+        other => Error::new(
+            Kind::Protocol,
+            format!("the server does not speak TLS as it should: {other}"),
+        ),
+    }
+}
+
+fn certificate(reason: &CertificateError) -> Error {
+    let refused = |what: &str| Error::new(Kind::Refused, what);
+    match reason {
+        CertificateError::UnknownIssuer => refused(
+            "the server's certificate was issued by nobody who is trusted",
+        )
+        .hint("give the certificate of its issuer as DB_SSL_ROOT_CERT (DEST_DB_SSL_ROOT_CERT)"),
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            refused("the server's certificate has expired, or that of its issuer")
+                .hint("renew it, or check this host's clock")
+        }
+        // A host without a battery begins in 1970, until it has heard of the time.
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            Error::new(Kind::Network, "the server's certificate is not valid yet")
+                .hint("check this host's clock")
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            refused("the server's certificate is for another host").caused_by(reason_of(reason)).hint(
+                "connect by a name that is in the certificate, or check the issuer only by verify-ca",
+            )
+        }
+        // Two issuers of one name: a certificate authority that was made anew.
+        CertificateError::BadSignature
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            refused("the signature of the server or of its certificate does not fit its key").hint(
+                "is the file of DB_SSL_ROOT_CERT (DEST_DB_SSL_ROOT_CERT) of the same issuer, or of an \
+                 older one of that name?",
+            )
+        }
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. } => {
+            refused("the server's certificate is signed by an algorithm that zemi does not know")
+                .hint("RSA and RSA-PSS with SHA-256, -384 and -512, ECDSA and Ed25519 are known")
+        }
+        CertificateError::Other(_) => {
+            refused("the server's certificate cannot be used").caused_by(reason_of(reason)).hint(
+                "make one of version 3 with a subjectAltName: openssl x509 -req … -extfile FILE",
+            )
+        }
+        _ => refused("the server's certificate is not accepted").caused_by(reason_of(reason)),
+    }
+}
+
+/// The words of the library.
+fn reason_of(reason: &CertificateError) -> io::Error {
+    io::Error::other(reason.to_string())
+}
+
+/// What the server said before it went.
+fn alerted(alert: AlertDescription) -> Error {
+    use AlertDescription as A;
+    let of_client = matches!(
+        alert,
+        A::BadCertificate
+            | A::UnsupportedCertificate
+            | A::CertificateRevoked
+            | A::CertificateExpired
+            | A::CertificateUnknown
+            | A::UnknownCA
+            | A::AccessDenied
+            | A::DecryptError
+            | A::CertificateRequired
+    );
+    let said = format!("the server ended the TLS handshake: {alert:?}");
+    if of_client {
+        return Error::new(Kind::Refused, said).hint(
+            "it means the client certificate: look at DB_SSL_CERT and DB_SSL_KEY (DEST_DB_SSL_…), and at \
+             the server's ssl_ca_file",
+        );
+    }
+    match alert {
+        A::HandshakeFailure
+        | A::ProtocolVersion
+        | A::InsufficientSecurity
+        | A::UnrecognisedName => Error::new(Kind::Refused, said).hint(
+            "zemi knows TLS 1.2 and 1.3 with ECDHE and AES-GCM or ChaCha20-Poly1305: look at the \
+                 server's ssl_min_protocol_version, ssl_max_protocol_version and ssl_ciphers",
+        ),
+        _ => Error::new(Kind::Network, said),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Exit, Remedy};
+
+    #[test]
+    fn what_a_person_has_to_mend_stops_and_the_rest_is_tried_again() {
+        let refused = Remedy::Stop(Exit::Refused);
+        for (error, remedy) in [
+            (CertificateError::UnknownIssuer.into(), refused),
+            (CertificateError::Expired.into(), refused),
+            (CertificateError::NotValidForName.into(), refused),
+            (CertificateError::NotValidYet.into(), Remedy::Retry),
+            (
+                TlsError::AlertReceived(AlertDescription::UnknownCA),
+                refused,
+            ),
+            (
+                TlsError::AlertReceived(AlertDescription::ProtocolVersion),
+                refused,
+            ),
+            (
+                TlsError::AlertReceived(AlertDescription::InternalError),
+                Remedy::Retry,
+            ),
+            (TlsError::DecryptError, Remedy::Retry),
+        ] {
+            assert_eq!(explain(&error).remedy(), remedy, "{error}");
+        }
+    }
+}
