@@ -19,6 +19,17 @@ pub fn push_time(out: &mut String, time: SystemTime) {
     out.push('"');
 }
 
+/// The day of a time in UTC, as `2027-01-15`.
+pub fn date(time: SystemTime) -> String {
+    let mut out = String::new();
+    logger::push_time(
+        &mut out,
+        time.duration_since(UNIX_EPOCH).unwrap_or_default(),
+    );
+    out.truncate(10);
+    out
+}
+
 /// Appends a number of seconds, to the millisecond.
 pub fn push_seconds(out: &mut String, seconds: f64) {
     // Writing to a String cannot fail.

@@ -1,22 +1,11 @@
 //! The commands beside following the stream.
 
-use std::process::{Command, Output};
-
 use super::support::scene::{PATIENCE, caught_up, settings, streaming};
-use super::support::{Server, Sql};
+use super::support::{Server, Sql, Zemi};
 
 /// Runs `zemi` with these arguments to its end.
 fn zemi(arguments: &[&str], settings: &[(String, String)]) -> (i32, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_zemi"));
-    command.args(arguments).env_clear();
-    command.envs(settings.iter().map(|(name, value)| (name, value)));
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (status.code().unwrap(), text(stdout), text(stderr))
+    Zemi::says(arguments, settings)
 }
 
 fn json(text: &str) -> serde_json::Value {

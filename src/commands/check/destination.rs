@@ -1,6 +1,7 @@
 //! The destination: session, tables, indexes, progress.
 
 use super::super::finding::Findings;
+use super::encryption;
 use crate::config::Config;
 use crate::error::Result;
 use crate::wire::{Connection, identifier};
@@ -30,6 +31,8 @@ pub fn check(config: &Config, mark: Option<&SourceMark>, findings: &mut Findings
             config.destination
         ),
     );
+    let line = session.encryption();
+    encryption::check(&config.destination, line, "destination", findings);
     match rehearse(&mut session, config) {
         Ok(true) => {
             findings.ok("destination", "public.changes takes zemi's rows");

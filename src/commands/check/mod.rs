@@ -1,6 +1,7 @@
 //! `zemi check`: connects to both sides as the service would, changes nothing, and says what it finds.
 
 mod destination;
+mod encryption;
 mod slot;
 mod source;
 mod tables;

@@ -1,7 +1,7 @@
 //! The source: server, walsender, slot, publications.
 
 use super::super::finding::Findings;
-use super::{slot, tables};
+use super::{encryption, slot, tables};
 use crate::change::Tracked;
 use crate::config::Config;
 use crate::error::Result;
@@ -33,6 +33,7 @@ pub fn check(config: &Config, findings: &mut Findings) -> Option<SourceMark> {
             server.version_text, config.source, server.wal_level
         ),
     );
+    encryption::check(&config.source, session.encryption(), "source", findings);
     if server.encoding == "SQL_ASCII" {
         findings.warn(
             "source",

@@ -44,7 +44,7 @@ pub struct Encryption {
     /// When the client certificate ends, where one is set, in seconds since 1970.
     pub client_ends: Option<i64>,
     /// The channel binding data of type `tls-server-end-point`.
-    pub(super) end_point: Option<Vec<u8>>,
+    pub(crate) end_point: Option<Vec<u8>>,
 }
 
 /// The error of TLS in an error of a transport, for a person.
@@ -195,3 +195,6 @@ fn encryption(connection: &UnbufferedClientConnection, client: &Client) -> Encry
             .and_then(|(der, c)| c.end_point_hash(der)),
     }
 }
+
+#[cfg(test)]
+mod tests;

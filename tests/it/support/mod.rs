@@ -7,6 +7,7 @@ pub mod process;
 pub mod proxy;
 pub mod replay;
 pub mod scene;
+pub mod secrets;
 pub mod sql;
 pub mod stage;
 pub mod wait;

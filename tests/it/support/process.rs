@@ -7,12 +7,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::secrets::Secrets;
+
 /// A running process. Dropping it kills it.
 #[derive(Debug)]
 pub struct Zemi {
     child: Child,
     log: Arc<Log>,
     reader: Option<JoinHandle<()>>,
+    secrets: Secrets,
 }
 
 /// What the process wrote to standard error so far.
@@ -64,6 +67,7 @@ impl Zemi {
     pub fn spawn(mut command: Command) -> Zemi {
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(Stdio::piped());
+        let secrets = Secrets::of(&command);
         let mut child = command.spawn().expect("the program starts");
         let errors = child.stderr.take().expect("standard error is a pipe");
         let log = Arc::new(Log::default());
@@ -75,7 +79,21 @@ impl Zemi {
             child,
             log,
             reader: Some(reader),
+            secrets,
         }
+    }
+
+    /// Runs `zemi` with these arguments and settings to its end: exit code, standard output, standard
+    /// error.
+    pub fn says(args: &[&str], settings: &[(String, String)]) -> (i32, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_zemi"));
+        command.args(args).env_clear();
+        command.envs(settings.iter().map(|(name, value)| (name, value)));
+        let output = command.output().expect("the program starts");
+        let text = |bytes| String::from_utf8(bytes).expect("it says UTF-8");
+        let (out, errors) = (text(output.stdout), text(output.stderr));
+        Secrets::of(&command).assert_none_in(&format!("{out}{errors}"));
+        (code_of(output.status), out, errors)
     }
 
     /// The process id.
@@ -153,9 +171,13 @@ fn code_of(status: ExitStatus) -> i32 {
 
 impl Drop for Zemi {
     fn drop(&mut self) {
+        let line = std::fs::read(format!("/proc/{}/cmdline", self.id())).unwrap_or_default();
         self.kill();
         if thread::panicking() {
             eprintln!("--- log of process {}:\n{}---", self.id(), self.log());
+        } else {
+            self.secrets.assert_none_in(&self.log());
+            self.secrets.assert_none_in(&String::from_utf8_lossy(&line));
         }
     }
 }

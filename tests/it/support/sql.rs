@@ -37,7 +37,12 @@ impl Sql {
 
     /// Connects to the source that these settings name.
     pub fn connect(settings: &[(String, String)]) -> Result<Sql, Error> {
-        Connection::open(&endpoint(settings), &[], Duration::from_secs(10)).map(Sql)
+        Sql::connect_within(settings, Duration::from_secs(10))
+    }
+
+    /// As [`Sql::connect`], within this time.
+    pub fn connect_within(settings: &[(String, String)], limit: Duration) -> Result<Sql, Error> {
+        Connection::open(&endpoint(settings), &[], limit).map(Sql)
     }
 
     /// Runs statements; the rows of the last one.
