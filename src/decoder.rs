@@ -228,7 +228,7 @@ impl Decoder {
                  this line and the versions of zemi and PostgreSQL",
             ));
         }
-        log::error!("{error}; reading the stream again");
+        log::error!(side = "source"; "{error}; reading the stream again");
         state.failed = Some(text);
         state.broken = true;
         self.control.end_stream();
@@ -240,13 +240,15 @@ impl Decoder {
 fn say(relation: &str, reason: Reason) {
     match reason {
         Reason::NotUtf8 => log::warn!(
+            table = relation;
             "{relation} holds text with bytes that stand for no character in the source's encoding: each \
              became U+FFFD, here and in rows to come"
         ),
         Reason::LongKey => {
-            log::warn!("{relation} has {reason}: it was cut, here and in rows to come")
+            log::warn!(table = relation; "{relation} has {reason}: it was cut, here and in rows to come")
         }
         _ => log::warn!(
+            table = relation;
             "{relation} holds {reason}: written in a safe form, here and in rows to come, and counted"
         ),
     }

@@ -188,6 +188,11 @@ impl Error {
         self.0.sqlstate
     }
 
+    /// The SQLSTATE as text, where a server sent the error.
+    pub fn code(&self) -> Option<&str> {
+        self.0.sqlstate.as_ref().map(SqlState::as_str)
+    }
+
     /// Whether a server sent exactly this SQLSTATE.
     pub fn is_sqlstate(&self, code: &str) -> bool {
         self.0.sqlstate.is_some_and(|s| s.as_str() == code)

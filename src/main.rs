@@ -60,7 +60,13 @@ fn run() -> Exit {
 
 /// Says what ended the program before there was a logger.
 fn say(error: &Error) -> Exit {
-    // The logger writes in the format that was asked for; without settings there is only text.
-    let _ = logger::init(log::LevelFilter::Info, LogFormat::Text);
+    // The format that was asked for, where that much can be read of settings that cannot be used.
+    let json = std::env::var_os("LOG_FORMAT").is_some_and(|format| format == "json");
+    let format = if json {
+        LogFormat::Json
+    } else {
+        LogFormat::Text
+    };
+    let _ = logger::init(log::LevelFilter::Info, format);
     supervisor::report(error)
 }

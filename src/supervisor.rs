@@ -64,12 +64,13 @@ pub fn report(error: &Error) -> Exit {
     match error.remedy() {
         Remedy::Stop(Exit::Ok) => Exit::Ok,
         Remedy::Stop(code) => {
-            log::error!("{error}");
+            log::error!(sqlstate = error.code(), exit_code = code as u8; "{error}");
             code
         }
         Remedy::Retry => {
-            log::error!("{error}");
-            Exit::Unavailable
+            let code = Exit::Unavailable;
+            log::error!(sqlstate = error.code(), exit_code = code as u8; "{error}");
+            code
         }
     }
 }
@@ -103,6 +104,11 @@ impl Supervisor {
     fn run(self) -> Result<()> {
         let shown = pages::open(&self.config, &self.metrics)?;
         log::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            source:% = self.config.source,
+            source_database = self.config.source.database.as_str(),
+            destination:% = self.config.destination,
+            destination_database = self.config.destination.database.as_str();
             "zemi {}: changes of {} at {} go to {} at {}",
             env!("CARGO_PKG_VERSION"),
             self.config.source.database,
@@ -151,7 +157,13 @@ impl Supervisor {
             }
             self.metrics.source.down(&error);
             let wait = backoff.wait();
-            log::warn!("{error}; trying again in {:.1} s", wait.as_secs_f64());
+            log::warn!(
+                side = "source",
+                sqlstate = error.code(),
+                wait_seconds = wait.as_secs_f64();
+                "{error}; trying again in {:.1} s",
+                wait.as_secs_f64()
+            );
             if !self.control.pause(wait) {
                 return Ok(None);
             }
@@ -421,10 +433,14 @@ impl Summary {
     fn log(&mut self, metrics: &Metrics) {
         let changes = metrics.changes();
         if changes > self.changes {
+            let flushed = crate::lsn::Lsn(metrics.last_flushed_lsn.get());
             log::info!(
-                "{} changes written in the last minute, {changes} since the start; durable up to {}",
-                changes - self.changes,
-                crate::lsn::Lsn(metrics.last_flushed_lsn.get())
+                changes = changes - self.changes,
+                changes_total = changes,
+                flushed_lsn:% = flushed,
+                lag_bytes = metrics.lag_bytes();
+                "{} changes written in the last minute, {changes} since the start; durable up to {flushed}",
+                changes - self.changes
             );
             self.changes = changes;
         }

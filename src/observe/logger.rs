@@ -8,6 +8,7 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use log::kv::{self, Key, Value, VisitSource, VisitValue};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::config::LogFormat;
@@ -60,7 +61,7 @@ impl Log for Logger {
 ///
 /// Text: `2026-01-02T03:04:05.678Z INFO  message`; the target stands before the message for other
 /// crates' records, and at debug and trace level for our own. JSON: an object with time, level,
-/// target and message.
+/// target, message and fields; the fields are what the message says in words, for programs.
 fn push_line(line: &mut String, format: LogFormat, since_epoch: Duration, record: &Record<'_>) {
     // Writing to a String fails only where a Display of a message does; what it wrote until then
     // stays.
@@ -82,10 +83,75 @@ fn push_line(line: &mut String, format: LogFormat, since_epoch: Duration, record
             let _ = Escaped(line, LogFormat::Json).write_str(record.target());
             line.push_str("\",\"message\":\"");
             let _ = Escaped(line, LogFormat::Json).write_fmt(*record.args());
-            line.push_str("\"}");
+            line.push_str("\",\"fields\":{");
+            let _ = record.key_values().visit(&mut Fields { line, first: true });
+            line.push_str("}}");
         }
     }
     line.push('\n');
+}
+
+/// Appends the fields of a record to a JSON object. One without a value is left out.
+struct Fields<'a> {
+    line: &'a mut String,
+    first: bool,
+}
+
+impl<'kvs> VisitSource<'kvs> for Fields<'_> {
+    fn visit_pair(
+        &mut self,
+        key: Key<'kvs>,
+        value: Value<'kvs>,
+    ) -> std::result::Result<(), kv::Error> {
+        let mut shown = Field(None);
+        value.visit(&mut shown)?;
+        if let Field(Some(shown)) = shown {
+            self.line.push_str(if self.first { "\"" } else { ",\"" });
+            escape_json(self.line, key.as_str());
+            self.line.push_str("\":");
+            self.line.push_str(&shown);
+            self.first = false;
+        }
+        Ok(())
+    }
+}
+
+/// One value as JSON.
+struct Field(Option<String>);
+
+impl VisitValue<'_> for &mut Field {
+    fn visit_any(&mut self, value: Value<'_>) -> std::result::Result<(), kv::Error> {
+        let mut text = String::from("\"");
+        let _ = write!(Escaped(&mut text, LogFormat::Json), "{value}");
+        text.push('"');
+        self.0 = Some(text);
+        Ok(())
+    }
+
+    fn visit_null(&mut self) -> std::result::Result<(), kv::Error> {
+        Ok(())
+    }
+
+    fn visit_u64(&mut self, value: u64) -> std::result::Result<(), kv::Error> {
+        self.0 = Some(value.to_string());
+        Ok(())
+    }
+
+    fn visit_i64(&mut self, value: i64) -> std::result::Result<(), kv::Error> {
+        self.0 = Some(value.to_string());
+        Ok(())
+    }
+
+    fn visit_f64(&mut self, value: f64) -> std::result::Result<(), kv::Error> {
+        // JSON has neither NaN nor infinities.
+        self.0 = value.is_finite().then(|| value.to_string());
+        Ok(())
+    }
+
+    fn visit_bool(&mut self, value: bool) -> std::result::Result<(), kv::Error> {
+        self.0 = Some(value.to_string());
+        Ok(())
+    }
 }
 
 fn shows_target(record: &Record<'_>) -> bool {
@@ -237,8 +303,39 @@ mod tests {
         assert_eq!(
             line(LogFormat::Json, Level::Warn, "zemi::writer", "slow"),
             "{\"time\":\"2026-01-02T03:04:05.678Z\",\"level\":\"warn\",\"target\":\"zemi::writer\",\
-             \"message\":\"slow\"}\n"
+             \"message\":\"slow\",\"fields\":{}}\n"
         );
+    }
+
+    #[test]
+    fn fields_are_json_values_and_text_lines_do_without() {
+        let fields = [
+            ("lsn", kv::Value::from_display(&"0/1\"")),
+            ("count", kv::Value::from(7_u64)),
+            ("wait", kv::Value::from(0.5)),
+            ("below", kv::Value::from(-1_i64)),
+            ("none", kv::Value::null()),
+            ("nan", kv::Value::from(f64::NAN)),
+            ("yes", kv::Value::from(true)),
+            ("a\"b", kv::Value::from("c")),
+        ];
+        let line = |format| {
+            let mut line = String::new();
+            let mut record = Record::builder();
+            record.target("zemi").key_values(&fields);
+            push_line(
+                &mut line,
+                format,
+                AT,
+                &record.args(format_args!("x")).build(),
+            );
+            line
+        };
+        assert!(line(LogFormat::Json).ends_with(
+            "\"message\":\"x\",\"fields\":{\"lsn\":\"0/1\\\"\",\"count\":7,\"wait\":0.5,\"below\":-1,\
+             \"yes\":true,\"a\\\"b\":\"c\"}}\n"
+        ));
+        assert!(line(LogFormat::Text).ends_with(" x\n"));
     }
 
     #[test]
@@ -251,7 +348,7 @@ mod tests {
         );
         let target = "\"target\":\"a\\\"b\",";
         let message = "\"message\":\"q\\\" b\\\\ n\\n r\\r t\\t e\\u001b d\\u007f c\\u009b \
-                       l\\u2028 o\\u202e é 🐘\"}\n";
+                       l\\u2028 o\\u202e é 🐘\",\"fields\":{}}\n";
         assert!(line.ends_with(&format!("{target}{message}")), "{line}");
         assert_eq!(line.matches('\n').count(), 1);
     }

@@ -494,6 +494,7 @@ pub fn warn(published: &Published, told: &mut BTreeSet<String>) {
     for table in &published.untracked {
         if told.insert(format!("u{table}")) {
             log::warn!(
+                table = table.as_str();
                 "UPDATE and DELETE of {table} are not tracked: it has no usable replica identity. To \
                  track them: ALTER TABLE {table} REPLICA IDENTITY FULL"
             );
@@ -502,6 +503,7 @@ pub fn warn(published: &Published, told: &mut BTreeSet<String>) {
     for (table, mend) in &published.forbidden {
         if told.insert(format!("f{table}")) {
             log::warn!(
+                table = table.as_str();
                 "{table} is not tracked: only its owner can publish it. To track it: {mend}"
             );
         }

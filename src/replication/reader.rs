@@ -124,7 +124,13 @@ impl Reader {
                 Ok(least) => wait = wait.max(least),
                 Err(()) => break Err(error),
             }
-            log::warn!("{error}; connecting again in {:.1} s", wait.as_secs_f64());
+            log::warn!(
+                side = "source",
+                sqlstate = error.code(),
+                wait_seconds = wait.as_secs_f64();
+                "{error}; connecting again in {:.1} s",
+                wait.as_secs_f64()
+            );
             if !self.control.pause(wait) {
                 break Ok(());
             }
@@ -224,7 +230,8 @@ impl Reader {
                     source::drop_slot(&mut session, &self.config, Duration::ZERO)?;
                 }
                 let confirmed = source::create_slot(&mut session, &self.config)?;
-                log::info!("made slot {} at {confirmed}", self.config.slot_name);
+                let slot = self.config.slot_name.as_str();
+                log::info!(slot, lsn:% = confirmed; "made slot {slot} at {confirmed}");
                 start::SlotPosition {
                     confirmed,
                     lost: false,
@@ -254,7 +261,10 @@ impl Reader {
                 self.metrics.gaps.add(1);
                 self.metrics.source.note(&missing);
             }
-            log::error!("{missing}. It is recorded in changes as an operation MESSAGE");
+            log::error!(
+                side = "source", from:% = gap.from, to:% = gap.to;
+                "{missing}. It is recorded in changes as an operation MESSAGE"
+            );
         }
         if start.gap.is_some() && !same_run || durable == Lsn::ZERO {
             epoch = self.feedback.new_run(start.position);
@@ -281,6 +291,10 @@ impl Reader {
             gap_pending: false,
         });
         log::info!(
+            source:% = self.config.source,
+            server_version = server.version_text.as_str(),
+            slot = self.config.slot_name.as_str(),
+            lsn:% = start.position;
             "streaming from {} ({}), slot {}, publication {}, from {}",
             self.config.source,
             server.version_text,

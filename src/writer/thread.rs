@@ -178,6 +178,9 @@ impl Writer {
             self.control.destination_down(source_stopping);
             let wait = backoff.wait();
             log::warn!(
+                side = "destination",
+                sqlstate = error.code(),
+                wait_seconds = wait.as_secs_f64();
                 "destination: {error}; trying again in {:.1} s",
                 wait.as_secs_f64()
             );
@@ -217,7 +220,11 @@ impl Writer {
         self.destination.set(tables, same_cluster && same_database);
         let sql = ProgressSql::new(&self.config, &self.source.system_identifier, &identity);
         let progress = sql.read(&mut session)?;
-        log::info!("connected to the destination {}", self.config.destination);
+        log::info!(
+            destination:% = self.config.destination;
+            "connected to the destination {}",
+            self.config.destination
+        );
         if state.same_cluster.replace(same_cluster).is_some() {
             self.metrics.storage_reconnections.add(1);
         } else {
@@ -280,7 +287,10 @@ impl Writer {
                 );
                 self.metrics.gaps.add(1);
                 self.metrics.destination.note(&missing);
-                log::error!("{missing}. It is recorded in changes as an operation MESSAGE");
+                log::error!(
+                    side = "destination", from:% = gap.from, to:% = gap.to;
+                    "{missing}. It is recorded in changes as an operation MESSAGE"
+                );
                 let advance = link.sql.advance(progress.flushed, expected, state.timeline);
                 let record = gap::statement(&gap, &self.config);
                 link.transaction(&format!("{record}; {advance}"))?;
@@ -381,6 +391,7 @@ impl Writer {
             Remedy::Stop(_) if !missing => return Err(error),
             _ if in_pieces && error.kind() != Kind::Resync => {
                 log::warn!(
+                    side = "destination", sqlstate = error.code();
                     "destination: {error}; the transaction is larger than a batch and is read again"
                 );
                 self.metrics.persist_errors.add(1);
@@ -391,7 +402,10 @@ impl Writer {
                     self.control.destination_down(false);
                 }
             }
-            _ => log::warn!("destination: {error}; reading the stream again"),
+            _ => log::warn!(
+                side = "destination", sqlstate = error.code();
+                "destination: {error}; reading the stream again"
+            ),
         }
         // What the table says now is where the stream goes on.
         let sent = (!batch.open).then_some(batch.end);

@@ -27,6 +27,7 @@ mod prometheus;
 mod review;
 mod same_database;
 mod statements;
+mod status_page;
 mod support;
 mod sync_standby;
 mod tls;
