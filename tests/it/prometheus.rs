@@ -213,7 +213,7 @@ impl Prometheus {
         let config = format!(
             "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\n\
              rule_files: [ {:?} ]\n\
-             scrape_configs:\n- job_name: zemi\n  static_configs: [ {{ targets: [ '127.0.0.1:{scraped}' ] }} ]\n",
+             scrape_configs:\n- job_name: zemi\n  static_configs:\n  - targets: [ '127.0.0.1:{scraped}' ]\n",
             script("alerts.yml")
         );
         std::fs::write(dir.join("prometheus.yml"), config).unwrap();
