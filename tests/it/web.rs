@@ -115,3 +115,46 @@ fn pages_answer_before_the_servers_do_and_each_port_has_its_own() {
         second.log()
     );
 }
+
+/// A trigger that refuses every row as a full disk would.
+const FULL_DISK: &str = "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
+    RAISE EXCEPTION 'no space left' USING ERRCODE = '53100'; END$$;
+    CREATE TRIGGER full_disk BEFORE INSERT ON changes
+    FOR EACH STATEMENT EXECUTE FUNCTION full_disk()";
+
+#[test]
+fn a_destination_that_answers_and_takes_nothing_is_never_ready() {
+    let source = Server::start(15, &[]);
+    let destination = Server::start(15, &[]);
+    let port = free_port();
+    let settings = with_ports(settings(&source, Some(&destination)), port, port);
+    let _zemi = streaming(&settings);
+    let mut sql = Sql::open(&source, "postgres");
+    let mut other = Sql::open(&destination, "postgres");
+    sql.run("CREATE TABLE t (id int PRIMARY KEY, x text)");
+    // Within a batch, and larger than one.
+    for rows in [
+        "SELECT 0, ''",
+        "SELECT n, repeat('x', 1000) FROM generate_series(1, 20000) n",
+    ] {
+        other.run(FULL_DISK);
+        let before = metric(port, "persist_errors_total");
+        sql.run(&format!("INSERT INTO t {rows}"));
+        wait_until("it is refused", PATIENCE, || {
+            metric(port, "persist_errors_total") > before
+        });
+        let mut seen = 0;
+        wait_until("it is refused again and again", PATIENCE, || {
+            seen += u32::from(get(port, "/readyz").0 == 200);
+            metric(port, "persist_errors_total") >= before + 4.0
+        });
+        assert_eq!(seen, 0, "it said that it is ready");
+        assert_eq!(get(port, "/healthz").0, 200);
+        other.run("DROP TRIGGER full_disk ON changes; DROP FUNCTION full_disk");
+        wait_until("it is ready again", PATIENCE, || {
+            get(port, "/readyz").0 == 200
+        });
+    }
+    caught_up(&mut sql);
+    assert_eq!(other.value("SELECT count(*) FROM changes"), "20001");
+}
