@@ -2,7 +2,7 @@
 # PostgreSQL is brought by scripts/postgres.sh.
 
 .DEFAULT_GOAL := help
-.PHONY: help build test demo bench torture regress check clean tools openssl servers
+.PHONY: help build test demo bench figures torture regress check clean tools openssl servers
 
 MAJORS := 14 15 16 17 18
 
@@ -21,6 +21,9 @@ demo: tools ## show zemi at work on a throw-away PostgreSQL
 
 bench: tools ## measure speed, latency and memory against COPY (BENCH=bulk,latency ROWS=30000)
 	@scripts/bench.sh target/bench.json
+
+figures: tools ## write README's table and plots from the figures of the last bench
+	@scripts/bench.sh --figures target/bench.json
 
 torture: tools servers ## try to make it lose a row (SECONDS=1800 SEED=1)
 	TORTURE_SECONDS=$(or $(SECONDS),1800) TORTURE_SEED=$(or $(SEED),1) \

@@ -3,14 +3,20 @@
 #
 #   make bench        or        scripts/bench.sh [JSON]
 #
+#   make figures      or        scripts/bench.sh --figures [JSON]
+#
 # Prints one table and writes the same figures to JSON (default: target/bench.json). What each
-# figure means is in scripts/bench/. Nothing here passes or fails by a time.
+# figure means is in scripts/bench/. Nothing here passes or fails by a time. `--figures` measures
+# nothing: it writes the table in README.md and the plots in scripts/bench/plots/ from the JSON.
 #
 # Environment:
-#   BENCH          only these, separated by commas: bulk, backlog, live, latency, idle, start
+#   BENCH          only these, separated by commas: start, idle, latency, bulk, backlog, live, full,
+#                  wide, large, tables, same, instructions, million, growth; and pending, which
+#                  runs only when named
 #   ROWS           rows of the one large transaction (300000); the other loads scale with it
 #   RUNS           how often bulk, backlog and live are repeated (3)
-#   IDLE_SECONDS   how long an idle zemi is watched (20)
+#   IDLE_SECONDS   how long an idle zemi is watched (60)
+#   GROWN_ROWS     rows of the large table that growth starts from (5000000)
 #   MAJOR          PostgreSQL of source and destination, 14 to 18 (15)
 #   BENCH_ZEMI     measure this program instead of the release build
 #
@@ -26,6 +32,8 @@ die() {
 }
 
 [ -r /proc/self/stat ] || die "memory and CPU are read from /proc: this needs Linux"
+figures=''
+[ "${1:-}" != --figures ] || { figures=yes && shift; }
 json=${1:-}
 case $json in '' | /*) ;; *) json=$PWD/$json ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -49,10 +57,15 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-cargo build --release --locked --bin zemi --example bench
 target=$(cargo metadata --format-version 1 --no-deps --locked |
     sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 json=${json:-$target/bench.json}
+if [ -n "$figures" ]; then
+    [ -r "$json" ] || die "there is no $json: run make bench first"
+    cargo run --quiet --locked --example bench -- --figures "$json"
+    exit
+fi
+cargo build --release --locked --bin zemi --example bench
 
 bin=$(scripts/postgres.sh bin "$major")
 recvlogical=$bin/pg_recvlogical
@@ -73,7 +86,8 @@ destination_port=$(server destination)
 settings=(DB_HOST=127.0.0.1 "DB_PORT=$source_port" DB_NAME=postgres DB_USER=postgres
     "DB_PASSWORD=$ZEMI_TEST_PASSWORD" DEST_DB_HOST=127.0.0.1 "DEST_DB_PORT=$destination_port")
 env -i "${settings[@]}" "BENCH=${BENCH:-}" "ROWS=${ROWS:-}" "RUNS=${RUNS:-}" \
-    "IDLE_SECONDS=${IDLE_SECONDS:-}" "BENCH_ZEMI=${BENCH_ZEMI:-$target/release/zemi}" \
+    "IDLE_SECONDS=${IDLE_SECONDS:-}" "GROWN_ROWS=${GROWN_ROWS:-}" "PATH=$PATH" \
+    "BENCH_ZEMI=${BENCH_ZEMI:-$target/release/zemi}" \
     "BENCH_FILE=$dir/destination/rows.bin" "BENCH_RECVLOGICAL=$recvlogical" \
     "BENCH_COMMIT=$(git describe --always --dirty 2>/dev/null || true)" \
     "$target/release/examples/bench" "$json"

@@ -1,6 +1,8 @@
-//! How long after the source's COMMIT a change is visible in the destination, when nothing else runs.
+//! How long after the source's COMMIT a change is visible in the destination: when nothing else runs, and
+//! at 500 transactions per second; beside it one plain commit in the destination under the same load.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,126 +11,219 @@ use zemi::error::{At, Error, Kind, Result};
 use zemi::wire::{Connection, literal};
 
 use crate::report::{Figure, Report, quantile};
-use crate::stage::{PATIENCE, Stage, insert, open, value};
+use crate::shapes::PLAIN;
+use crate::stage::{PATIENCE, Stage, open, value};
 
 /// Commits that are not counted: caches, plans and pages are made by them.
 const WARM_UP: u64 = 20;
 
-/// The pause before each commit, in which both servers come to rest.
+/// The pause before each commit when quiet, in which both servers come to rest.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// ROWS / 300 single-row commits on the source, seen in the destination, in turn with as many plain
-/// single-row commits on the destination.
+/// Transactions per second of the busy half, and the clients that share them.
+const RATE: u64 = 500;
+const CLIENTS: u64 = 16;
+
+/// Who commits, and how often.
+#[derive(Clone, Copy)]
+struct Pace {
+    name: &'static str,
+    clients: u64,
+    count: u64,
+    /// From one commit of a client to its next; `None`: a pause after each.
+    every: Option<Duration>,
+}
+
+/// ROWS / 300 single-row commits one after another, then ROWS / 100 of them at a rate, on the source and,
+/// plainly, on the destination.
 pub fn latency(stage: &mut Stage, report: &mut Report) -> Result<()> {
-    let count = (stage.options.rows / 300).max(1);
-    stage.clear("latency")?;
+    let rows = stage.options.rows;
+    let quiet = Pace {
+        name: "quiet",
+        clients: 1,
+        count: (rows / 300).max(1),
+        every: None,
+    };
+    let busy = Pace {
+        name: "500 tx/s",
+        clients: CLIENTS,
+        count: (rows / 100).max(CLIENTS),
+        every: Some(Duration::from_secs(1) / u32::try_from(RATE / CLIENTS).unwrap_or(1)),
+    };
+    for pace in [quiet, busy] {
+        stage.clear("latency", PLAIN)?;
+        stage.make_floor_table()?;
+        let mut zemi = through(stage, pace)?;
+        let mut plain = plain(stage, pace)?;
+        zemi.sort_by(f64::total_cmp);
+        plain.sort_by(f64::total_cmp);
+        for (name, part) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0)] {
+            let measure = format!(
+                "ms, COMMIT to visible, {}, {name} of {}",
+                pace.name,
+                zemi.len()
+            );
+            let figure = Figure::new("latency", &measure, vec![quantile(&zemi, part)]);
+            report.add(figure.beside("plain commit", vec![quantile(&plain, part)]));
+        }
+        let busy = pace.every.is_some();
+        let lines = if busy {
+            ["zemi, 500 tx/s", "plain commit, 500 tx/s"]
+        } else {
+            ["zemi, quiet", "plain commit, quiet"]
+        };
+        for (line, values) in lines.into_iter().zip([&zemi, &plain]) {
+            report.point("latency", line, distribution(values));
+        }
+    }
+    Ok(())
+}
+
+/// Milliseconds by the part of the commits that took no longer, in percent.
+fn distribution(sorted: &[f64]) -> Vec<[f64; 2]> {
+    let at = |n: u32| [f64::from(n) / 2.0, quantile(sorted, f64::from(n) / 200.0)];
+    (1..=199).map(at).collect()
+}
+
+/// Milliseconds from each COMMIT on the source to its row being seen in the destination.
+fn through(stage: &mut Stage, pace: Pace) -> Result<Vec<f64>> {
     let tracker = stage.tracker()?;
     let endpoint = stage.options.config.destination.clone();
-    let (ask, questions) = channel();
-    let (answer, answers) = channel();
-    let measured = thread::scope(|scope| {
-        let poller = scope.spawn(move || poll(open(&endpoint)?, &questions, &answer));
-        // Moved in, so that the poller's questions end with it.
-        let measured = commits(stage, count, ask, &answers);
-        let ended = |_| Error::new(Kind::Bug, "the poller ended without a word");
-        poller.join().map_err(ended)??;
-        measured
-    });
-    let (mut zemi, mut plain) = measured?;
+    let source = stage.options.config.source.clone();
+    let ended = AtomicBool::new(false);
+    let (committed, seen) = thread::scope(|scope| {
+        let poller = scope.spawn(|| {
+            let all = pace.count + WARM_UP * pace.clients;
+            poll(open(&endpoint)?, all, &ended)
+        });
+        let committed = commits(pace, &|client| {
+            let mut session = open(&source)?;
+            session.query(&format!("SET application_name = 'client {client}'"))?;
+            session.query(
+                "PREPARE write(bigint) AS INSERT INTO latency SELECT i, md5(i::text)::uuid, \
+                 'Customer number ' || i, i / 100.0, true, now(), '{\"sku\": \"sku-1\"}', 'a note' \
+                 FROM generate_series($1, $1) AS i",
+            )?;
+            Ok((session, "write"))
+        });
+        ended.store(committed.is_err(), Ordering::Relaxed);
+        let gone = |_| Error::new(Kind::Bug, "the poller ended without a word");
+        let seen = poller.join().map_err(gone)?;
+        Ok::<_, Error>((committed?, seen?))
+    })?;
     stage.stop(tracker)?;
-    stage.check_count(count + WARM_UP)?;
-    zemi.sort_by(f64::total_cmp);
-    plain.sort_by(f64::total_cmp);
-    for (name, part) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0)] {
-        let measure = format!("ms, COMMIT to visible, {name} of {count}");
-        let figure = Figure::new("latency", &measure, vec![quantile(&zemi, part)]);
-        report.add(figure.beside("plain commit", vec![quantile(&plain, part)]));
-    }
-    Ok(())
+    stage.check_count(pace.count + WARM_UP * pace.clients)?;
+    let late = committed.iter().filter_map(|(id, commit)| {
+        // Seen before the answer to COMMIT arrived: no latency at all.
+        let seen = seen.get(id)?;
+        Some(seen.saturating_duration_since(commit.done).as_secs_f64() * 1e3)
+    });
+    Ok(late.collect())
 }
 
-/// Answers each number with the time when the row of that number was first seen in `changes`.
-fn poll(
-    mut session: Connection,
-    questions: &Receiver<u64>,
-    answer: &Sender<Result<Instant>>,
-) -> Result<()> {
-    // The table is nearly empty when this is planned.
-    session.query(
-        "SET enable_seqscan = off; PREPARE seen(text) AS SELECT 1 FROM public.changes \
-         WHERE primary_key = $1 AND \"table\" = 'latency'",
-    )?;
-    for id in questions {
-        let statement = format!("EXECUTE seen('{id}')");
-        let deadline = Instant::now() + PATIENCE;
-        let seen = loop {
-            match session.rows(&statement) {
-                Ok(found) if found.rows.is_empty() && Instant::now() < deadline => {}
-                Ok(found) if found.rows.is_empty() => {
-                    break Err(Error::new(Kind::Network, "a change did not arrive"));
-                }
-                Ok(_) => break Ok(Instant::now()),
-                Err(e) => break Err(e),
-            }
-        };
-        if answer.send(seen).is_err() {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// Commits in turn on the source and, plainly, on the destination. Returns the milliseconds that each
-/// took until it was visible.
-fn commits(
-    stage: &mut Stage,
-    count: u64,
-    ask: Sender<u64>,
-    answers: &Receiver<Result<Instant>>,
-) -> Result<(Vec<f64>, Vec<f64>)> {
-    let gone = || Error::new(Kind::Bug, "the poller has ended");
-    let (mut zemi, mut plain) = (Vec::new(), Vec::new());
-    for id in 1..=count + WARM_UP {
-        thread::sleep(PAUSE);
-        let statement = insert("latency", id, id);
-        ask.send(id).map_err(|_| gone())?;
-        stage.source.query(&statement)?;
-        let committed = Instant::now();
-        let seen = answers.recv().map_err(|_| gone())??;
-        if id == 1 {
-            prepare_plain(stage)?;
-        }
-        thread::sleep(PAUSE);
-        let started = Instant::now();
-        stage
-            .destination
-            .query(&format!("EXECUTE plain({id})"))
-            .at(|| "plain commit".into())?;
-        let done = started.elapsed();
-        if id > WARM_UP {
-            // Seen before the answer to COMMIT arrived: no latency at all.
-            let late = seen.saturating_duration_since(committed);
-            zemi.push(late.as_secs_f64() * 1e3);
-            plain.push(done.as_secs_f64() * 1e3);
-        }
-    }
-    Ok((zemi, plain))
-}
-
-/// A statement that inserts into a table like `changes` a row like those that zemi wrote.
-fn prepare_plain(stage: &mut Stage) -> Result<()> {
-    stage.make_floor_table()?;
+/// Milliseconds of each commit of a row like those that zemi wrote into a table like `changes`.
+fn plain(stage: &mut Stage, pace: Pace) -> Result<Vec<f64>> {
     let after = value(
         &mut stage.destination,
         "SELECT after FROM public.changes LIMIT 1",
     )?;
     let after = literal(&after);
-    stage
-        .destination
-        .query(&format!(
-            "PREPARE plain(bigint) AS INSERT INTO public.changes_floor ({COLUMNS}) VALUES \
+    let endpoint = stage.options.config.destination.clone();
+    let committed = commits(pace, &|_| {
+        let mut session = open(&endpoint)?;
+        session.query(&format!(
+            "PREPARE write(bigint) AS INSERT INTO public.changes_floor ({COLUMNS}) VALUES \
              (gen_random_uuid(), $1::text, '{{}}', {after}, 'postgres', 'public', 'latency', \
              'CREATE', now(), now(), 1000 + $1, $1, '{{}}')"
-        ))
-        .map(drop)
+        ))?;
+        Ok((session, "write"))
+    })?;
+    let took = |commit: &Commit| (commit.done - commit.began).as_secs_f64() * 1e3;
+    Ok(committed.values().map(took).collect())
+}
+
+/// One commit.
+struct Commit {
+    began: Instant,
+    done: Instant,
+}
+
+type Session = (Connection, &'static str);
+
+/// Runs the prepared statement of each client's session as often as asked; the times by number, those of
+/// the warm-up left out.
+fn commits(
+    pace: Pace,
+    session: &(dyn Fn(u64) -> Result<Session> + Sync),
+) -> Result<HashMap<u64, Commit>> {
+    let share = pace.count / pace.clients + u64::from(pace.count % pace.clients > 0);
+    let client = |client: u64| {
+        let (mut session, statement) = session(client)?;
+        let mine = share.min(pace.count.saturating_sub(client * share)) + WARM_UP;
+        // The clients take turns within a period.
+        let offset = pace
+            .every
+            .map(|every| every * u32::try_from(client).unwrap_or(0) / 16);
+        let first = Instant::now() + offset.unwrap_or_default();
+        let mut times = Vec::new();
+        for n in 0..mine {
+            match pace.every {
+                Some(every) => {
+                    let due = first + every * u32::try_from(n).unwrap_or(u32::MAX);
+                    thread::sleep(due.saturating_duration_since(Instant::now()));
+                }
+                None => thread::sleep(PAUSE),
+            }
+            let id = 1 + client * (share + WARM_UP) + n;
+            let began = Instant::now();
+            session
+                .query(&format!("EXECUTE {statement}({id})"))
+                .at(|| "commit".into())?;
+            let done = Instant::now();
+            if n >= WARM_UP {
+                times.push((id, Commit { began, done }));
+            }
+        }
+        Ok::<_, Error>(times)
+    };
+    thread::scope(|scope| {
+        let client = &client;
+        let running: Vec<_> = (0..pace.clients)
+            .map(|number| scope.spawn(move || client(number)))
+            .collect();
+        let mut all = HashMap::new();
+        for thread in running {
+            let ended = |_| Error::new(Kind::Bug, "a client ended without a word");
+            all.extend(thread.join().map_err(ended)??);
+        }
+        Ok(all)
+    })
+}
+
+/// When each row was first seen in `changes`, by its number, until there are `all`.
+fn poll(mut session: Connection, all: u64, ended: &AtomicBool) -> Result<HashMap<u64, Instant>> {
+    // By the unique key, which begins with the position: rows come in that order.
+    session.query(
+        "SET enable_seqscan = off; SET enable_bitmapscan = off; \
+         PREPARE seen(bigint) AS SELECT position, primary_key FROM public.changes \
+         WHERE position > $1 ORDER BY position",
+    )?;
+    let mut seen = HashMap::new();
+    let mut last = "0".to_owned();
+    let deadline = Instant::now() + PATIENCE;
+    while (seen.len() as u64) < all && !ended.load(Ordering::Relaxed) {
+        let found = session.rows(&format!("EXECUTE seen({last})"))?;
+        let now = Instant::now();
+        for row in &found.rows {
+            let text = |column: usize| row.get(column).and_then(Option::as_deref);
+            if let Some(id) = text(1).and_then(|id| id.parse().ok()) {
+                seen.entry(id).or_insert(now);
+            }
+            last = text(0).unwrap_or("0").to_owned();
+        }
+        if now >= deadline {
+            return Err(Error::new(Kind::Network, "a change did not arrive"));
+        }
+    }
+    Ok(seen)
 }

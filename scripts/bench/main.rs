@@ -6,15 +6,22 @@
 //! slot by `pg_recvlogical`, one plain commit. Ratios to them hold on a noisy machine; the figures
 //! themselves are of this machine only.
 
+mod figures;
 mod floor;
+mod growth;
+mod instructions;
+mod kinds;
 mod latency;
 mod loads;
+mod plot;
 mod process;
 mod quiet;
 mod report;
+mod shapes;
 mod stage;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use zemi::error::{Error, Kind, Result};
 
@@ -22,14 +29,25 @@ use report::Report;
 use stage::{Options, Stage};
 
 /// The parts of the benchmark, in the order in which they run.
-const PARTS: [(&str, Part); 6] = [
+const PARTS: [(&str, Part); 14] = [
     ("start", quiet::start),
     ("idle", quiet::idle),
+    ("latency", latency::latency),
     ("bulk", loads::bulk),
     ("backlog", loads::backlog),
     ("live", loads::live),
-    ("latency", latency::latency),
+    ("full", kinds::full),
+    ("wide", kinds::wide),
+    ("large", kinds::large),
+    ("tables", kinds::tables),
+    ("same", kinds::same),
+    ("instructions", instructions::instructions),
+    ("million", loads::million),
+    ("growth", growth::growth),
 ];
+
+/// Parts that run only when they are named.
+const MORE: [(&str, Part); 1] = [("pending", growth::pending)];
 
 type Part = fn(&mut Stage, &mut Report) -> Result<()>;
 
@@ -44,22 +62,32 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let json = std::env::args().nth(1).ok_or_else(|| {
-        Error::new(
-            Kind::Argument,
-            "expected the path of the JSON file to write",
-        )
-    })?;
+    let mut arguments = std::env::args().skip(1);
+    let json = match (arguments.next(), arguments.next()) {
+        (Some(word), Some(json)) if word == "--figures" => return figures::write(&json),
+        (Some(json), None) => json,
+        _ => {
+            let expected =
+                "expected the path of the JSON file to write, or --figures and one to read";
+            return Err(Error::new(Kind::Argument, expected));
+        }
+    };
     let options = Options::from_env()?;
     let wanted = chosen(&options.parts)?;
-    let mut stage = Stage::set(options)?;
+    let mut stage = Stage::set(options, Vec::new())?;
     let mut report = Report::new(stage.facts()?);
     for (name, part) in wanted {
         eprintln!("bench: {name}");
+        let started = Instant::now();
         part(&mut stage, &mut report).map_err(|e| e.at(name))?;
+        eprintln!(
+            "bench: {name} took {:.0} s",
+            started.elapsed().as_secs_f64()
+        );
+        // After each part, so that an end before the last one leaves what was measured.
+        report.write(&json)?;
     }
     print!("{}", report.table());
-    report.write(&json)?;
     eprintln!("bench: wrote {json}");
     Ok(())
 }
@@ -71,8 +99,9 @@ fn chosen(list: &str) -> Result<Vec<(&'static str, Part)>> {
         .map(str::trim)
         .filter(|n| !n.is_empty())
         .collect();
-    if let Some(unknown) = names.iter().find(|n| PARTS.iter().all(|p| p.0 != **n)) {
-        let known: Vec<&str> = PARTS.iter().map(|p| p.0).collect();
+    let all = || PARTS.iter().chain(&MORE);
+    if let Some(unknown) = names.iter().find(|n| all().all(|p| p.0 != **n)) {
+        let known: Vec<&str> = all().map(|p| p.0).collect();
         return Err(Error::new(
             Kind::Argument,
             format!(
@@ -81,8 +110,13 @@ fn chosen(list: &str) -> Result<Vec<(&'static str, Part)>> {
             ),
         ));
     }
-    let wanted = |part: &&(&str, Part)| names.is_empty() || names.contains(&part.0);
-    Ok(PARTS.iter().filter(wanted).copied().collect())
+    if names.is_empty() {
+        return Ok(PARTS.to_vec());
+    }
+    Ok(all()
+        .filter(|part| names.contains(&part.0))
+        .copied()
+        .collect())
 }
 
 #[cfg(test)]
@@ -100,7 +134,8 @@ mod tests {
                 .map(|p| p.0)
                 .collect::<Vec<_>>()
         };
-        assert_eq!(names("latency, bulk"), ["bulk", "latency"]);
+        assert_eq!(names("latency, bulk"), ["latency", "bulk"]);
+        assert_eq!(names("pending"), ["pending"]);
         assert_eq!(names("").len(), PARTS.len());
         assert!(chosen("bulk,blk").unwrap_err().to_string().contains("blk"));
     }

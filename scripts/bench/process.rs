@@ -2,9 +2,8 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -53,6 +52,14 @@ impl Cpu {
         found.map_or(0.0, |t| t.1)
     }
 
+    /// Seconds of all threads, as finely as the kernel counts.
+    pub fn of_all(&self) -> f64 {
+        match self.fine_seconds() {
+            0.0 => self.seconds,
+            fine => fine,
+        }
+    }
+
     /// Seconds of all threads, finer than `seconds`; 0 where the kernel does not count them.
     pub fn fine_seconds(&self) -> f64 {
         self.threads.iter().map(|t| t.1).sum()
@@ -60,20 +67,20 @@ impl Cpu {
 }
 
 impl Tracker {
-    /// Executes it with the settings that this process has.
-    pub fn start(program: &Path) -> Result<Tracker> {
-        let mut command = Command::new(program);
+    /// Executes `command`, zemi or what runs it, with the settings that this process has and more.
+    pub fn start(mut command: Command, settings: &[(&str, String)]) -> Result<Tracker> {
         command.env_clear();
         command.envs(std::env::vars_os().filter(|(name, _)| {
             let name = name.to_string_lossy();
             name.starts_with("DB_") || name.starts_with("DEST_DB_")
         }));
+        command.envs(settings.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(Stdio::piped());
         let started = Instant::now();
         let mut child = command
             .spawn()
-            .map_err(|e| failed(format!("cannot start {}", program.display())).caused_by(e))?;
+            .map_err(|e| failed(format!("cannot start {command:?}")).caused_by(e))?;
         let errors = child
             .stderr
             .take()
@@ -139,6 +146,26 @@ impl Tracker {
         }
     }
 
+    /// Reads the resident memory every `pause` until it is told to stop, on a thread of its own.
+    pub fn sample(&self, pause: Duration) -> Samples {
+        let path = format!("/proc/{}/status", self.child.id());
+        let (stop, stopped) = channel();
+        let started = Instant::now();
+        let thread = thread::spawn(move || {
+            let mut samples = Vec::new();
+            while let Ok(status) = fs::read_to_string(&path) {
+                if let Some(kib) = number_after(&status, "VmRSS:") {
+                    samples.push((started.elapsed().as_secs_f64(), kib as f64 * 1024.0));
+                }
+                if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+                    break;
+                }
+            }
+            samples
+        });
+        Samples { stop, thread }
+    }
+
     /// Resident memory now, in bytes (`VmRSS`).
     pub fn resident(&self) -> Result<f64> {
         self.memory("VmRSS:")
@@ -198,6 +225,21 @@ impl Tracker {
     fn read(&self, file: &str) -> Result<String> {
         let path = format!("/proc/{}/{file}", self.child.id());
         fs::read_to_string(&path).map_err(|e| failed(path).caused_by(e))
+    }
+}
+
+/// Resident memory as it is sampled.
+pub struct Samples {
+    stop: Sender<()>,
+    thread: thread::JoinHandle<Vec<(f64, f64)>>,
+}
+
+impl Samples {
+    /// Ends it: seconds since its start, and bytes.
+    pub fn end(self) -> Vec<(f64, f64)> {
+        // It may have ended with the process.
+        let _ = self.stop.send(());
+        self.thread.join().unwrap_or_default()
     }
 }
 

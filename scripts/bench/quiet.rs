@@ -6,7 +6,8 @@ use std::time::Duration;
 use zemi::error::Result;
 
 use crate::report::{Figure, Report};
-use crate::stage::Stage;
+use crate::shapes::PLAIN;
+use crate::stage::{Stage, value};
 
 /// How often the start is measured.
 const STARTS: usize = 10;
@@ -14,13 +15,15 @@ const STARTS: usize = 10;
 /// What follows a start has ended by then.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// Memory, CPU and wake-ups of a zemi that streams and gets nothing.
+/// Memory, CPU, wake-ups and writes of a zemi that streams and gets nothing.
 pub fn idle(stage: &mut Stage, report: &mut Report) -> Result<()> {
-    stage.clear("idle")?;
+    stage.clear("idle", PLAIN)?;
     let tracker = stage.tracker()?;
     thread::sleep(SETTLE);
     let (cpu, sleeps) = (tracker.cpu()?, tracker.sleeps()?);
+    let before = writes(stage)?;
     thread::sleep(stage.options.idle);
+    let after = writes(stage)?;
     let used = tracker.cpu()?.since(&cpu);
     let woken = tracker.sleeps()? - sleeps;
     let seconds = stage.options.idle.as_secs_f64();
@@ -32,10 +35,32 @@ pub fn idle(stage: &mut Stage, report: &mut Report) -> Result<()> {
         ("MB of memory at the peak, start included", peak),
         ("% of a CPU", used.fine_seconds() / seconds * 100.0),
         ("wake-ups/s (voluntary switches)", woken as f64 / seconds),
+        (
+            "rows written/h, source",
+            (after[0] - before[0]) * 3600.0 / seconds,
+        ),
+        (
+            "rows written/h, destination",
+            (after[1] - before[1]) * 3600.0 / seconds,
+        ),
     ] {
         report.add(Figure::new("idle", measure, vec![value]));
     }
     Ok(())
+}
+
+/// Rows that were written so far in each of the two databases, whoever wrote them.
+fn writes(stage: &mut Stage) -> Result<[f64; 2]> {
+    let written = "SELECT tup_inserted + tup_updated + tup_deleted FROM pg_stat_database \
+                   WHERE datname = current_database()";
+    let mut both = [0.0; 2];
+    for (count, session) in both
+        .iter_mut()
+        .zip([&mut stage.source, &mut stage.destination])
+    {
+        *count = value(session, written)?.parse().unwrap_or(0.0);
+    }
+    Ok(both)
 }
 
 /// From exec to the first line of the log and to streaming, with slot, publication and tables in place.

@@ -88,6 +88,14 @@ impl Figure {
 pub struct Report {
     facts: Value,
     figures: Vec<Figure>,
+    series: Vec<Series>,
+}
+
+/// A line of a plot.
+struct Series {
+    plot: &'static str,
+    name: &'static str,
+    points: Vec<[f64; 2]>,
 }
 
 const HEAD: [&str; 7] = ["load", "measure", "zemi", "floor", "", "ratio", "each run"];
@@ -101,12 +109,33 @@ impl Report {
         Report {
             facts,
             figures: Vec::new(),
+            series: Vec::new(),
         }
     }
 
     /// Adds a figure.
     pub fn add(&mut self, figure: Figure) {
         self.figures.push(figure);
+    }
+
+    /// Adds points to a line of a plot.
+    pub fn point(&mut self, plot: &'static str, name: &'static str, points: Vec<[f64; 2]>) {
+        match self
+            .series
+            .iter_mut()
+            .find(|s| s.plot == plot && s.name == name)
+        {
+            Some(series) => series.points.extend(points),
+            None => self.series.push(Series { plot, name, points }),
+        }
+    }
+
+    /// All of it, as it is written to the file.
+    pub fn json(&self) -> Value {
+        let figures: Vec<Value> = self.figures.iter().map(Figure::json).collect();
+        let series = |s: &Series| json!({ "plot": s.plot, "name": s.name, "points": s.points });
+        let series: Vec<Value> = self.series.iter().map(series).collect();
+        json!({ "facts": self.facts, "figures": figures, "series": series })
     }
 
     /// The table.
@@ -157,8 +186,7 @@ impl Report {
 
     /// Writes the JSON.
     pub fn write(&self, path: &str) -> Result<()> {
-        let figures: Vec<Value> = self.figures.iter().map(Figure::json).collect();
-        let all = json!({ "facts": self.facts, "figures": figures });
+        let all = self.json();
         let failed = |e| Error::new(Kind::Argument, format!("cannot write {path}")).caused_by(e);
         if let Some(folder) = Path::new(path).parent() {
             fs::create_dir_all(folder).map_err(failed)?;

@@ -1,7 +1,7 @@
 //! The two servers with the tables on them, and the steps that every load takes.
 
-use std::fmt::Display;
 use std::path::PathBuf;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use zemi::lsn::Lsn;
 use zemi::wire::Connection;
 
 use crate::process::Tracker;
+use crate::shapes::Shape;
 
 /// How long anything may take that is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(600);
@@ -21,6 +22,7 @@ pub const PATIENCE: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_millis(2);
 
 /// What the environment asks for.
+#[derive(Clone)]
 pub struct Options {
     /// The servers, as zemi itself is told.
     pub config: Config,
@@ -32,7 +34,10 @@ pub struct Options {
     pub runs: u64,
     /// How long an idle zemi is watched.
     pub idle: Duration,
-    zemi: PathBuf,
+    /// How many rows a `changes` of some age has, for the growth.
+    pub grown_rows: u64,
+    /// The program that is measured.
+    pub zemi: PathBuf,
     /// Where the destination's server may write the rows.
     pub file: String,
     /// `pg_recvlogical`, where there is one.
@@ -69,7 +74,8 @@ impl Options {
             parts: text("BENCH"),
             rows: number("ROWS", 300_000, 300)?,
             runs: number("RUNS", 3, 1)?,
-            idle: Duration::from_secs(number("IDLE_SECONDS", 20, 1)?),
+            idle: Duration::from_secs(number("IDLE_SECONDS", 60, 1)?),
+            grown_rows: number("GROWN_ROWS", 5_000_000, 1)?,
             zemi: needed("BENCH_ZEMI")?.into(),
             file: needed("BENCH_FILE")?,
             recvlogical: Some(text("BENCH_RECVLOGICAL"))
@@ -108,17 +114,23 @@ pub struct Stage {
     pub source: Connection,
     /// A session with the destination.
     pub destination: Connection,
+    /// How many rows `changes` holds that were counted already.
+    pub there: u64,
+    /// Settings of zemi beside those of this process.
+    pub settings: Vec<(&'static str, String)>,
 }
 
 impl Stage {
     /// Connects to both servers and lets zemi make its slot, publication and tables.
-    pub fn set(options: Options) -> Result<Stage> {
+    pub fn set(options: Options, settings: Vec<(&'static str, String)>) -> Result<Stage> {
         let source = open(&options.config.source)?;
         let destination = open(&options.config.destination)?;
         let mut stage = Stage {
             options,
             source,
             destination,
+            there: 0,
+            settings,
         };
         let tracker = stage.tracker()?;
         stage.stop(tracker)?;
@@ -160,14 +172,14 @@ impl Stage {
 
     /// Starts zemi and waits until it streams.
     pub fn tracker(&self) -> Result<Tracker> {
-        let tracker = Tracker::start(&self.options.zemi)?;
+        let tracker = self.tracker_at_once()?;
         tracker.wait_for("streaming from")?;
         Ok(tracker)
     }
 
     /// Starts zemi without waiting for anything.
     pub fn tracker_at_once(&self) -> Result<Tracker> {
-        Tracker::start(&self.options.zemi)
+        Tracker::start(Command::new(&self.options.zemi), &self.settings)
     }
 
     /// Stops zemi, and waits until the slot is free for the next one.
@@ -181,21 +193,30 @@ impl Stage {
 
     /// An empty table of rows on the source and an empty `changes`, with zemi stopped, and a second
     /// slot at the position of zemi's own, for the floor.
-    pub fn clear(&mut self, table: &str) -> Result<()> {
-        // Made anew and not truncated: that would be a change.
-        self.source.query(&format!(
-            "DROP TABLE IF EXISTS {table}; CREATE TABLE {table} (id bigint PRIMARY KEY, \
-             customer uuid NOT NULL, name text NOT NULL, amount numeric(12,2), active boolean, \
-             created_at timestamptz, details jsonb, note text); \
-             SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
-             WHERE slot_name = 'bench_floor'"
-        ))?;
+    pub fn clear(&mut self, table: &str, shape: Shape) -> Result<()> {
+        self.clear_source(&shape.create(table))?;
+        self.empty_changes()
+    }
+
+    /// Runs statements on the source whose changes nobody counts, and moves both slots behind them.
+    pub fn clear_source(&mut self, sql: &str) -> Result<()> {
+        let floor = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
+                     WHERE slot_name = 'bench_floor'";
+        self.source.query(floor)?;
+        self.source.query(sql)?;
         let slot = &self.options.config.slot_name;
         self.source.query(&format!(
-            "SELECT pg_copy_logical_replication_slot('{slot}', 'bench_floor')"
+            "SELECT pg_replication_slot_advance('{slot}', pg_current_wal_insert_lsn()); \
+             SELECT pg_copy_logical_replication_slot('{slot}', 'bench_floor')"
         ))?;
+        Ok(())
+    }
+
+    /// Empties the destination.
+    pub fn empty_changes(&mut self) -> Result<()> {
         self.destination
             .query("DROP TABLE IF EXISTS public.changes_floor; TRUNCATE public.changes")?;
+        self.there = 0;
         self.checkpoint()
     }
 
@@ -245,8 +266,8 @@ impl Stage {
 
     /// Makes sure that `changes` holds as many rows as were written: no speed counts otherwise.
     pub fn check_count(&mut self, expected: u64) -> Result<()> {
-        let found = value(&mut self.destination, "SELECT count(*) FROM public.changes")?;
-        if found == expected.to_string() {
+        let found = self.count()?;
+        if found == expected {
             return Ok(());
         }
         Err(Error::new(
@@ -254,18 +275,14 @@ impl Stage {
             format!("expected {expected} rows in changes, found {found}"),
         ))
     }
-}
 
-/// The statement that inserts rows of about 280 bytes with these numbers, or expressions for them.
-pub fn insert(table: &str, from: impl Display, to: impl Display) -> String {
-    format!(
-        "INSERT INTO {table} SELECT i, md5(i::text)::uuid, 'Customer number ' || i, \
-         (i % 1000000) / 100.0, i % 3 = 0, timestamptz '2024-01-01' + i * interval '1 second', \
-         jsonb_build_object('sku', 'sku-' || i % 5000, 'quantity', i % 10, \
-         'tags', jsonb_build_array('new', 'gift')), \
-         'delivered to ' || repeat(md5((i * 7)::text), 3) \
-         FROM generate_series({from}::bigint, {to}::bigint) AS i"
-    )
+    /// How many rows `changes` holds.
+    pub fn count(&mut self) -> Result<u64> {
+        let found = value(&mut self.destination, "SELECT count(*) FROM public.changes")?;
+        found
+            .parse()
+            .map_err(|_| Error::new(Kind::Protocol, "count(*) is no number"))
+    }
 }
 
 fn late(what: &str) -> Error {
