@@ -19,6 +19,7 @@ use crate::error::{At, Error, Exit, Kind, Remedy, Result};
 use crate::observe::metrics::{Metrics, now_microseconds};
 use crate::observe::{self, pages};
 use crate::replication::catalog::{OwnTables, SourceCatalog};
+use crate::replication::chunk::LargeFrames;
 use crate::replication::feedback::Feedback;
 use crate::replication::reader::Reader;
 use crate::replication::{publication, source};
@@ -261,6 +262,7 @@ impl Supervisor {
             feed: feed_in,
             spare: chunks,
             told: BTreeSet::new(),
+            large: LargeFrames::default(),
         };
         self.spawn("decoder", move || decoder.run())?;
         self.spawn("reader", move || reader.run())?;

@@ -185,12 +185,20 @@ impl Batch {
         next.epoch = self.epoch;
         next.open_commit_time = self.open_commit_time.take();
         if self.boundary.ended {
-            next.rows.extend_from_slice(self.open_rows());
+            // The shorter part is copied: a large row is in memory once.
+            if self.open_rows().len() <= self.boundary.bytes {
+                next.rows.extend_from_slice(self.open_rows());
+                self.rows.truncate(self.boundary.bytes);
+            } else {
+                let whole = self.rows.get(..self.boundary.bytes).unwrap_or_default();
+                next.rows.extend_from_slice(whole);
+                std::mem::swap(&mut self.rows, &mut next.rows);
+                next.rows.drain(..self.boundary.bytes.min(next.rows.len()));
+            }
             next.count = self.count - self.boundary.count;
             next.patches = self.patches.split_off(self.boundary.patches);
             next.open_counts = std::mem::take(&mut self.open_counts);
             self.tally.move_open(&mut next.tally);
-            self.rows.truncate(self.boundary.bytes);
             self.count = self.boundary.count;
         } else {
             self.counts.add(&std::mem::take(&mut self.open_counts));
@@ -288,6 +296,24 @@ mod tests {
             (2, 2, 1)
         );
         assert_eq!(Tuples::new(&next.rows).count(), 2);
+    }
+
+    #[test]
+    fn rows_keep_their_place_whichever_part_is_longer() {
+        for (first, second) in [(10, 300), (300, 10)] {
+            let mut batch = Batch::default();
+            add(&mut batch, first);
+            batch.commit(Lsn(7));
+            let whole = batch.rows.clone();
+            add(&mut batch, second);
+            let open = batch.open_rows().to_vec();
+            let mut next = Batch::default();
+            batch.split(&mut next);
+            assert!(
+                batch.rows == whole && next.rows == open,
+                "{first}, {second}"
+            );
+        }
     }
 
     #[test]

@@ -1,5 +1,9 @@
 //! Received bytes on their way to the decoder: whole frames, read in place.
 
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
 use super::start::StreamStart;
 use crate::error::Result;
 use crate::lsn::PgTimestamp;
@@ -10,6 +14,45 @@ pub const SIZE: usize = 64 * 1024;
 
 /// A buffer that a large frame made grow beyond this is not used again.
 const KEPT_SIZE: usize = 4 * SIZE;
+
+/// The right to hold one large frame. There is one, so that a second large frame is read when the first
+/// one is a row: however many there are, memory holds a few of them.
+#[derive(Debug)]
+pub struct Large(Receiver<()>);
+
+impl Drop for Large {
+    fn drop(&mut self) {
+        // The place is empty already where the channel went first.
+        let _ = self.0.try_recv();
+    }
+}
+
+/// Where that right is given out.
+#[derive(Debug)]
+pub struct LargeFrames {
+    places: Sender<()>,
+    taken: Receiver<()>,
+}
+
+impl Default for LargeFrames {
+    fn default() -> LargeFrames {
+        let (places, taken) = bounded(1);
+        LargeFrames { places, taken }
+    }
+}
+
+impl LargeFrames {
+    /// Whether a buffer of this size is one that needs the right.
+    pub fn is_large(size: usize) -> bool {
+        size > KEPT_SIZE
+    }
+
+    /// Waits so long for the right; `None` where somebody still holds it.
+    pub fn take(&self, limit: Duration) -> Option<Large> {
+        let taken = self.places.send_timeout((), limit);
+        taken.is_ok().then(|| Large(self.taken.clone()))
+    }
+}
 
 /// What the reader hands to the decoder.
 #[derive(Debug)]
@@ -31,6 +74,8 @@ pub struct Chunk {
     pub filled: usize,
     /// When they were received.
     pub received_at: PgTimestamp,
+    /// Held while it is a large one.
+    pub large: Option<Large>,
 }
 
 impl Chunk {
@@ -67,6 +112,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn one_large_frame_is_held_at_a_time() {
+        let frames = LargeFrames::default();
+        let first = frames.take(Duration::ZERO);
+        assert!(first.is_some() && frames.take(Duration::ZERO).is_none());
+        drop(first);
+        assert!(frames.take(Duration::ZERO).is_some());
+        assert!(frames.take(Duration::ZERO).is_some());
+    }
+
+    #[test]
     fn copy_data_is_found_among_other_frames_and_the_unfilled_rest_ignored() {
         let bytes = b"d\0\0\0\x06abN\0\0\0\x05xd\0\0\0\x04d\0\0\0\x05zd\0\0".to_vec();
         let filled = bytes.len() - 3;
@@ -74,6 +129,7 @@ mod tests {
             bytes,
             filled,
             received_at: PgTimestamp(0),
+            large: None,
         };
         let found: Vec<_> = chunk.copy_data().map(Result::unwrap).collect();
         assert_eq!(found, [&b"ab"[..], b"", b"z"]);

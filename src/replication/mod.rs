@@ -1,5 +1,6 @@
 //! The source's side: who it is, what it publishes, its slot, the stream, and what it is told.
 
+mod burst;
 pub mod catalog;
 pub mod chunk;
 pub mod feedback;

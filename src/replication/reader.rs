@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender};
 
+use super::burst::Burst;
 use super::catalog::OwnTables;
-use super::chunk::{Chunk, Feed, SIZE};
+use super::chunk::{Chunk, Feed, Large, LargeFrames, SIZE};
 use super::feedback::{Feedback, INTERVAL, now};
 use super::publication::{self, Published};
 use super::source;
@@ -35,10 +36,6 @@ const STAY_AWAY: Duration = Duration::from_secs(10);
 /// killed needs a moment to notice.
 const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 
-/// This many keepalives in a row that ask for a reply, within a second and without data, mean that the
-/// source is shutting down and waits for us.
-const BURST: u32 = 50;
-
 /// What the thread works with.
 pub struct Reader {
     /// The settings.
@@ -65,6 +62,8 @@ pub struct Reader {
     pub spare: Receiver<Vec<u8>>,
     /// What was warned about already.
     pub told: BTreeSet<String>,
+    /// The right to read a large frame.
+    pub large: LargeFrames,
 }
 
 /// What is remembered from one connection to the next.
@@ -365,15 +364,17 @@ impl Reader {
         buffer.resize(filled.max(SIZE), 0);
         let mut keepalives = Burst::default();
         let mut limit = None;
+        // Held while the buffer is larger than the usual ones.
+        let mut large = None;
         loop {
             let (whole, wanted) = match self.scan(&buffer, filled, &mut keepalives) {
                 Ok(found) => found,
                 Err((whole, error)) => {
-                    self.hand_on(&mut buffer, &mut filled, whole)?;
+                    self.hand_on(&mut buffer, &mut filled, whole, &mut large)?;
                     return Err(self.note_missing_publication(error, memory));
                 }
             };
-            self.hand_on(&mut buffer, &mut filled, whole)?;
+            self.hand_on(&mut buffer, &mut filled, whole, &mut large)?;
             if self.control.stopping() {
                 return Ok(());
             }
@@ -396,7 +397,11 @@ impl Reader {
                 ));
             }
             if filled == buffer.len() || wanted > buffer.len() {
-                buffer.resize(grown(filled, wanted.max(SIZE)), 0);
+                let size = grown(filled, wanted.max(SIZE));
+                if LargeFrames::is_large(size) && large.is_none() {
+                    large = Some(self.wait_for_room()?);
+                }
+                buffer.resize(size, 0);
             }
             // During an outage its length is watched by the second.
             let short = self.control.outage().is_some();
@@ -475,7 +480,13 @@ impl Reader {
     }
 
     /// Sends the whole frames to the decoder; what follows them moves to the next buffer.
-    fn hand_on(&self, buffer: &mut Vec<u8>, filled: &mut usize, whole: usize) -> Result<()> {
+    fn hand_on(
+        &self,
+        buffer: &mut Vec<u8>,
+        filled: &mut usize,
+        whole: usize,
+        large: &mut Option<Large>,
+    ) -> Result<()> {
         if whole == 0 {
             return Ok(());
         }
@@ -494,7 +505,18 @@ impl Reader {
             bytes,
             filled: whole,
             received_at: now(),
+            large: large.take(),
         }))
+    }
+
+    /// Waits until no other large frame is on its way to the decoder.
+    fn wait_for_room(&self) -> Result<Large> {
+        loop {
+            if let Some(large) = self.large.take(Duration::from_secs(1)) {
+                return Ok(large);
+            }
+            self.keep_alive()?;
+        }
     }
 
     /// Waits for room in the channel, keeping the connection alive meanwhile.
@@ -504,17 +526,23 @@ impl Reader {
                 Ok(()) => return Ok(()),
                 Err(SendTimeoutError::Timeout(back)) => {
                     feed = back;
-                    self.feedback.send_if_due();
-                    self.check_outage()?;
-                    if self.control.stopping() {
-                        return Err(Error::new(Kind::Stopped, "stopped"));
-                    }
+                    self.keep_alive()?;
                 }
                 Err(SendTimeoutError::Disconnected(_)) => {
                     return Err(Error::new(Kind::Stopped, "the decoder has ended"));
                 }
             }
         }
+    }
+
+    /// What has to be seen to while this thread waits for the decoder.
+    fn keep_alive(&self) -> Result<()> {
+        self.feedback.send_if_due();
+        self.check_outage()?;
+        if self.control.stopping() {
+            return Err(Error::new(Kind::Stopped, "stopped"));
+        }
+        Ok(())
     }
 
     fn check_outage(&self) -> Result<()> {
@@ -540,27 +568,6 @@ impl Reader {
             memory.first_only_until = Some(memory.end);
         }
         error.as_kind(Kind::Network)
-    }
-}
-
-/// Keepalives that ask for a reply, in a row.
-#[derive(Default)]
-struct Burst {
-    since: Option<Instant>,
-    count: u32,
-}
-
-impl Burst {
-    fn is_full(&mut self) -> bool {
-        let since = *self.since.get_or_insert_with(Instant::now);
-        if since.elapsed() > Duration::from_secs(1) {
-            *self = Burst {
-                since: Some(Instant::now()),
-                count: 0,
-            };
-        }
-        self.count += 1;
-        self.count >= BURST
     }
 }
 

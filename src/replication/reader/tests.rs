@@ -61,6 +61,7 @@ fn reader() -> (Reader, Receiver<Feed>) {
         feed,
         spare,
         told: BTreeSet::new(),
+        large: LargeFrames::default(),
     };
     (reader, fed)
 }
