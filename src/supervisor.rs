@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -22,8 +22,9 @@ use crate::replication::catalog::{OwnTables, SourceCatalog};
 use crate::replication::chunk::LargeFrames;
 use crate::replication::feedback::Feedback;
 use crate::replication::reader::Reader;
+use crate::replication::source::Pair;
 use crate::replication::{publication, source};
-use crate::writer::{Destination, GapMarker, Ready, SourceMark, Writer};
+use crate::writer::{Destination, Early, GapMarker, Ready, SourceMark, Writer};
 
 /// Chunks on their way to the decoder.
 const CHUNKS: usize = 4;
@@ -117,14 +118,15 @@ impl Supervisor {
             self.config.destination.database,
             self.config.destination
         );
-        let Some(mark) = self.identify()? else {
+        let early = Early::open(&self.config);
+        let Some((mark, opened)) = self.identify()? else {
             return Ok(());
         };
         let mut running = 1;
-        let Some(ready) = self.start_writer(&mark)? else {
+        let Some(streams) = self.start_writer(&mark, early, opened)? else {
             return Ok(());
         };
-        running += self.start_stream(&mark, ready)?;
+        running += self.start_stream(&mark, streams)?;
         let outcome = self.watch(&mut running, shown);
         self.feedback.close();
         if outcome.is_ok() && self.config.cleanup_on_shutdown {
@@ -134,23 +136,23 @@ impl Supervisor {
         outcome
     }
 
-    /// Asks the source who it is, until it answers. `None` when the end was asked for.
-    fn identify(&self) -> Result<Option<SourceMark>> {
+    /// Asks the source who it is, until it answers. Returns with that the sessions that asked. `None` when
+    /// the end was asked for.
+    fn identify(&self) -> Result<Option<(SourceMark, Pair)>> {
         let mut backoff = Backoff::default();
         loop {
-            let attempt = || -> Result<SourceMark> {
-                let mut session = source::open_session(&self.config)?;
-                let server = source::check(&mut session).at(|| "source".into())?;
-                let mut walsender = source::open_replication(&self.config, "UTF8")?;
-                let identity = source::identify(&mut walsender)?;
-                let system_identifier = identity.system_identifier;
-                Ok(SourceMark {
-                    system_identifier,
+            let attempt = || -> Result<(SourceMark, Pair)> {
+                let mut opened = Pair::open(&self.config, "UTF8")?;
+                let server = source::check(&mut opened.session).at(|| "source".into())?;
+                let identity = source::identify(&mut opened.walsender)?;
+                let mark = SourceMark {
+                    system_identifier: identity.system_identifier,
                     started: server.started,
-                })
+                };
+                Ok((mark, opened))
             };
             let error = match attempt() {
-                Ok(mark) => return Ok(Some(mark)),
+                Ok(found) => return Ok(Some(found)),
                 Err(e) => e,
             };
             if error.remedy() != Remedy::Retry {
@@ -191,7 +193,12 @@ impl Supervisor {
     }
 
     /// Starts the writer and waits until it has read the progress. `None` when the end was asked for.
-    fn start_writer(&self, mark: &SourceMark) -> Result<Option<Streams>> {
+    fn start_writer(
+        &self,
+        mark: &SourceMark,
+        early: Early,
+        mut opened: Pair,
+    ) -> Result<Option<Streams>> {
         let (work_in, work) = bounded(0);
         let (spare_batches, batches) = bounded(2);
         let (ready_in, ready) = bounded(1);
@@ -205,11 +212,21 @@ impl Supervisor {
             work,
             spare_batches,
             ready: ready_in,
+            early,
         };
         self.spawn("writer", move || writer.run())?;
-        match ready.recv() {
+        publication::warm_up(&mut opened.session, &self.config);
+        let mut opened = Some(opened);
+        let mut told = ready.recv_timeout(Pair::FRESH);
+        if matches!(told, Err(RecvTimeoutError::Timeout)) {
+            // The destination is away: no session waits for it at the source.
+            opened = None;
+            told = ready.recv().map_err(|_| RecvTimeoutError::Disconnected);
+        }
+        match told {
             Ok(ready) => Ok(Some(Streams {
                 ready,
+                opened,
                 work: work_in,
                 batches,
             })),
@@ -263,6 +280,7 @@ impl Supervisor {
             spare: chunks,
             told: BTreeSet::new(),
             large: LargeFrames::default(),
+            opened: streams.opened,
         };
         self.spawn("decoder", move || decoder.run())?;
         self.spawn("reader", move || reader.run())?;
@@ -421,6 +439,7 @@ fn look_around(
 /// What the writer left for those who feed it.
 struct Streams {
     ready: Ready,
+    opened: Option<Pair>,
     work: Sender<crate::writer::Work>,
     batches: Receiver<Box<crate::change::Batch>>,
 }

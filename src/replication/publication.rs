@@ -92,6 +92,19 @@ pub fn bring_in_line(
     run(session, server, config, tracked, ours, "COMMIT")
 }
 
+/// Reads what [`bring_in_line`] is going to read, for the server session to have its catalogs at hand by
+/// then: half of a start is waiting for that.
+pub fn warm_up(session: &mut Connection, config: &Config) {
+    let names = [config.publication_name.clone(), updates_name(config)];
+    let read = source::read_slot(session, config)
+        .and_then(|_| read_tables(session))
+        .and_then(|_| read_publications(session, &names));
+    if let Err(e) = read {
+        // It will be asked again, and will say so again.
+        log::debug!("{e}");
+    }
+}
+
 /// As [`bring_in_line`], and undoes what it did: what would be said, and whether it would be allowed.
 /// The names are those of the publications that exist.
 pub fn rehearse(
@@ -128,10 +141,7 @@ fn run(
     let own_usable = tables.iter().all(|t| !own(t) || t.partitioned || t.usable);
     tables.retain(|table| !own(table));
     let names = [config.publication_name.clone(), updates_name(config)];
-    let now = [
-        read_publication(session, &names[0])?,
-        read_publication(session, &names[1])?,
-    ];
+    let now = read_publications(session, &names)?;
 
     let for_all = config.tables.is_none()
         && (superuser || now[0].as_ref().is_some_and(|p| p.all_tables && !p.owned));
@@ -227,11 +237,12 @@ fn run(
             .map(|t| (t.quoted(), mend(t, config)))
             .collect();
     }
-    for name in names {
-        if read_publication(session, &name)?.is_some() {
-            published.names.push(name);
-        }
-    }
+    let now = match statements.is_empty() {
+        true => now,
+        false => read_publications(session, &names)?,
+    };
+    let exist = names.into_iter().zip(now).filter(|(_, now)| now.is_some());
+    published.names = exist.map(|(name, _)| name).collect();
     Ok(published)
 }
 
@@ -322,30 +333,45 @@ fn with_parts(session: &mut Connection, tables: &[Oid]) -> Result<BTreeSet<Oid>>
     Ok(oids(&parts))
 }
 
-fn read_publication(session: &mut Connection, name: &str) -> Result<Option<Publication>> {
-    let name = literal(name);
-    let row = session.rows(&format!(
+/// The publications of these names, as far as they exist.
+fn read_publications(
+    session: &mut Connection,
+    names: &[String; 2],
+) -> Result<[Option<Publication>; 2]> {
+    let found = session.rows(&format!(
         "SELECT puballtables, concat_ws(', ', CASE WHEN pubinsert THEN 'insert' END, \
          CASE WHEN pubupdate THEN 'update' END, CASE WHEN pubdelete THEN 'delete' END, \
          CASE WHEN pubtruncate THEN 'truncate' END), pubviaroot, pg_has_role(pubowner, 'USAGE'), \
-         (SELECT string_agg(prrelid::text, ' ') FROM pg_publication_rel WHERE prpubid = p.oid) \
-         FROM pg_publication p WHERE pubname = {name}"
+         (SELECT string_agg(prrelid::text, ' ') FROM pg_publication_rel WHERE prpubid = p.oid), pubname = {0} \
+         FROM pg_publication p WHERE pubname IN ({0}, {1})",
+        literal(&names[0]),
+        literal(&names[1])
     ))?;
-    if row.rows.is_empty() {
-        return Ok(None);
-    }
-    let list = row.first(4).unwrap_or_default();
-    Ok(Some(Publication {
-        all_tables: row.first(0) == Some("t"),
-        publish: row.first(1).unwrap_or_default().to_owned(),
-        via_root: row.first(2) == Some("t"),
-        owned: row.first(3) == Some("t"),
-        tables: list
-            .split(' ')
-            .filter_map(|oid| oid.parse().ok())
-            .map(Oid)
-            .collect(),
-    }))
+    let publication = |row: &Vec<Option<String>>| {
+        let text = |column: usize| {
+            row.get(column)
+                .and_then(Option::as_deref)
+                .unwrap_or_default()
+        };
+        Publication {
+            all_tables: text(0) == "t",
+            publish: text(1).to_owned(),
+            via_root: text(2) == "t",
+            owned: text(3) == "t",
+            tables: text(4)
+                .split(' ')
+                .filter_map(|oid| oid.parse().ok())
+                .map(Oid)
+                .collect(),
+        }
+    };
+    // Compared by the server: this session may show names as they are stored.
+    let of = |first: &str| {
+        let named =
+            |row: &&Vec<Option<String>>| row.get(5).and_then(Option::as_deref) == Some(first);
+        found.rows.iter().find(named).map(publication)
+    };
+    Ok([of("t"), of("f")])
 }
 
 /// What both publications have to be.
@@ -475,8 +501,10 @@ fn align(
 
 /// Drops both publications, unless somebody else made them.
 pub fn drop_publications(session: &mut Connection, config: &Config) -> Result<()> {
-    for name in [config.publication_name.clone(), updates_name(config)] {
-        match read_publication(session, &name)? {
+    let names = [config.publication_name.clone(), updates_name(config)];
+    let now = read_publications(session, &names)?;
+    for (name, now) in names.into_iter().zip(now) {
+        match now {
             Some(found) if found.owned => {
                 session
                     .query(&format!("DROP PUBLICATION {}", identifier(&name)))

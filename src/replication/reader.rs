@@ -11,7 +11,7 @@ use super::catalog::OwnTables;
 use super::chunk::{Chunk, Feed, Large, LargeFrames, SIZE};
 use super::feedback::{Feedback, INTERVAL, now};
 use super::publication::{self, Published};
-use super::source;
+use super::source::{self, Pair};
 use super::start::{self, Gap, GapMark, Known, StreamStart};
 use crate::backoff::Backoff;
 use crate::change::{Encoding, Tracked};
@@ -64,6 +64,8 @@ pub struct Reader {
     pub told: BTreeSet<String>,
     /// The right to read a large frame.
     pub large: LargeFrames,
+    /// Sessions for the first connection, opened by who asked the source for its identity.
+    pub opened: Option<Pair>,
 }
 
 /// What is remembered from one connection to the next.
@@ -186,9 +188,16 @@ impl Reader {
 
     /// Everything up to the first byte of the stream.
     fn connect(&mut self, memory: &mut Memory) -> Result<Stream> {
-        let mut session = source::open_session(&self.config)?;
+        let opened = self.opened.take().filter(Pair::is_fresh);
+        let Pair {
+            mut session,
+            mut walsender,
+            ..
+        } = match opened {
+            Some(pair) => pair,
+            None => Pair::open(&self.config, memory.encoding)?,
+        };
         let server = source::check(&mut session).at(|| "source".into())?;
-        let mut walsender = source::open_replication(&self.config, memory.encoding)?;
         let identity = source::identify(&mut walsender)?;
         if identity.system_identifier != self.system_identifier {
             return Err(Error::new(

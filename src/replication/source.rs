@@ -1,6 +1,7 @@
 //! Sessions with the source, who it is, and whether it can be followed at all.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::start::SourcePosition;
 use crate::config::Config;
@@ -97,6 +98,53 @@ pub fn open_replication(config: &Config, encoding: &str) -> Result<Connection> {
         })
         .at(|| "source".into())
 }
+
+/// An ordinary session and one on a walsender.
+pub struct Pair {
+    /// The ordinary one.
+    pub session: Connection,
+    /// The other.
+    pub walsender: Connection,
+    opened: Instant,
+}
+
+impl Pair {
+    /// How long sessions that nobody used yet are taken to be as good as new ones.
+    pub const FRESH: Duration = Duration::from_secs(1);
+
+    /// Opens both side by side, which takes as long as one: most of it is waiting.
+    ///
+    /// # Errors
+    /// The first of [`open_session`], else that of [`open_replication`].
+    pub fn open(config: &Config, encoding: &str) -> Result<Pair> {
+        let (session, walsender) = thread::scope(|scope| {
+            let walsender = thread::Builder::new()
+                .name("walsender".into())
+                .stack_size(OPENING_STACK)
+                .spawn_scoped(scope, || open_replication(config, encoding));
+            let session = open_session(config);
+            let walsender = walsender.map(|thread| thread.join());
+            (session, walsender)
+        });
+        Ok(Pair {
+            session: session?,
+            walsender: match walsender {
+                Ok(Ok(opened)) => opened?,
+                // No thread was to be had, or it ended without a word.
+                _ => open_replication(config, encoding)?,
+            },
+            opened: Instant::now(),
+        })
+    }
+
+    /// Whether it was opened a moment ago.
+    pub fn is_fresh(&self) -> bool {
+        self.opened.elapsed() < Pair::FRESH
+    }
+}
+
+/// The stack of a thread that opens a session.
+const OPENING_STACK: usize = 512 * 1024;
 
 /// Asks a walsender who it is.
 pub fn identify(walsender: &mut Connection) -> Result<Identity> {

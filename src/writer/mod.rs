@@ -3,6 +3,7 @@
 mod account;
 mod careful;
 mod destination;
+mod early;
 mod flight;
 mod gap;
 mod progress;
@@ -13,6 +14,7 @@ mod thread;
 mod work;
 
 pub use destination::Destination;
+pub use early::Early;
 pub use gap::GapMarker;
 pub use progress::{Progress, forget_progress, read_progress};
 pub use schema::rehearse;

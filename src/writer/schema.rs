@@ -33,22 +33,29 @@ pub struct Tables {
     pub primary_key_limit: Option<usize>,
 }
 
+/// Checks the tables; `None` where one is missing. Changes nothing.
+pub fn look(session: &mut Connection, config: &Config) -> Result<Option<Tables>> {
+    check_schema(session, config)?;
+    let [Some(changes), Some(progress)] = find(session)? else {
+        return Ok(None);
+    };
+    let primary_key_limit = check_columns(session, changes, config)?;
+    check_rights(session, changes, progress, config)?;
+    check_row_security(session, config)?;
+    Ok(Some(Tables {
+        changes,
+        progress,
+        primary_key_limit,
+    }))
+}
+
 /// Makes what is missing and checks what is there. An existing table is never altered.
 pub fn prepare(session: &mut Connection, config: &Config) -> Result<Tables> {
-    check_schema(session, config)?;
     for attempt in 0.. {
-        let changes = find(session, "changes")?;
-        let progress = find(session, "zemi_progress")?;
-        if let (Some(changes), Some(progress)) = (changes, progress) {
-            let primary_key_limit = check_columns(session, changes, config)?;
-            check_rights(session, changes, progress, config)?;
-            check_row_security(session, config)?;
-            return Ok(Tables {
-                changes,
-                progress,
-                primary_key_limit,
-            });
+        if let Some(tables) = look(session, config)? {
+            return Ok(tables);
         }
+        let [changes, progress] = find(session)?;
         match make(
             session,
             config,
@@ -73,8 +80,7 @@ pub fn prepare(session: &mut Connection, config: &Config) -> Result<Tables> {
 /// already.
 pub fn rehearse(session: &mut Connection, config: &Config) -> Result<bool> {
     check_schema(session, config)?;
-    let changes = find(session, "changes")?;
-    let progress = find(session, "zemi_progress")?;
+    let [changes, progress] = find(session)?;
     if let Some(changes) = changes {
         check_columns(session, changes, config)?;
     }
@@ -167,12 +173,22 @@ fn create_changes(format: ChangesFormat) -> String {
     sql
 }
 
-fn find(session: &mut Connection, name: &str) -> Result<Option<Oid>> {
+/// The OIDs of `changes` and `zemi_progress`.
+fn find(session: &mut Connection) -> Result<[Option<Oid>; 2]> {
+    let oid = |name: &str| {
+        format!(
+            "(SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
+             ON n.oid = c.relnamespace WHERE n.nspname = 'public' AND c.relname = '{name}' \
+             AND c.relkind IN ('r', 'p', 'v', 'f', 'm'))"
+        )
+    };
     let row = session.rows(&format!(
-        "SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-         WHERE n.nspname = 'public' AND c.relname = '{name}' AND c.relkind IN ('r', 'p', 'v', 'f', 'm')"
+        "SELECT {}, {}",
+        oid("changes"),
+        oid("zemi_progress")
     ))?;
-    Ok(row.first(0).and_then(|oid| oid.parse().ok()).map(Oid))
+    let found = |column| row.first(column).and_then(|oid| oid.parse().ok()).map(Oid);
+    Ok([found(0), found(1)])
 }
 
 /// Checks that an existing table of changes takes our rows; returns the length of `primary_key`.
@@ -267,14 +283,18 @@ fn check_rights(
     } else {
         ""
     };
-    for (table, oid, more) in [
+    let tables = [
         ("changes", changes, ""),
         ("zemi_progress", progress, forget),
-    ] {
-        let missing = session.rows(&format!(
+    ];
+    let asked = tables.map(|(_, oid, more)| {
+        format!(
             "SELECT string_agg(r, ', ') FROM unnest('{{SELECT, INSERT, UPDATE{more}}}'::text[]) r \
              WHERE NOT has_table_privilege({oid}, r)"
-        ))?;
+        )
+    });
+    let missing = session.query(&asked.join("; "))?;
+    for ((table, ..), missing) in tables.iter().zip(&missing) {
         if let Some(rights) = missing.first(0) {
             return Err(missing_right(rights, &format!("public.{table}"), config));
         }
@@ -292,9 +312,11 @@ fn missing_right(right: &str, on: &str, config: &Config) -> Error {
 }
 
 fn check_row_security(session: &mut Connection, config: &Config) -> Result<()> {
-    for table in ["changes", "zemi_progress"] {
-        let row = session.rows(&format!("SELECT row_security_active('public.{table}')"))?;
-        if row.first(0) == Some("t") {
+    let row = session.rows(
+        "SELECT row_security_active('public.changes'), row_security_active('public.zemi_progress')",
+    )?;
+    for (column, table) in ["changes", "zemi_progress"].into_iter().enumerate() {
+        if row.first(column) == Some("t") {
             return Err(Error::new(
                 Kind::Setting,
                 format!(

@@ -1,5 +1,6 @@
 //! The session with the destination: who it is, and what it promises.
 
+use super::schema::{self, Tables};
 use crate::config::Config;
 use crate::error::{At, Error, Kind, Result};
 use crate::replication::source;
@@ -32,14 +33,34 @@ pub struct DestinationIdentity {
     pub started: String,
 }
 
-/// Opens a session and makes sure that an answered COMMIT is durable. Returns with it who the
-/// destination is, and whether that is the source's cluster: there, a commit must not wait for the
-/// synchronous standby that zemi is. Once found out, that is given as `same_cluster`.
+/// A session and what it said of the destination.
+pub struct Prepared {
+    session: Connection,
+    identity: DestinationIdentity,
+    /// `synchronous_commit` as the startup packet left it.
+    synchronous_commit: String,
+    /// The tables, where they were there already.
+    pub tables: Option<Tables>,
+}
+
+/// Opens a session and asks all that does not depend on the source. Changes nothing.
+pub fn prepare(config: &Config) -> Result<Prepared> {
+    let mut prepared = connect(config)?;
+    prepared.tables = schema::look(&mut prepared.session, config)?;
+    Ok(prepared)
+}
+
+/// Opens a session and makes sure that an answered COMMIT is durable, see [`ready`].
 pub fn open(
     config: &Config,
     source: &SourceMark,
     same_cluster: Option<bool>,
 ) -> Result<(Connection, DestinationIdentity, bool)> {
+    ready(connect(config)?, config, source, same_cluster)
+}
+
+/// Opens a session and asks who the destination is.
+fn connect(config: &Config) -> Result<Prepared> {
     let mut session = Connection::open(&config.destination, &SESSION, config.connect_timeout)?;
     let row = session.rows(
         "SELECT current_setting('server_version_num'), current_setting('synchronous_commit'), \
@@ -68,18 +89,40 @@ pub fn open(
     if version >= 170_000 {
         session.query("SET transaction_timeout = 0")?;
     }
+    Ok(Prepared {
+        session,
+        identity,
+        synchronous_commit: row.first(1).unwrap_or("nothing").to_owned(),
+        tables: None,
+    })
+}
+
+/// Makes sure that an answered COMMIT is durable. Returns the session with who the destination is, and
+/// whether that is the source's cluster: there, a commit must not wait for the synchronous standby that
+/// zemi is. Once found out, that is given as `same_cluster`.
+pub fn ready(
+    prepared: Prepared,
+    config: &Config,
+    source: &SourceMark,
+    same_cluster: Option<bool>,
+) -> Result<(Connection, DestinationIdentity, bool)> {
+    let Prepared {
+        mut session,
+        identity,
+        synchronous_commit,
+        ..
+    } = prepared;
     let same_cluster = match same_cluster {
         Some(known) => known,
         None => source.is_cluster(&identity, config)?,
     };
     if same_cluster {
         session.query("SET synchronous_commit = local")?;
-    } else if row.first(1) != Some("on") {
+    } else if synchronous_commit != "on" {
         return Err(Error::new(
             Kind::Setting,
             format!(
-                "expected synchronous_commit = on as the startup packet asks, found {}",
-                row.first(1).unwrap_or("nothing")
+                "expected synchronous_commit = on as the startup packet asks, found {synchronous_commit}"
             ),
         )
         .hint("connect to the server itself: a pooler swallowed the setting, and commits could be lost"));

@@ -10,7 +10,7 @@ use super::careful::Careful;
 use super::flight::{self, BEGIN};
 use super::progress::{Progress, ProgressSql};
 use super::session::{self, DestinationIdentity, SourceMark, at_destination};
-use super::{Destination, Work, gap, schema};
+use super::{Destination, Early, Work, gap, schema};
 use crate::backoff::Backoff;
 use crate::change::Batch;
 use crate::config::Config;
@@ -42,6 +42,8 @@ pub struct Writer {
     pub spare_batches: Sender<Box<Batch>>,
     /// Told once, when the tables are there and the progress was read.
     pub ready: Sender<Ready>,
+    /// The first session.
+    pub early: Early,
 }
 
 /// The destination is there.
@@ -213,9 +215,15 @@ impl Writer {
 
     /// Opens a session, finds or makes the tables, and reads the progress.
     fn connect(&self, state: &mut State) -> Result<Option<Progress>> {
+        let early = self.early.take();
+        let prepared = early.unwrap_or_else(|| session::prepare(&self.config))?;
+        let found = prepared.tables;
         let (mut session, identity, same_cluster) =
-            session::open(&self.config, &self.source, state.same_cluster)?;
-        let tables = schema::prepare(&mut session, &self.config)?;
+            session::ready(prepared, &self.config, &self.source, state.same_cluster)?;
+        let tables = match found {
+            Some(tables) => tables,
+            None => schema::prepare(&mut session, &self.config)?,
+        };
         let same_database = self.config.source.database == self.config.destination.database;
         self.destination.set(tables, same_cluster && same_database);
         let sql = ProgressSql::new(&self.config, &self.source.system_identifier, &identity);
@@ -511,10 +519,8 @@ impl Writer {
             (true, _) => String::new(),
             (false, true) => format!("{BEGIN}; {}; ", link.sql.hold(flushed)),
             (false, false) => {
-                format!(
-                    "{BEGIN}; {}; ",
-                    link.sql.advance(flushed, batch.end, state.timeline)
-                )
+                let advance = link.sql.advance(flushed, batch.end, state.timeline);
+                format!("{BEGIN}; {advance}; ")
             }
         };
         let mut after = String::new();

@@ -62,6 +62,7 @@ fn reader() -> (Reader, Receiver<Feed>) {
         spare,
         told: BTreeSet::new(),
         large: LargeFrames::default(),
+        opened: None,
     };
     (reader, fed)
 }
