@@ -137,6 +137,14 @@ impl ProgressSql {
         )
     }
 
+    /// As [`ProgressSql::advance`], in a session that [`prepare`] prepared.
+    pub fn advance_prepared(&self, previous: Lsn, next: Lsn, timeline: u32) -> String {
+        format!(
+            "EXECUTE zemi_advance('{previous}', '{next}', {timeline}, {}, {})",
+            self.values, self.destination
+        )
+    }
+
     /// Locks the row where it stands at `previous`, or fails like [`ProgressSql::advance`].
     pub fn hold(&self, previous: Lsn) -> String {
         format!(
@@ -144,6 +152,26 @@ impl ProgressSql {
              FOR UPDATE) SELECT 1/count(*) FROM u",
             self.key
         )
+    }
+}
+
+/// Prepares the guard: parsing and planning it takes longer than all else that a small batch costs the
+/// destination before its commit.
+///
+/// The key is among the parameters, so that the statement means the same whoever prepared it: a pooler may
+/// hand out one server session to several of us.
+pub fn prepare(session: &mut Connection) -> Result<()> {
+    let prepared = session.query(
+        "PREPARE zemi_advance(pg_lsn, pg_lsn, int, text, text, text, text, int) AS \
+         WITH u AS (UPDATE public.zemi_progress SET flushed_lsn = $2, timeline = $3, \
+         destination_system = $7, destination_timeline = $8, updated_at = now() \
+         WHERE slot_name = $4 AND system_identifier = $5 AND database = $6 AND flushed_lsn = $1 \
+         RETURNING 1) SELECT 1/count(*) FROM u",
+    );
+    match prepared {
+        // Another of us did it in this server session.
+        Err(e) if e.is_sqlstate("42P05") => Ok(()),
+        done => done.map(drop),
     }
 }
 

@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender};
 use super::account::{self, Account};
 use super::careful::Careful;
 use super::flight::{self, BEGIN};
-use super::progress::{Progress, ProgressSql};
+use super::progress::{self, Progress, ProgressSql};
 use super::session::{self, DestinationIdentity, SourceMark, at_destination};
 use super::{Destination, Early, Work, gap, schema};
 use crate::backoff::Backoff;
@@ -58,6 +58,8 @@ struct Link {
     session: Connection,
     identity: DestinationIdentity,
     sql: ProgressSql,
+    /// The guard is prepared in this session.
+    prepared: bool,
     key_limit: Option<usize>,
 }
 
@@ -227,6 +229,7 @@ impl Writer {
         let same_database = self.config.source.database == self.config.destination.database;
         self.destination.set(tables, same_cluster && same_database);
         let sql = ProgressSql::new(&self.config, &self.source.system_identifier, &identity);
+        progress::prepare(&mut session)?;
         let progress = sql.read(&mut session)?;
         log::info!(
             destination:% = self.config.destination;
@@ -243,6 +246,7 @@ impl Writer {
             session,
             identity,
             sql,
+            prepared: true,
             key_limit,
         });
         Ok(progress)
@@ -488,6 +492,11 @@ impl Writer {
             link.session.query("ROLLBACK")?;
             state.piece_open = false;
         }
+        if error.is_sqlstate("26000") && link.prepared {
+            // A pooler that hands out another server session for each transaction has not that statement.
+            link.prepared = false;
+            return self.attempt(batch, state);
+        }
         if error.is_sqlstate("22012") && !batch.continues {
             // The guard, unless the progress is where it should be: then it was somebody's trigger.
             let progress = link.sql.read(&mut link.session)?;
@@ -518,6 +527,11 @@ impl Writer {
         let before = match (batch.continues, batch.open) {
             (true, _) => String::new(),
             (false, true) => format!("{BEGIN}; {}; ", link.sql.hold(flushed)),
+            (false, false) if link.prepared => {
+                let sql = &link.sql;
+                let advance = sql.advance_prepared(flushed, batch.end, state.timeline);
+                format!("{BEGIN}; {advance}; ")
+            }
             (false, false) => {
                 let advance = link.sql.advance(flushed, batch.end, state.timeline);
                 format!("{BEGIN}; {advance}; ")
