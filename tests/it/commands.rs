@@ -132,6 +132,14 @@ fn check_finds_what_would_not_work_and_changes_nothing() {
         .collect();
     assert_eq!(warned.len(), 1, "{out}");
     assert_eq!(warned[0].1, "no valid index begins with: context");
+    let all = findings.as_array().unwrap();
+    let mend = all.iter().find(|f| f["level"] == "warn").unwrap()["mend"]
+        .as_str()
+        .unwrap();
+    // The SQL in it is what mends it.
+    sql.run(mend.split(": ").nth(1).unwrap());
+    let (_, out, _) = zemi(&["check"], &settings);
+    assert!(out.contains("public.changes has its indexes"), "{out}");
 
     sql.run("ALTER TABLE changes DROP COLUMN after; CREATE ROLE somebody LOGIN PASSWORD 'x'");
     let (code, out, _) = zemi(&["check"], &settings);
