@@ -148,9 +148,17 @@ const OPENING_STACK: usize = 512 * 1024;
 
 /// Asks a walsender who it is.
 pub fn identify(walsender: &mut Connection) -> Result<Identity> {
-    let row = walsender
-        .rows("IDENTIFY_SYSTEM")
-        .at(|| "IDENTIFY_SYSTEM".into())?;
+    let row = walsender.rows("IDENTIFY_SYSTEM").map_err(|e| {
+        let e = e.at("IDENTIFY_SYSTEM");
+        // An ordinary session knows no such command.
+        if e.is_sqlstate("42601") {
+            return e.hint(
+                "this is no walsender: connect to the server itself, not to a pooler that swallows the \
+                 parameter replication",
+            );
+        }
+        e
+    })?;
     let identity = || {
         Some(Identity {
             system_identifier: row.first(0)?.to_owned(),

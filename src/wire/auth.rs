@@ -105,7 +105,7 @@ fn scram(session: &mut Session, endpoint: &Endpoint, mechanisms: &[u8]) -> Resul
                     .trim_end()
             ),
         )
-        .hint("zemi knows scram-sha-256, md5 and password"));
+        .hint("zemi knows scram-sha-256, md5, password and cert"));
     }
     let secret = password(endpoint)?;
     let mut scram = ScramSha256::new(secret.expose(), binding);
@@ -180,7 +180,7 @@ fn unsupported(code: u32) -> Error {
         Kind::Refused,
         format!("the server asks for the authentication method {name} (code {code})"),
     )
-    .hint("zemi knows scram-sha-256, md5 and password; change the line in pg_hba.conf")
+    .hint("zemi knows scram-sha-256, md5, password and cert; change the line in pg_hba.conf")
 }
 
 fn unexpected(tag: u8) -> Error {

@@ -6,9 +6,11 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+use zemi::config::Config;
 use zemi::error::{Error, Exit, Remedy};
+use zemi::replication::source;
 
-use crate::support::Sql;
+use crate::support::{Server, Sql};
 
 /// How long zemi may take to connect, in seconds.
 const TIMEOUT: u64 = 2;
@@ -222,4 +224,20 @@ fn a_pooler_is_recognised_by_its_error() {
         assert!(error.to_string().contains(&wanted), "{error}");
         assert_eq!(error.remedy(), Remedy::Stop(Exit::Config), "{error}");
     }
+}
+
+#[test]
+fn a_pooler_that_swallows_the_wish_for_a_walsender_is_hinted_at() {
+    // PgBouncer does so with ignore_startup_parameters = replication: what answers is an ordinary session.
+    let server = Server::start(15, &[]);
+    let vars = server.settings("DB_", "postgres").into_iter();
+    let vars = vars.map(|(name, value)| (name.into(), value.into()));
+    let (config, _) = Config::from_vars(vars).unwrap();
+    let mut session = source::open_session(&config).unwrap();
+    let error = source::identify(&mut session).unwrap_err();
+    assert!(
+        error.to_string().contains("not to a pooler that swallows"),
+        "{error}"
+    );
+    assert_eq!(error.remedy(), Remedy::Stop(Exit::Config));
 }

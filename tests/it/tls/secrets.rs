@@ -8,7 +8,7 @@ use crate::support::{Sql, Zemi};
 #[test]
 fn check_says_how_each_side_is_encrypted_and_until_when() {
     let authority = Authority::new(ECDSA);
-    let server = start(15, &authority.server("server", ECDSA));
+    let server = start(18, &authority.server("server", ECDSA));
     ask_clients(&server, &authority.root.cert);
     let client = authority.issue("client", ECDSA, "/CN=postgres", None, &["-days", "400"]);
     let mut settings = settings(&server, None);
