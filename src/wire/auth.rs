@@ -162,6 +162,20 @@ fn startup_error(body: &[u8]) -> Error {
         Ok(error) => return error,
         Err(error) => error,
     };
+    // "… no encryption", and "… SSL off" in older versions: what most hosted servers say to plain text.
+    let text = error.without_hint();
+    if error.is_sqlstate("28000") && (text.contains("no encryption") || text.contains("SSL off")) {
+        return error.hint(
+            "the server may take encrypted connections only: set DB_SSL_MODE=verify-full \
+             (DEST_DB_SSL_MODE for the destination); else look at its pg_hba.conf",
+        );
+    }
+    if text.contains("channel binding") {
+        return error.hint(
+            "the certificate that zemi saw is not the server's own: something in between ends the \
+             encryption, and may read along",
+        );
+    }
     if error.is_sqlstate("28000") {
         return error.hint("check the user, and the server's pg_hba.conf for this host");
     }

@@ -19,7 +19,7 @@ use super::peers::{message, peer, take_packet};
 
 type Stream = StreamOwned<ServerConnection, TcpStream>;
 
-fn config(
+pub fn config(
     pair: &Pair,
     version: &'static SupportedProtocolVersion,
     fragment: Option<usize>,

@@ -66,6 +66,11 @@ fn each_method_works_in_plain_text_and_encrypted() {
     admit(&server, &format!("hostssl all {ROLE} 127.0.0.1/32 md5"));
     logs_in(&server, encrypted);
     refused(&server, plain, "no encryption");
+    refused(
+        &server,
+        plain,
+        "Hint: the server may take encrypted connections only: set DB_SSL_MODE=",
+    );
     let line = format!("hostssl all {ROLE} 127.0.0.1/32 md5\nlocal all {ROLE} peer");
     admit(&server, &line);
     let socket = server.dir().join("socket").display().to_string();

@@ -1,6 +1,7 @@
 //! Encrypted connections and the ways to log in.
 
 mod authority;
+mod between;
 mod duplex;
 mod logins;
 mod modes;
