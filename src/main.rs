@@ -12,7 +12,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 const EXITS: &str = "
 Exit codes: 0 stopped as asked, 64 bad argument, 69 given up, 70 bug, 75 another instance holds
-the slot, 77 refused (password, permission), 78 bad setting.
+the slot, 77 refused (password, permission, certificate), 78 bad setting.
 
 Settings are environment variables; empty means unset:
 
