@@ -177,16 +177,20 @@ impl Decoder {
                 Err(e) if e.kind() == Kind::Decode => return self.refuse(e, state),
                 Err(e) => return Err(e),
             }
-            if state.batch.is_full() {
-                let mut next = self.empty_batch(state.batch.epoch);
-                state.batch.split(&mut next);
-                let batch = std::mem::replace(&mut state.batch, next);
-                // The writer may take long to be free.
-                self.note_filling(&batch);
-                self.hand_over(Work::Batch(batch))?;
-            }
         }
         Ok(())
+    }
+
+    fn hand_over_full(&self, state: &mut State) -> Result<()> {
+        if !state.batch.is_full() {
+            return Ok(());
+        }
+        let mut next = self.empty_batch(state.batch.epoch);
+        state.batch.split(&mut next);
+        let batch = std::mem::replace(&mut state.batch, next);
+        // The writer may take long to be free.
+        self.note_filling(&batch);
+        self.hand_over(Work::Batch(batch))
     }
 
     fn message(&mut self, data: &XLogData<'_>, chunk: &Chunk, state: &mut State) -> Result<()> {
@@ -194,15 +198,19 @@ impl Decoder {
         let end = data.wal_end.0.max(data.start.0);
         self.metrics.last_received_lsn.raise(end);
         self.metrics.source_wal_end.raise(end);
-        let at = || format!("message at {}", data.start);
-        let message = pgoutput::decode(data.payload).map_err(Error::from).at(at)?;
+        let message = pgoutput::decode(data.payload)
+            .map_err(|e| self.name_relation(e.into(), data.payload))
+            .at(|| self.place(data))?;
         let place = Place {
             lsn: data.start,
             queued_at: chunk.received_at,
         };
-        self.assembler
-            .apply(place, &message, &mut *self.catalog, &mut state.batch)
-            .at(at)?;
+        for message in message.each() {
+            self.assembler
+                .apply(place, &message, &mut *self.catalog, &mut state.batch)
+                .at(|| self.place(data))?;
+            self.hand_over_full(state)?;
+        }
         while let Some((relation, reasons)) = self.assembler.take_news() {
             for reason in reasons.iter() {
                 say(&relation, reason);
@@ -216,6 +224,28 @@ impl Decoder {
         Ok(())
     }
 
+    /// Where a message stands. Relation and Type messages have no position of their own.
+    fn place(&self, data: &XLogData<'_>) -> String {
+        match self.assembler.open_transaction() {
+            Some((xid, end)) => format!(
+                "message at {} of transaction {xid}, which commits at {end}",
+                data.start
+            ),
+            None => format!("message at {}", data.start),
+        }
+    }
+
+    /// Names the relation of a message that cannot be decoded, as far as its beginning tells.
+    fn name_relation(&self, error: Error, message: &[u8]) -> Error {
+        let Some((_, Some(relation))) = pgoutput::peek(message) else {
+            return error;
+        };
+        match self.assembler.relation_name(relation) {
+            Some(name) => error.at(format!("relation {name} (OID {relation})")),
+            None => error.at(format!("relation with OID {relation}")),
+        }
+    }
+
     /// A message that cannot be decoded is never skipped: the stream starts again from the durable
     /// position. When the same one fails again, nothing but another program can help.
     fn refuse(&mut self, error: Error, state: &mut State) -> Result<()> {
@@ -223,10 +253,16 @@ impl Decoder {
         self.metrics.source.note(&error);
         let text = error.to_string();
         if state.failed.as_ref() == Some(&text) {
-            return Err(error.as_kind(Kind::Bug).hint(
-                "the same message failed twice; nothing beyond it was confirmed. Please report it with \
-                 this line and the versions of zemi and PostgreSQL",
-            ));
+            let hint = format!(
+                "{}. Please report it with this line and the versions of zemi ({}) and PostgreSQL",
+                error.hint_text().unwrap_or("this is a bug of zemi's"),
+                env!("CARGO_PKG_VERSION"),
+            );
+            let message = format!(
+                "the same message failed twice, and nothing beyond it was confirmed: {}",
+                error.without_hint()
+            );
+            return Err(Error::new(Kind::Bug, message).hint(hint));
         }
         log::error!(side = "source"; "{error}; reading the stream again");
         state.failed = Some(text);

@@ -102,15 +102,27 @@ impl Assembler {
         self.news.pop()
     }
 
+    /// The name of a relation that was described, with its schema.
+    pub fn relation_name(&self, relation: Oid) -> Option<&str> {
+        self.relations.get(&relation).map(|plan| &*plan.name)
+    }
+
+    /// The transaction that has begun and not ended, and the position of its commit record.
+    pub fn open_transaction(&self) -> Option<(Xid, Lsn)> {
+        let open = self.transaction.as_ref()?;
+        Some((open.xid, open.final_lsn))
+    }
+
     /// Whether a transaction has begun and not ended.
     pub fn in_transaction(&self) -> bool {
         self.transaction.is_some()
     }
 
-    /// Takes the next message and appends the rows that it makes to `batch`.
+    /// Takes the next message and appends the row that it makes to `batch`. A Truncate makes one for each
+    /// relation: give them one by one, by [`Message::each`].
     ///
     /// # Errors
-    /// A message that has no place here, or whose rows do not fit their relation: nothing of it was
+    /// A message that has no place here, or whose row does not fit its relation: nothing of it was
     /// written. Errors of the catalog pass through; the message can be given again then.
     pub fn apply(
         &mut self,

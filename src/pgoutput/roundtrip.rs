@@ -141,9 +141,18 @@ proptest! {
     fn truncates(oids in vec(any::<u32>(), 0..20), cascade: bool, restart_identity: bool) {
         let oids: Vec<_> = oids.into_iter().map(Oid).collect();
         let owned = OidsBuf::new(&oids);
-        prop_assert_eq!(owned.oids().iter().collect::<Vec<_>>(), oids);
+        prop_assert_eq!(owned.oids().iter().collect::<Vec<_>>(), oids.clone());
         let relations = owned.oids();
-        round_trip(Message::Truncate(Truncate { relations, cascade, restart_identity }))?;
+        let message = Message::Truncate(Truncate { relations, cascade, restart_identity });
+        let each: Vec<_> = message.each().collect();
+        prop_assert_eq!(each.len(), oids.len());
+        for (one, oid) in each.into_iter().zip(&oids) {
+            let owned = OidsBuf::new(&[*oid]);
+            let relations = owned.oids();
+            let wanted = Truncate { relations, cascade, restart_identity };
+            prop_assert_eq!(one, Message::Truncate(wanted));
+        }
+        round_trip(message)?;
     }
 
     #[test]

@@ -94,17 +94,32 @@ impl Connection {
         parameters: &[(&str, &str)],
         limit: Duration,
     ) -> Result<Connection> {
-        let name = endpoint.to_string();
-        Self::open_named(endpoint, parameters, limit).at(|| name)
+        let deadline = Instant::now() + limit;
+        connect::connect(endpoint, deadline)
+            .and_then(|connected| Self::log_in(connected, endpoint, parameters, deadline))
+            .at(|| endpoint.to_string())
     }
 
-    fn open_named(
+    /// Authenticates over a transport that is connected already: to a server, or to what plays one in
+    /// tests and fuzz targets.
+    ///
+    /// # Errors
+    /// As for [`Connection::open`], without the name of the server.
+    pub fn over(
+        transport: Arc<dyn Transport>,
         endpoint: &Endpoint,
         parameters: &[(&str, &str)],
-        limit: Duration,
+        deadline: Instant,
     ) -> Result<Connection> {
-        let deadline = Instant::now() + limit;
-        let (transport, encryption) = connect::connect(endpoint, deadline)?;
+        Self::log_in((transport, None), endpoint, parameters, deadline)
+    }
+
+    fn log_in(
+        (transport, encryption): connect::Connected,
+        endpoint: &Endpoint,
+        parameters: &[(&str, &str)],
+        deadline: Instant,
+    ) -> Result<Connection> {
         let mut session = Session {
             transport,
             inbox: Inbox::default(),

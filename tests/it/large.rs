@@ -3,7 +3,7 @@
 use std::thread;
 
 use super::support::scene::{caught_up, settings, streaming};
-use super::support::{Server, Sql};
+use super::support::{Server, Sql, Zemi};
 
 const ROWS: u64 = 200_000;
 
@@ -42,10 +42,45 @@ fn two_hundred_thousand_rows_come_together_and_memory_stays_flat() {
         ),
         format!("1|{ROWS}|{ROWS}|1")
     );
-    let status = std::fs::read_to_string(format!("/proc/{}/status", zemi.id())).unwrap_or_default();
-    let peak = status.lines().find(|line| line.starts_with("VmHWM:"));
-    println!(
-        "{ROWS} rows in one transaction: {}",
-        peak.unwrap_or("peak memory unknown")
+    println!("{ROWS} rows in one transaction: {} kB", peak(&zemi));
+}
+
+/// The most memory that it held, in kB.
+fn peak(zemi: &Zemi) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", zemi.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.unwrap().trim().trim_end_matches(" kB");
+    number.parse().unwrap()
+}
+
+/// One message makes as many rows as there are tables, each with the whole context.
+#[test]
+fn truncating_many_tables_with_a_large_context_does_not_take_the_memory_of_all_rows() {
+    const TABLES: u64 = 300;
+    const CONTEXT: u64 = 300 * 1000;
+    let server = Server::start(16, &[]);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run("CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id)");
+    sql.run(&format!(
+        "DO $$ BEGIN FOR n IN 1..{TABLES} LOOP
+           EXECUTE format('CREATE TABLE p%s PARTITION OF p FOR VALUES FROM (%s) TO (%s)', n, n, n + 1);
+         END LOOP; END $$"
+    ));
+    let zemi = streaming(&settings(&server, None));
+    sql.run("DROP INDEX changes_context_index");
+    sql.run(&format!(
+        "BEGIN;
+         SELECT pg_logical_emit_message(true, '_bemi', '\"' || repeat('x', {CONTEXT}) || '\"');
+         TRUNCATE p;
+         COMMIT"
+    ));
+    caught_up(&mut sql);
+    let rows = sql.text(
+        "SELECT count(*), count(DISTINCT \"table\"), min(length(context #>> '{}')), \
+         count(DISTINCT position) FROM changes WHERE operation = 'TRUNCATE'",
     );
+    assert_eq!(rows, format!("{TABLES}|{TABLES}|{CONTEXT}|{TABLES}"));
+    let peak = peak(&zemi);
+    println!("{TABLES} tables truncated: {peak} kB");
+    assert!(peak * 1000 < TABLES * CONTEXT / 3, "{peak} kB");
 }

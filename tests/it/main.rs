@@ -9,6 +9,7 @@ mod clients;
 mod commands;
 mod context;
 mod crud;
+mod damage;
 mod ddl;
 mod encodings;
 mod exits;

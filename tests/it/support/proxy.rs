@@ -30,6 +30,17 @@ pub enum Weather {
     LosingReplies,
 }
 
+/// What becomes of bytes on their way to the client.
+#[derive(Debug, Clone)]
+pub struct Damage {
+    /// These bytes …
+    pub find: Vec<u8>,
+    /// … become these, as many.
+    pub put: Vec<u8>,
+    /// So often; then all is well again.
+    pub times: u32,
+}
+
 /// A port of 127.0.0.1 that leads to another one.
 #[derive(Debug)]
 pub struct Proxy {
@@ -40,6 +51,7 @@ pub struct Proxy {
 #[derive(Debug)]
 struct Shared {
     weather: Mutex<Weather>,
+    damage: Mutex<Option<Damage>>,
     connections: Mutex<Vec<TcpStream>>,
     closed: AtomicBool,
     copies: AtomicU64,
@@ -57,6 +69,7 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
             weather: Mutex::new(Weather::Fair),
+            damage: Mutex::default(),
             connections: Mutex::default(),
             closed: AtomicBool::new(false),
             copies: AtomicU64::new(0),
@@ -89,6 +102,11 @@ impl Proxy {
     /// Changes the weather, for connections that are open too.
     pub fn set(&self, weather: Weather) {
         self.shared.set_weather(weather);
+    }
+
+    /// Damages what the server sends from now on.
+    pub fn damage(&self, damage: Option<Damage>) {
+        *lock(&self.shared.damage) = damage;
     }
 
     /// Cuts all connections.
@@ -139,6 +157,7 @@ impl Shared {
         let _ = from.set_read_timeout(Some(Duration::from_millis(20)));
         let mut buffer = [0; 16 * 1024];
         let mut began = None;
+        let mut held = Vec::new();
         while !self.closed.load(Ordering::SeqCst) {
             let weather = self.weather();
             if weather == Weather::Stalled {
@@ -149,6 +168,11 @@ impl Shared {
                 Ok(0) => break,
                 Ok(n) => n,
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    // What could have been the beginning of something was not.
+                    if to.write_all(&held).is_err() {
+                        break;
+                    }
+                    held.clear();
                     continue;
                 }
                 Err(_) => break,
@@ -159,7 +183,13 @@ impl Shared {
             {
                 self.set_weather(Weather::Fair);
             }
-            let bytes = &buffer[..read];
+            held.extend_from_slice(&buffer[..read]);
+            let bytes = if up {
+                std::mem::take(&mut held)
+            } else {
+                self.damaged(&mut held)
+            };
+            let (bytes, read) = (bytes.as_slice(), bytes.len());
             let sent = match weather {
                 Weather::Dripping => bytes.chunks(1).try_for_each(|byte| to.write_all(byte)),
                 Weather::Slow(milliseconds) => {
@@ -200,6 +230,24 @@ impl Shared {
         }
         let _ = from.shutdown(Shutdown::Both);
         let _ = to.shutdown(Shutdown::Both);
+    }
+
+    /// Takes what can pass out of `held`, damaged: all but an end that may be the beginning of what is
+    /// looked for.
+    fn damaged(&self, held: &mut Vec<u8>) -> Vec<u8> {
+        let mut damage = lock(&self.damage);
+        let Some(Damage { find, put, times }) = &mut *damage else {
+            return std::mem::take(held);
+        };
+        while *times > 0
+            && let Some(at) = held.windows(find.len()).position(|bytes| bytes == find)
+        {
+            held[at..at + find.len()].copy_from_slice(put);
+            *times -= 1;
+        }
+        let beginning = (1..find.len()).rev().find(|&n| held.ends_with(&find[..n]));
+        let kept = held.split_off(held.len() - beginning.unwrap_or(0));
+        std::mem::replace(held, kept)
     }
 }
 
