@@ -369,11 +369,14 @@ fn write_earlier_form(
     json::write_as_text(out, at, text, Reason::TypeChanged)
 }
 
-/// Appends text as UTF-8, with U+FFFD for what is not.
+/// Appends text as UTF-8, with U+FFFD for what is not, and for a zero byte, which `text` cannot hold.
 fn push_utf8(out: &mut Vec<u8>, text: &[u8]) {
     match std::str::from_utf8(text) {
-        Ok(_) => out.extend_from_slice(text),
-        Err(_) => out.extend_from_slice(String::from_utf8_lossy(text).as_bytes()),
+        Ok(text) if !text.contains('\0') => out.extend_from_slice(text.as_bytes()),
+        _ => {
+            let text = String::from_utf8_lossy(text).replace('\0', "\u{FFFD}");
+            out.extend_from_slice(text.as_bytes());
+        }
     }
 }
 

@@ -29,6 +29,7 @@ impl Tracked {
 }
 
 /// What the row encoder has to know of the settings.
+#[derive(Clone)]
 pub struct Settings {
     pub(super) database: String,
     pub(super) format: ChangesFormat,

@@ -99,6 +99,9 @@ impl Types {
         if depth > DEEPEST {
             return cast();
         }
+        // PostgreSQL makes no type that holds itself. Should a catalog say so, it ends at the second
+        // sight of it: each type is worked out once, whatever is made of whatever.
+        self.resolved.insert(type_oid, cast());
         let found = match &fact.shape {
             Shape::Domain(base) => self.resolve(*base, depth + 1),
             Shape::Array { element, delimiter } => ValueType::Array {

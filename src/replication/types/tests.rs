@@ -232,3 +232,33 @@ fn a_type_inside_itself_ends_somewhere() {
     types.learn(&[], &answer(&rows));
     assert!(matches!(types.known(PAIR), Some(ValueType::Composite(_))));
 }
+
+#[test]
+fn types_that_are_made_of_themselves_end() {
+    let mut types = Types::default();
+    // Two composites with thirty attributes each, all of the other one's type.
+    let attribute = |of: &'static str, part: &'static str| {
+        [
+            of,
+            "s",
+            "100",
+            "public.c",
+            "composite",
+            "0",
+            "-",
+            "-",
+            "a",
+            part,
+        ]
+    };
+    let rows: Vec<_> = (0..30)
+        .flat_map(|_| [attribute("20000", "20001"), attribute("20001", "20000")])
+        .collect();
+    let rows: Vec<&[&str]> = rows.iter().map(<[&str; 10]>::as_slice).collect();
+    types.learn(&[MOOD, PAIR], &answer(&rows));
+    let Some(ValueType::Composite(fields)) = types.known(MOOD) else {
+        panic!("no composite");
+    };
+    assert_eq!(fields.len(), 30);
+    assert!(matches!(types.known(PAIR), Some(ValueType::Composite(_))));
+}
