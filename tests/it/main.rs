@@ -29,6 +29,7 @@ mod review;
 mod same_database;
 mod statements;
 mod status_page;
+mod supervise;
 mod support;
 mod sync_standby;
 mod tls;
