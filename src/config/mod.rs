@@ -69,6 +69,9 @@ pub struct Config {
     pub changes_format: ChangesFormat,
     /// `JSON_TYPE_COERCION`: values have their JSON type; else all are strings.
     pub json_type_coercion: bool,
+    /// `gin_pending_list_limit` of the session that writes (`GIN_PENDING_LIST_LIMIT`), in kB: 64 to
+    /// 2097151; `None`: the server's own.
+    pub gin_pending_list_limit: Option<u32>,
     /// How long a stop may take to finish and confirm (`SHUTDOWN_TIMEOUT`): 0 to 3600 s.
     pub shutdown_timeout: Duration,
     /// `CLEANUP_ON_SHUTDOWN`: stopping drops slot, publication and progress.
@@ -165,6 +168,7 @@ impl Config {
                 .get("CHANGES_FORMAT")
                 .choice(&[("bemi", ChangesFormat::Bemi), ("sql", ChangesFormat::Sql)])?,
             json_type_coercion: vars.get("JSON_TYPE_COERCION").boolean()?,
+            gin_pending_list_limit: gin_pending_list_limit(&vars)?,
             shutdown_timeout: seconds(vars.get("SHUTDOWN_TIMEOUT"), 0, 3600)?,
             cleanup_on_shutdown: vars.get("CLEANUP_ON_SHUTDOWN").boolean()?,
             log_level: vars.get("LOG_LEVEL").choice(&[
@@ -209,6 +213,17 @@ fn seconds(value: Value<'_>, least: u64, most: u64) -> Result<Duration> {
         .number(least..=most)
         .map_err(|error| error.hint("the unit is seconds"))?;
     Ok(Duration::from_secs(seconds))
+}
+
+/// The range is the server's own (`gin_pending_list_limit`, `guc.c`, with 64-bit sizes).
+fn gin_pending_list_limit(vars: &Vars) -> Result<Option<u32>> {
+    let Some(value) = vars.set("GIN_PENDING_LIST_LIMIT") else {
+        return Ok(None);
+    };
+    let limit = value
+        .number(64..=2_097_151)
+        .map_err(|error| error.hint("the unit is kB; the server's own default is 4096"))?;
+    Ok(u32::try_from(limit).ok())
 }
 
 /// PostgreSQL's own rule (documentation, "Replication Slots", "Querying and Manipulating

@@ -109,6 +109,8 @@ pub const SETTINGS: &[Setting] = &[
         "bemi; or sql: INSERT instead of CREATE, and NULL for a side that does not exist."),
     setting("JSON_TYPE_COERCION", Text("true"),
         "Whether values have their JSON type (numbers, booleans, …); false: all are strings."),
+    setting("GIN_PENDING_LIST_LIMIT", Unset,
+        "kB of new index entries that zemi's session lets wait, 64 to 2097151. Unset: the server's."),
     setting("SHUTDOWN_TIMEOUT", Text("30"),
         "Seconds to finish and confirm what was read when asked to stop, 0 to 3600."),
     setting("CLEANUP_ON_SHUTDOWN", Text("false"),

@@ -84,6 +84,7 @@ fn nothing_set_gives_the_defaults_of_the_documentation() {
         hash_key: None,
         changes_format: ChangesFormat::Bemi,
         json_type_coercion: true,
+        gin_pending_list_limit: None,
         shutdown_timeout: Duration::from_secs(30),
         cleanup_on_shutdown: false,
         log_level: LevelFilter::Info,

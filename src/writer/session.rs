@@ -61,7 +61,14 @@ pub fn open(
 
 /// Opens a session and asks who the destination is.
 fn connect(config: &Config) -> Result<Prepared> {
-    let mut session = Connection::open(&config.destination, &SESSION, config.connect_timeout)?;
+    let limit = config.gin_pending_list_limit.map(|limit| limit.to_string());
+    let mut parameters = SESSION.to_vec();
+    parameters.extend(
+        limit
+            .as_deref()
+            .map(|limit| ("gin_pending_list_limit", limit)),
+    );
+    let mut session = Connection::open(&config.destination, &parameters, config.connect_timeout)?;
     let row = session.rows(
         "SELECT current_setting('server_version_num'), current_setting('synchronous_commit'), \
          pg_postmaster_start_time()::text, has_function_privilege('pg_control_system()', 'EXECUTE') \

@@ -180,6 +180,18 @@ fn every_bad_value_is_refused_by_name_with_what_it_was_and_what_it_may_be() {
             "one of disable, require, verify-ca, verify-full",
         ),
         (
+            "GIN_PENDING_LIST_LIMIT",
+            "63",
+            "\"63\"",
+            "a whole number from 64 to 2097151",
+        ),
+        (
+            "GIN_PENDING_LIST_LIMIT",
+            "4MB",
+            "\"4MB\"",
+            "Hint: the unit is kB",
+        ),
+        (
             "SHUTDOWN_TIMEOUT",
             "3601",
             "\"3601\"",
