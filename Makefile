@@ -50,9 +50,11 @@ tools:
 	command -v bash >/dev/null || missing="$$missing; bash (Debian: apt-get install bash)"; \
 	[ -z "$$missing" ] || { echo "missing:$${missing#;}" >&2; exit 1; }
 
-# The tests make certificates.
+# The tests make certificates. Brought like the servers: as root on Debian.
 openssl:
-	@command -v openssl >/dev/null || { echo "missing: openssl (Debian: apt-get install openssl)" >&2; exit 1; }
+	@command -v openssl >/dev/null || \
+		{ [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qqy --no-install-recommends openssl; } || \
+		{ echo "missing: openssl (Debian: apt-get install openssl)" >&2; exit 1; }
 
 # Beforehand, so that downloads happen once and in sight.
 servers:
