@@ -53,6 +53,7 @@ pub fn instructions(stage: &mut Stage, report: &mut Report) -> Result<()> {
                 (false, false) => shape.insert("counted", 1, rows),
             };
             counted.push(count(stage, &statement)?);
+            stage.check_count(rows + 1)?;
         }
         if let [few, many] = counted[..] {
             let each = (many - few) / (COUNTS[1] - COUNTS[0]) as f64;
@@ -65,8 +66,10 @@ pub fn instructions(stage: &mut Stage, report: &mut Report) -> Result<()> {
 /// Instructions of a zemi that starts, writes what the statement changed, and stops.
 fn count(stage: &mut Stage, statement: &str) -> Result<f64> {
     stage.source.query(statement)?;
+    // With a key, for a table without one would take UPDATE out of the publication of all tables.
     let end = stage.commit(
-        "CREATE TABLE IF NOT EXISTS counted_end (); INSERT INTO counted_end DEFAULT VALUES",
+        "CREATE TABLE IF NOT EXISTS counted_end (id bigserial PRIMARY KEY); \
+         INSERT INTO counted_end DEFAULT VALUES",
     )?;
     let mut file: PathBuf = std::env::temp_dir();
     file.push(format!("zemi-bench-callgrind.{}", std::process::id()));
