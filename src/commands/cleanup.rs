@@ -25,10 +25,7 @@ pub fn run(config: &Config, yes: bool) -> Result<Exit> {
     )? {
         found.push(format!("slot {} on {}", config.slot_name, config.source));
     }
-    for name in [
-        config.publication_name.clone(),
-        publication::updates_name(config),
-    ] {
+    for name in publication::all_names(config) {
         if exists(&mut session, "pg_publication", "pubname", &name)? {
             let database = &config.source.database;
             found.push(format!(

@@ -4,7 +4,11 @@
 //! are two publications: `<name>` and `<name>_updates`, and a table that cannot publish its updates is
 //! only ever in the first, which then publishes inserts and truncates alone.
 
+mod staged;
+
 use std::collections::{BTreeMap, BTreeSet};
+
+use staged::next_name;
 
 use super::source::{self, Server};
 use crate::change::Tracked;
@@ -64,6 +68,9 @@ const ALL: &str = "insert, update, delete, truncate";
 const NEW_ROWS: &str = "insert, truncate";
 const OLD_ROWS: &str = "update, delete";
 
+/// How a transaction ends that is to last.
+const COMMIT: &str = "COMMIT";
+
 /// The publications after they were brought in line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Published {
@@ -80,6 +87,12 @@ pub fn updates_name(config: &Config) -> String {
     format!("{}_updates", config.publication_name)
 }
 
+/// Every name that a publication of ours can have.
+pub fn all_names(config: &Config) -> [String; 3] {
+    let name = config.publication_name.clone();
+    [name, updates_name(config), next_name(config)]
+}
+
 /// Looks at tables and publications and brings the publications in line. Changes nothing where nothing
 /// has to change. `ours` are the tables that zemi itself writes, when they are in this database.
 pub fn bring_in_line(
@@ -89,13 +102,13 @@ pub fn bring_in_line(
     tracked: &Tracked,
     ours: &[Oid],
 ) -> Result<Published> {
-    run(session, server, config, tracked, ours, "COMMIT")
+    run(session, server, config, tracked, ours, COMMIT)
 }
 
 /// Reads what [`bring_in_line`] is going to read, for the server session to have its catalogs at hand by
 /// then: half of a start is waiting for that.
 pub fn warm_up(session: &mut Connection, config: &Config) {
-    let names = [config.publication_name.clone(), updates_name(config)];
+    let names = all_names(config);
     let read = source::read_slot(session, config)
         .and_then(|_| read_tables(session))
         .and_then(|_| read_publications(session, &names));
@@ -140,7 +153,7 @@ fn run(
     // Ours are not looked at, but their UPDATE and DELETE have to work like everybody's.
     let own_usable = tables.iter().all(|t| !own(t) || t.partitioned || t.usable);
     tables.retain(|table| !own(table));
-    let names = [config.publication_name.clone(), updates_name(config)];
+    let names = all_names(config);
     let now = read_publications(session, &names)?;
 
     let for_all = config.tables.is_none()
@@ -175,56 +188,71 @@ fn run(
         .hint(mend(table, config)));
     }
 
-    let mut statements = Vec::new();
-    for ((name, now), wanted) in names.iter().zip(&now).zip(&wanted) {
-        // Where somebody else made the first one, it is used as it is, alone or with his second one.
-        if now.as_ref().is_some_and(|p| !p.owned) || now.is_none() && foreign {
-            continue;
-        }
-        align(
-            name,
-            now.as_ref(),
-            wanted,
-            &tables,
-            server,
-            config,
-            &mut statements,
-        );
+    // Where somebody else made the first one, it is used as it is, alone or with his second one.
+    let ours = |now: &Option<Publication>| now.as_ref().map_or(!foreign, |p| p.owned);
+    let [first, updates, next] = &now;
+    let [wanted, wanted_updates] = wanted;
+    let next = next.as_ref().filter(|p| p.owned);
+    // From FOR ALL TABLES to a list there is no way but another publication, see `staged`.
+    let is_staged =
+        wanted.tables.is_some() && first.as_ref().is_some_and(|p| p.all_tables && p.owned);
+    let meanwhile = Wanted {
+        tables: None,
+        publish: NEW_ROWS,
+    };
+    let narrowed = if is_staged { &meanwhile } else { &wanted };
+    let narrows =
+        first.as_ref().is_some_and(|p| p.publish == ALL && p.owned) && narrowed.publish == NEW_ROWS;
+
+    let mut listing = Vec::new();
+    let align = |name: &str, now: Option<&Publication>, wanted: &Wanted, into: &mut Vec<String>| {
+        align(name, now, wanted, &tables, server, config, into);
+    };
+    if ours(updates) {
+        align(&names[1], updates.as_ref(), &wanted_updates, &mut listing);
     }
-    if !statements.is_empty() {
-        // One transaction, so that no point of the write-ahead log sees one without the other.
-        let sql = format!(
-            "BEGIN; SET LOCAL lock_timeout = {LOCK_TIMEOUT}; {}; {end}",
-            statements.join("; ")
-        );
-        let done = session.query(&sql).map_err(|e| {
-            if e.is_sqlstate("42501") {
-                return e.hint(format!(
-                    "GRANT CREATE ON DATABASE {} TO {}; or let a superuser CREATE PUBLICATION {} FOR ALL \
-                     TABLES",
-                    identifier(&config.source.database),
-                    identifier(&config.source.user),
-                    identifier(&names[0])
-                ));
-            }
-            e
-        });
-        if let Err(error) = done.at(|| format!("bringing publication {} in line", names[0])) {
-            let _ = session.query("ROLLBACK");
-            // Without the right to make the second one, the first is used as it is.
-            if now[0].is_none() {
-                // A table or schema of the list was dropped meanwhile: the next look does not find it.
-                let gone = ["42P01", "42704", "3F000"]
-                    .iter()
-                    .any(|code| error.is_sqlstate(code));
-                return Err(if gone {
-                    error.as_kind(Kind::Network)
-                } else {
-                    error
-                });
-            }
-            log::warn!("{error}");
+    let mut statements = Vec::new();
+    if ours(first) {
+        align(&names[0], first.as_ref(), narrowed, &mut statements);
+    }
+    if is_staged {
+        align(&names[2], next, &wanted, &mut statements);
+    } else if next.is_some() {
+        statements.push(format!("DROP PUBLICATION {}", identifier(&names[2])));
+    }
+    let unchanged = listing.is_empty() && statements.is_empty() && !is_staged;
+    let mut steps = || -> Result<()> {
+        if narrows && !listing.is_empty() && end == COMMIT {
+            transact(session, &listing, config, end)?;
+            staged::settle(session, &names[1])?;
+            listing.clear();
         }
+        // One transaction, so that no point of the write-ahead log sees one without the other.
+        listing.append(&mut statements);
+        transact(session, &listing, config, end)?;
+        if is_staged && end == COMMIT && !staged::take_place(session, config)? {
+            log::info!(
+                "publication {} becomes a list of tables when the transactions that are open now have ended",
+                names[0]
+            );
+        }
+        Ok(())
+    };
+    if let Err(error) = steps().at(|| format!("bringing publication {} in line", names[0])) {
+        let _ = session.query("ROLLBACK");
+        // Without the right to make the second one, the first is used as it is.
+        if first.is_none() {
+            // A table or schema of the list was dropped meanwhile: the next look does not find it.
+            let gone = ["42P01", "42704", "3F000"]
+                .iter()
+                .any(|code| error.is_sqlstate(code));
+            return Err(if gone {
+                error.as_kind(Kind::Network)
+            } else {
+                error
+            });
+        }
+        log::warn!("{error}");
     }
     let mut published = published;
     let forbidden: Vec<&Table> = tables.iter().filter(refused).collect();
@@ -237,13 +265,45 @@ fn run(
             .map(|t| (t.quoted(), mend(t, config)))
             .collect();
     }
-    let now = match statements.is_empty() {
+    let now = match unchanged {
         true => now,
         false => read_publications(session, &names)?,
     };
-    let exist = names.into_iter().zip(now).filter(|(_, now)| now.is_some());
+    // The third one waits for its time.
+    let exist = names
+        .into_iter()
+        .zip(now)
+        .take(2)
+        .filter(|(_, now)| now.is_some());
     published.names = exist.map(|(name, _)| name).collect();
     Ok(published)
+}
+
+/// Runs these statements in one transaction, where there are any.
+fn transact(
+    session: &mut Connection,
+    statements: &[String],
+    config: &Config,
+    end: &str,
+) -> Result<()> {
+    if statements.is_empty() {
+        return Ok(());
+    }
+    let sql = format!(
+        "BEGIN; SET LOCAL lock_timeout = {LOCK_TIMEOUT}; {}; {end}",
+        statements.join("; ")
+    );
+    session.query(&sql).map(drop).map_err(|e| {
+        if !e.is_sqlstate("42501") {
+            return e;
+        }
+        let user = identifier(&config.source.user);
+        e.hint(format!(
+            "GRANT CREATE ON DATABASE {} TO {user}; or let a superuser CREATE PUBLICATION {} FOR ALL TABLES",
+            identifier(&config.source.database),
+            identifier(&config.publication_name)
+        ))
+    })
 }
 
 /// What lets zemi publish somebody else's table.
@@ -336,16 +396,18 @@ fn with_parts(session: &mut Connection, tables: &[Oid]) -> Result<BTreeSet<Oid>>
 /// The publications of these names, as far as they exist.
 fn read_publications(
     session: &mut Connection,
-    names: &[String; 2],
-) -> Result<[Option<Publication>; 2]> {
+    names: &[String; 3],
+) -> Result<[Option<Publication>; 3]> {
     let found = session.rows(&format!(
         "SELECT puballtables, concat_ws(', ', CASE WHEN pubinsert THEN 'insert' END, \
          CASE WHEN pubupdate THEN 'update' END, CASE WHEN pubdelete THEN 'delete' END, \
          CASE WHEN pubtruncate THEN 'truncate' END), pubviaroot, pg_has_role(pubowner, 'USAGE'), \
-         (SELECT string_agg(prrelid::text, ' ') FROM pg_publication_rel WHERE prpubid = p.oid), pubname = {0} \
-         FROM pg_publication p WHERE pubname IN ({0}, {1})",
+         (SELECT string_agg(prrelid::text, ' ') FROM pg_publication_rel WHERE prpubid = p.oid), \
+         CASE pubname WHEN {0} THEN 0 WHEN {1} THEN 1 ELSE 2 END \
+         FROM pg_publication p WHERE pubname IN ({0}, {1}, {2})",
         literal(&names[0]),
-        literal(&names[1])
+        literal(&names[1]),
+        literal(&names[2])
     ))?;
     let publication = |row: &Vec<Option<String>>| {
         let text = |column: usize| {
@@ -371,7 +433,7 @@ fn read_publications(
             |row: &&Vec<Option<String>>| row.get(5).and_then(Option::as_deref) == Some(first);
         found.rows.iter().find(named).map(publication)
     };
-    Ok([of("t"), of("f")])
+    Ok([of("0"), of("1"), of("2")])
 }
 
 /// What both publications have to be.
@@ -383,18 +445,6 @@ fn plan(
     via_root: bool,
 ) -> [Wanted; 2] {
     let leaves = || tables.iter().filter(|t| !t.partitioned);
-    if for_all && own_usable && leaves().all(|t| t.usable) {
-        return [
-            Wanted {
-                tables: None,
-                publish: ALL,
-            },
-            Wanted {
-                tables: Some(BTreeSet::new()),
-                publish: OLD_ROWS,
-            },
-        ];
-    }
     // Published through its root, a partition is named and filtered as the root; as long as all of
     // the root's partitions can be.
     let listed = |wanted: &dyn Fn(&Table) -> bool| -> BTreeSet<Oid> {
@@ -417,11 +467,13 @@ fn plan(
     } else {
         Some(listed(&|_| true))
     };
+    let all_usable = for_all && own_usable && leaves().all(|t| t.usable);
     [
         Wanted {
             tables: new_rows,
-            publish: NEW_ROWS,
+            publish: if all_usable { ALL } else { NEW_ROWS },
         },
+        // Listed before they are needed here: see `staged`.
         Wanted {
             tables: Some(listed(&|t| t.usable)),
             publish: OLD_ROWS,
@@ -501,7 +553,7 @@ fn align(
 
 /// Drops both publications, unless somebody else made them.
 pub fn drop_publications(session: &mut Connection, config: &Config) -> Result<()> {
-    let names = [config.publication_name.clone(), updates_name(config)];
+    let names = all_names(config);
     let now = read_publications(session, &names)?;
     for (name, now) in names.into_iter().zip(now) {
         match now {
