@@ -15,11 +15,12 @@ use crate::config::{Endpoint, Host, TlsMode};
 use crate::error::{Error, Kind, Result};
 
 /// How long a TCP connection may be silent before the kernel asks the peer, how often it asks, and how
-/// long unanswered data or questions are borne: a half-open connection is noticed within 30 s.
+/// long unanswered data or questions are borne. What reads a stream says something every 10 s: a half-open
+/// connection is noticed within 30 s.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_RETRIES: u32 = 4;
-const USER_TIMEOUT: Duration = Duration::from_secs(30);
+const USER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The stack of the thread that asks the resolver: `getaddrinfo` reads configuration files into it.
 const RESOLVER_STACK: usize = 256 * 1024;

@@ -38,27 +38,37 @@ pub fn patch_statement(patch: &Patch, database: &str) -> String {
     )
 }
 
-/// Sends one Query message of several statements and, behind it, the rows for the COPY among them.
-pub fn send(session: &mut Connection, sql: &str, rows: &[u8]) -> Result<()> {
+/// Sends one Query message of several statements and, behind it, the first rows for the COPY among them;
+/// returns the rows that are left.
+fn send<'a>(session: &mut Connection, sql: &str, rows: &'a [u8]) -> Result<&'a [u8]> {
     let mut message = query_message(sql)?;
-    let (first, rest) = rows.split_at(rows.len().min(LONGEST_MESSAGE));
+    let (first, rest) = rows.split_at(rows.len().min(ONE_WRITE));
     message.extend_from_slice(&copy_data_head(copy::HEADER.len() + first.len())?);
     message.extend_from_slice(&copy::HEADER);
-    if first.len() <= ONE_WRITE {
-        message.extend_from_slice(first);
-    } else {
-        session.send(&message)?;
-        session.send(first)?;
-        message.clear();
+    message.extend_from_slice(first);
+    if rest.is_empty() {
+        end(&mut message)?;
     }
+    session.send(&message)?;
+    Ok(rest)
+}
+
+/// Sends the rows that are left, and the end of the COPY.
+fn send_rest(session: &mut Connection, rest: &[u8]) -> Result<()> {
     for piece in rest.chunks(LONGEST_MESSAGE) {
         session.send(&copy_data_head(piece.len())?)?;
         session.send(piece)?;
     }
+    let mut message = Vec::new();
+    end(&mut message)?;
+    session.send(&message)
+}
+
+fn end(message: &mut Vec<u8>) -> Result<()> {
     message.extend_from_slice(&copy_data_head(copy::TRAILER.len())?);
     message.extend_from_slice(&copy::TRAILER);
     message.extend_from_slice(&COPY_DONE);
-    session.send(&message)
+    Ok(())
 }
 
 /// What came back.
@@ -68,43 +78,72 @@ pub struct Landing {
     pub last_tag: String,
 }
 
-/// Reads the answers up to ReadyForQuery. The first error among them is the result: it undid the rest.
-pub fn receive(session: &mut Connection) -> Result<Landing> {
-    let mut landing = Landing::default();
-    let mut failure: Option<Error> = None;
-    loop {
-        let status = match session.receive()? {
-            (b'C', body) => {
-                landing.last_tag = command_tag(body);
-                continue;
+/// The answers to a flight, as far as they were read.
+#[derive(Default)]
+struct Answers {
+    landing: Landing,
+    /// The first error undid the rest.
+    failure: Option<Error>,
+}
+
+impl Answers {
+    /// Reads on: up to CopyInResponse or an error before it where `copy` is set, else up to ReadyForQuery.
+    fn read(&mut self, session: &mut Connection, copy: bool) -> Result<()> {
+        loop {
+            match session.receive()? {
+                (b'C', body) => self.landing.last_tag = command_tag(body),
+                (b'E', body) => {
+                    let error = server_error(body);
+                    self.failure.get_or_insert(error);
+                    if copy {
+                        return Ok(());
+                    }
+                }
+                (b'G', _) if copy => return Ok(()),
+                // CopyInResponse, RowDescription, DataRow.
+                (b'G' | b'T' | b'D', _) => {}
+                (b'Z', body) => {
+                    let status = body.first().copied().unwrap_or(b'I');
+                    session.note_ready(status);
+                    return Ok(());
+                }
+                (tag, _) => return Err(unexpected(tag)),
             }
-            (b'E', body) => {
-                failure = failure.or(Some(server_error(body)));
-                continue;
-            }
-            // CopyInResponse, RowDescription, DataRow.
-            (b'G' | b'T' | b'D', _) => continue,
-            (b'Z', body) => body.first().copied().unwrap_or(b'I'),
-            (tag, _) => return Err(unexpected(tag)),
-        };
-        session.note_ready(status);
-        return failure.map_or(Ok(landing), Err);
+        }
+    }
+
+    fn done(self) -> Result<Landing> {
+        self.failure.map_or(Ok(self.landing), Err)
     }
 }
 
 /// Sends a flight and reads its answers. When sending fails, what the server said before it went is
 /// looked for: it names the reason.
+///
+/// More rows than the first follow when the server has begun to read them. Until then it may wait for a lock,
+/// and data that it does not take for `USER_TIMEOUT` would end the connection as if nobody were there.
 pub fn fly(session: &mut Connection, sql: &str, rows: &[u8]) -> Result<Landing> {
-    match send(session, sql, rows) {
-        Ok(()) => receive(session),
-        Err(error) => {
-            session.set_read_timeout(Some(std::time::Duration::from_millis(200)))?;
-            match receive(session) {
-                Err(said) if said.kind() == Kind::Server => Err(said),
-                _ => Err(error),
-            }
+    let mut answers = Answers::default();
+    let sent = send(session, sql, rows).and_then(|rest| {
+        if rest.is_empty() {
+            return Ok(());
         }
+        answers.read(session, true)?;
+        if answers.failure.is_some() {
+            return Ok(());
+        }
+        send_rest(session, rest)
+    });
+    if let Err(error) = sent {
+        session.set_read_timeout(Some(std::time::Duration::from_millis(200)))?;
+        let read = answers.read(session, false);
+        return match (answers.failure, read) {
+            (Some(said), _) => Err(said),
+            _ => Err(error),
+        };
     }
+    answers.read(session, false)?;
+    answers.done()
 }
 
 /// The flight committed: nothing less than the tag `COMMIT` says so, for COMMIT of a failed transaction
