@@ -162,9 +162,10 @@ impl Error {
         self
     }
 
-    /// What [`Error::hint`] was given.
+    /// What [`Error::hint`] was given, else what the SQLSTATE alone tells.
     pub fn hint_text(&self) -> Option<&str> {
-        self.0.hint.as_deref()
+        let given = self.0.hint.as_deref();
+        given.or_else(|| self.0.sqlstate.and_then(hint_of_sqlstate))
     }
 
     /// The text without the hint.
@@ -250,6 +251,24 @@ fn remedy_of_sqlstate(code: SqlState) -> Remedy {
     }
 }
 
+/// What a person can do, where nobody nearer to the cause has said it.
+fn hint_of_sqlstate(code: SqlState) -> Option<&'static str> {
+    Some(match code.as_str() {
+        "53100" => "free space on that server's disk: zemi goes on by itself",
+        "53200" => "that server is out of memory: zemi goes on by itself when it has some",
+        "25006" => {
+            "SELECT pg_is_in_recovery() tells whether it is a standby; else see \
+             default_transaction_read_only"
+        }
+        "55P03" | "57014" => {
+            "SELECT pid, query FROM pg_stat_activity WHERE wait_event_type = 'Lock' shows who waits, and \
+             pg_blocking_pids(pid) for whom"
+        }
+        "58030" | "XX001" | "XX002" => "look at that server's log and its disk",
+        _ => return None,
+    })
+}
+
 impl Error {
     fn write_what(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for place in self.0.places.iter().rev() {
@@ -269,7 +288,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_what(f)?;
-        if let Some(hint) = &self.0.hint {
+        if let Some(hint) = self.hint_text() {
             write!(f, ". Hint: {hint}")?;
         }
         Ok(())
@@ -346,6 +365,13 @@ mod tests {
         assert_eq!(remedy(b"28P01"), Remedy::Stop(Exit::Refused));
         assert_eq!(remedy(b"3D000"), Remedy::Stop(Exit::Config));
         assert_eq!(remedy(b"55006"), Remedy::Stop(Exit::Busy));
+    }
+
+    #[test]
+    fn an_sqlstate_that_tells_what_to_do_is_a_hint_unless_there_is_a_nearer_one() {
+        let full = || Error::server(SqlState::from_bytes(b"53100"), "full");
+        assert!(full().to_string().ends_with("zemi goes on by itself"));
+        assert!(full().hint("x").to_string().ends_with("Hint: x"));
     }
 
     #[test]

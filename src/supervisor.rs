@@ -23,7 +23,7 @@ use crate::replication::chunk::LargeFrames;
 use crate::replication::feedback::Feedback;
 use crate::replication::reader::Reader;
 use crate::replication::source::Pair;
-use crate::replication::{publication, source};
+use crate::replication::{failover, publication, source};
 use crate::writer::{Destination, Early, GapMarker, Ready, SourceMark, Writer};
 
 /// Chunks on their way to the decoder.
@@ -144,6 +144,7 @@ impl Supervisor {
             let attempt = || -> Result<(SourceMark, Pair)> {
                 let mut opened = Pair::open(&self.config, "UTF8")?;
                 let server = source::check(&mut opened.session).at(|| "source".into())?;
+                failover::check(&server, &self.config).at(|| "source".into())?;
                 let identity = source::identify(&mut opened.walsender)?;
                 let mark = SourceMark {
                     system_identifier: identity.system_identifier,

@@ -53,6 +53,8 @@ pub struct Config {
     /// The publication (`PUBLICATION_NAME`): 1 to 55 bytes, any characters but NUL, to be quoted.
     /// There is room for [`UPDATES_SUFFIX`] behind it.
     pub publication_name: String,
+    /// `SLOT_FAILOVER`: the slot is synchronised to standbys, from PostgreSQL 17 on.
+    pub slot_failover: bool,
     /// `PUBLISH_VIA_PARTITION_ROOT`: changes of partitions are published as the parent's.
     pub publish_via_partition_root: bool,
     /// The tables to track (`TABLES`), never an empty list; `None`: all.
@@ -158,6 +160,7 @@ impl Config {
             connect_timeout: seconds(vars.get("CONNECT_TIMEOUT"), 1, 600)?,
             slot_name: slot_name(vars.get("SLOT_NAME"))?,
             publication_name: publication_name(vars.get("PUBLICATION_NAME"))?,
+            slot_failover: vars.get("SLOT_FAILOVER").boolean()?,
             publish_via_partition_root: vars.get("PUBLISH_VIA_PARTITION_ROOT").boolean()?,
             tables: (!listed.is_empty()).then_some(listed),
             exclude_tables: tables(vars.get("EXCLUDE_TABLES"))?,

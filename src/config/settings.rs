@@ -148,7 +148,6 @@ const fn refused(name: &'static str, allowed: Allowed, needs: &'static str) -> R
 /// What this version does not do yet: a line goes when its feature comes.
 #[rustfmt::skip]
 pub(super) const REFUSED: &[Refused] = &[
-    refused("SLOT_FAILOVER", Allowed::False, "failover slots"),
     refused("INITIAL_SNAPSHOT", Allowed::False, "initial snapshot"),
 ];
 

@@ -76,6 +76,7 @@ fn nothing_set_gives_the_defaults_of_the_documentation() {
         connect_timeout: Duration::from_secs(10),
         slot_name: "zemi".into(),
         publication_name: "zemi".into(),
+        slot_failover: false,
         publish_via_partition_root: false,
         tables: None,
         exclude_tables: Vec::new(),
@@ -315,7 +316,7 @@ fn every_setting_of_the_table_has_an_effect() {
         let text = match name {
             _ if name.ends_with("_FILE") => file.path(),
             _ if name.ends_with("PORT") || name.ends_with("TIMEOUT") => "77",
-            "SLOT_FAILOVER" | "INITIAL_SNAPSHOT" => "true",
+            "INITIAL_SNAPSHOT" | "SLOT_FAILOVER" => "true",
             "PUBLISH_VIA_PARTITION_ROOT" | "CLEANUP_ON_SHUTDOWN" => "true",
             "JSON_TYPE_COERCION" => "false",
             "MAX_TRANSACTION_CHANGES" => "5",

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::error::{Error, SqlState};
+
 /// This many keepalives in a row that ask for a reply, within a second and without data, mean that the
 /// source is shutting down and waits for us.
 const BURST: u32 = 50;
@@ -26,4 +28,13 @@ impl Burst {
         self.count += 1;
         self.count >= BURST
     }
+}
+
+/// What that means for the connection.
+pub(super) fn source_stopping() -> Error {
+    // The state that the server itself would give: the table of remedies knows what to do about it.
+    Error::server(
+        SqlState::from_bytes(b"57P01"),
+        "the source is shutting down and waits for zemi: closed the replication connection",
+    )
 }

@@ -3,8 +3,10 @@
 mod burst;
 pub mod catalog;
 pub mod chunk;
+pub mod failover;
 pub mod feedback;
 pub mod message;
+mod notice;
 pub mod publication;
 pub mod reader;
 pub mod source;

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender};
 
-use super::burst::Burst;
+use super::burst::{Burst, source_stopping};
 use super::catalog::OwnTables;
 use super::chunk::{Chunk, Feed, Large, LargeFrames, SIZE};
+use super::failover;
 use super::feedback::{Feedback, INTERVAL, now};
+use super::notice::passed_over;
 use super::publication::{self, Published};
 use super::source::{self, Pair};
 use super::start::{self, Gap, GapMark, Known, StreamStart};
@@ -109,6 +111,7 @@ impl Reader {
                 break Ok(());
             }
             let connected = Instant::now();
+            let durable = self.feedback.run().1;
             let error = match self.session(&mut memory) {
                 Ok(()) => break Ok(()),
                 Err(e) if self.control.stopping() || e.kind() == Kind::Stopped => break Ok(()),
@@ -117,7 +120,8 @@ impl Reader {
             self.metrics.source.down(&error);
             self.feedback.set_link(None);
             self.control.set_reader(None);
-            if connected.elapsed() > Duration::from_secs(60) {
+            // A connection that brought something forward is worth having again soon.
+            if connected.elapsed() > Duration::from_secs(60) || self.feedback.run().1 > durable {
                 backoff.reset();
             }
             let mut wait = backoff.wait();
@@ -198,6 +202,7 @@ impl Reader {
             None => Pair::open(&self.config, memory.encoding)?,
         };
         let server = source::check(&mut session).at(|| "source".into())?;
+        failover::check(&server, &self.config).at(|| "source".into())?;
         let identity = source::identify(&mut walsender)?;
         if identity.system_identifier != self.system_identifier {
             return Err(Error::new(
@@ -246,6 +251,7 @@ impl Reader {
                 }
             }
         };
+        failover::bring_in_line(&mut session, &mut walsender, &self.config, &mut self.told)?;
         let timeline = self.known.map(|known| known.timeline);
         let position = source::position(&mut walsender, &identity, timeline)?;
         let mut start = start::decide(before, slot, self.known, position);
@@ -261,20 +267,15 @@ impl Reader {
         }
         if let Some(gap) = start.gap {
             // An attempt before this one may have found it already.
-            let missing = format!(
-                "changes between {} and {} may be missing: {}",
-                gap.from, gap.to, gap.reason
-            );
             if memory.gap.replace(gap).is_none() {
                 self.metrics.gaps.add(1);
-                self.metrics.source.note(&missing);
+                self.metrics.source.note(&gap.to_string());
             }
-            log::error!(
-                side = "source", from:% = gap.from, to:% = gap.to;
-                "{missing}. It is recorded in changes as an operation MESSAGE"
-            );
+            gap.log("source");
         }
-        if start.gap.is_some() && !same_run || durable == Lsn::ZERO {
+        // What the timeline before sent last may never have happened on this one.
+        let left_timeline = timeline.is_some_and(|known| known != identity.timeline);
+        if start.gap.is_some() && !same_run || durable == Lsn::ZERO || left_timeline {
             epoch = self.feedback.new_run(start.position);
         }
         self.start_replication(&mut walsender, start.position, &published, memory)?;
@@ -283,6 +284,7 @@ impl Reader {
             epoch,
             position: start.position,
             timeline: identity.timeline,
+            switch: position.switch,
             gap: memory.gap,
             encoding: match memory.encoding {
                 "UTF8" => Encoding::Utf8,
@@ -580,32 +582,10 @@ impl Reader {
     }
 }
 
-/// PostgreSQL 18 passes over the changes of WAL in which a publication did not exist, and says so in a
-/// warning (`LoadPublications`, `pgoutput.c`); the servers before it end with an error, as it should be.
-fn passed_over(notice: &[u8]) -> Option<Error> {
-    let warning = server_error(notice);
-    log::warn!("source: {warning}");
-    warning.is_sqlstate("55000").then(|| {
-        let undefined = crate::error::SqlState::from_bytes(b"42704");
-        Error::server(
-            undefined,
-            "a publication does not exist at this point in the WAL",
-        )
-    })
-}
-
 fn is_timeout(e: &std::io::Error) -> bool {
     matches!(
         e.kind(),
         std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
-    )
-}
-
-fn source_stopping() -> Error {
-    // The state that the server itself would give: the table of remedies knows what to do about it.
-    Error::server(
-        crate::error::SqlState::from_bytes(b"57P01"),
-        "the source is shutting down and waits for zemi: closed the replication connection",
     )
 }
 

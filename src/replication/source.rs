@@ -7,7 +7,7 @@ use super::start::SourcePosition;
 use crate::config::Config;
 use crate::error::{At, Error, Kind, Result};
 use crate::lsn::Lsn;
-use crate::wire::{Connection, ResultSet, literal};
+use crate::wire::{Connection, ResultSet, advise, literal};
 
 /// The oldest supported server: 14 brought logical messages to pgoutput.
 const OLDEST: u32 = 140_000;
@@ -52,7 +52,8 @@ pub struct Identity {
 /// Opens an ordinary session.
 pub fn open_session(config: &Config) -> Result<Connection> {
     let open = || {
-        let mut session = Connection::open(&config.source, &SESSION, config.connect_timeout)?;
+        let opened = Connection::open(&config.source, &SESSION, config.connect_timeout);
+        let mut session = opened.map_err(|e| advise(e, &config.source, "DB"))?;
         // Names may hold any bytes there, and the server would refuse to send them.
         session.query(
             "SELECT set_config('client_encoding', 'SQL_ASCII', false) \
@@ -94,7 +95,7 @@ pub fn open_replication(config: &Config, encoding: &str) -> Result<Connection> {
             if e.is_sqlstate("53300") {
                 return e.hint("raise max_wal_senders on the source");
             }
-            e
+            advise(e, &config.source, "DB")
         })
         .at(|| "source".into())
 }
@@ -209,13 +210,16 @@ pub fn position(
     })
 }
 
-/// Finds the end of a timeline in a history file: lines of timeline, position and reason.
+/// Finds the end of a timeline in a history file: lines of timeline, position and reason. A timeline that is
+/// not there is a sibling: what they share ends where the new one left the last one before both, at most.
 fn switch_point(history: &str, timeline: u32) -> Option<Lsn> {
-    history.lines().find_map(|line| {
+    let ends = history.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
-        let found: u32 = words.next()?.parse().ok()?;
-        (found == timeline).then(|| words.next()?.parse().ok())?
-    })
+        let ended: u32 = words.next()?.parse().ok()?;
+        Some((ended, words.next()?.parse().ok()?))
+    });
+    let shared = ends.take_while(|(ended, _)| *ended <= timeline);
+    shared.last().map(|(_, end)| end)
 }
 
 /// Checks what a server must have before anything else is tried.
@@ -242,6 +246,14 @@ pub fn check(session: &mut Connection) -> Result<Server> {
             format!("expected wal_level = logical, found {}", server.wal_level),
         )
         .hint("ALTER SYSTEM SET wal_level = 'logical'; then restart the server"));
+    }
+    if server.in_recovery {
+        // It may be about to be promoted.
+        return Err(Error::new(
+            Kind::Network,
+            "expected a primary, found a standby in recovery",
+        )
+        .hint("promote it by SELECT pg_promote(), or point DB_HOST to the primary"));
     }
     Ok(server)
 }
@@ -395,9 +407,11 @@ pub fn kept_by_slot(session: &mut Connection, config: &Config) -> Result<Option<
 /// Makes the slot; returns where its stream begins.
 pub fn create_slot(session: &mut Connection, config: &Config) -> Result<Lsn> {
     log_open_transactions(session)?;
+    // Before 17 there is no fifth argument.
+    let failover = if config.slot_failover { ", true" } else { "" };
     let row = session
         .rows(&format!(
-            "SELECT lsn FROM pg_create_logical_replication_slot({}, 'pgoutput', false, false)",
+            "SELECT lsn FROM pg_create_logical_replication_slot({}, 'pgoutput', false, false{failover})",
             literal(&config.slot_name)
         ))
         .map_err(|e| {
@@ -444,7 +458,12 @@ mod tests {
         let history = "1\t0/3000148\tno recovery target specified\n\n2\t0/5000060\tx\n";
         assert_eq!(switch_point(history, 1), Some(Lsn(0x300_0148)));
         assert_eq!(switch_point(history, 2), Some(Lsn(0x500_0060)));
-        assert_eq!(switch_point(history, 3), None);
+        assert_eq!(
+            switch_point("1\t0/3000148\tx\n3\t0/5000060\tx", 2),
+            Some(Lsn(0x300_0148))
+        );
+        assert_eq!(switch_point(history, 3), Some(Lsn(0x500_0060)));
+        assert_eq!(switch_point("2\t0/5000060\tx\n", 1), None);
         assert_eq!(switch_point("garbage\n1", 1), None);
     }
 }

@@ -99,6 +99,26 @@ pub struct Gap {
     pub reason: GapReason,
 }
 
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "changes between {} and {} may be missing: {}",
+            self.from, self.to, self.reason
+        )
+    }
+}
+
+impl Gap {
+    /// Says so, loudly. `side` is where it was found.
+    pub fn log(&self, side: &str) {
+        log::error!(
+            side, from:% = self.from, to:% = self.to;
+            "{self}. It is recorded in changes as an operation MESSAGE"
+        );
+    }
+}
+
 /// Where to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Start {
@@ -132,6 +152,8 @@ pub struct StreamStart {
     pub position: Lsn,
     /// The source's timeline.
     pub timeline: u32,
+    /// Where the timeline before this one ended, when the source has left it since it was last asked.
+    pub switch: Option<Lsn>,
     /// What has to be recorded first.
     pub gap: Option<Gap>,
     /// What its texts are encoded in.
@@ -141,6 +163,19 @@ pub struct StreamStart {
 /// Whether the slot has to be made anew before [`decide`] can be asked.
 pub fn slot_is_usable(slot: Option<SlotPosition>) -> bool {
     slot.is_some_and(|slot| !slot.lost)
+}
+
+impl StreamStart {
+    /// What of the timeline before was written beyond its end, where the writer stands at `flushed`: batches
+    /// that were on their way when the source was asked have become durable since.
+    pub fn divergence(&self, flushed: Lsn) -> Option<Gap> {
+        let switch = self.switch.filter(|switch| flushed > *switch)?;
+        Some(Gap {
+            from: switch,
+            to: flushed,
+            reason: GapReason::TimelineDiverged,
+        })
+    }
 }
 
 /// Where a gap is announced before the slot behind it is made. What makes a slot can be killed, and the

@@ -3,6 +3,7 @@
 //! Everything above works on a [`Connection`] (one thread) or on its [`Transport`] (any thread), so
 //! that an encrypted transport changes nothing for the callers.
 
+mod advice;
 mod auth;
 mod connect;
 mod connection;
@@ -13,6 +14,7 @@ mod response;
 mod tls;
 mod transport;
 
+pub use advice::advise;
 pub use connection::{
     COPY_DONE, Connection, ResultSet, command_tag, copy_data_head, query_message, rows_of_tag,
     unexpected,

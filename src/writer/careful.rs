@@ -20,13 +20,23 @@ const TEMPORARY: &str = "CREATE TEMPORARY TABLE IF NOT EXISTS zemi_rows (id uuid
      committed_at timestamptz, queued_at timestamptz, transaction_id bigint, position bigint, \
      context text, n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY) ON COMMIT DROP";
 
+/// Holds the lock of an INSERT to the end of the transaction; a savepoint that is undone gives it back.
+/// Otherwise a trigger or constraint that somebody drops between two attempts lets a lesser form of a row
+/// in where the row itself would have been taken.
+const HOLD: &str = "INSERT INTO public.changes (id) SELECT NULL::uuid WHERE false";
+
 /// A primary key is cut to this many characters when its index refuses it: a B-tree takes about 2,700
 /// bytes, and a character has up to four.
 pub(super) const SAFE_KEY: usize = 600;
 
-/// A row that is a duplicate: it is there, written for the same transaction.
+/// A row has the place of another one in the unique key.
 const SAME: &str = "c.position = r.position AND c.\"table\" = r.\"table\" AND c.schema = r.schema \
      AND c.database = r.database AND c.operation = r.operation";
+
+/// A row that is a duplicate: it is there, written for the same transaction. A server that was set back gives
+/// positions and numbers out again, so the time of the commit counts, too; Bemi's table has whole seconds.
+const WRITTEN: &str = "c.transaction_id = r.transaction_id AND c.committed_at BETWEEN \
+     r.committed_at - interval '1 second' AND r.committed_at + interval '1 second'";
 
 /// The attempt is undone, and leaves no level of savepoints behind.
 const UNDO: &str = "ROLLBACK TO SAVEPOINT zemi; RELEASE SAVEPOINT zemi";
@@ -97,7 +107,9 @@ impl<'a> Careful<'a> {
     /// Prepares the session, which is inside a transaction.
     pub fn new(session: &'a mut Connection, key_limit: Option<usize>) -> Result<Careful<'a>> {
         // What a deferred constraint refuses has to show at its row, not at COMMIT.
-        session.query(&format!("SET CONSTRAINTS ALL IMMEDIATE; {TEMPORARY}"))?;
+        session.query(&format!(
+            "SET CONSTRAINTS ALL IMMEDIATE; {TEMPORARY}; {HOLD}"
+        ))?;
         Ok(Careful {
             session,
             key_limit,
@@ -274,7 +286,7 @@ impl<'a> Careful<'a> {
         self.looked = true;
         let found = self.session.rows(&format!(
             "DELETE FROM pg_temp.zemi_rows r WHERE r.n >= {from} AND EXISTS (SELECT FROM public.changes c \
-             WHERE {SAME} AND c.transaction_id = r.transaction_id) \
+             WHERE {SAME} AND {WRITTEN}) \
              RETURNING r.n, r.operation, r.schema || '.' || r.\"table\""
         ))?;
         for row in &found.rows {
@@ -299,8 +311,8 @@ impl<'a> Careful<'a> {
     fn conflicts(&mut self, from: u64, to: u64, form: Form) -> Result<()> {
         let found = self.session.rows(&format!(
             "SELECT r.n FROM pg_temp.zemi_rows r WHERE r.n BETWEEN {from} AND {to} \
-             AND NOT EXISTS (SELECT FROM public.changes c WHERE {SAME} \
-             AND c.transaction_id = r.transaction_id) ORDER BY r.n"
+             AND NOT EXISTS (SELECT FROM public.changes c WHERE {SAME} AND {WRITTEN}) \
+             ORDER BY r.n"
         ))?;
         for row in &found.rows {
             let n = row.first().and_then(|n| n.as_deref()?.parse().ok());

@@ -6,6 +6,7 @@ mod destination;
 mod early;
 mod flight;
 mod gap;
+mod link;
 mod progress;
 mod safe;
 mod schema;

@@ -4,7 +4,7 @@ use super::schema::{self, Tables};
 use crate::config::Config;
 use crate::error::{At, Error, Kind, Result};
 use crate::replication::source;
-use crate::wire::Connection;
+use crate::wire::{Connection, advise};
 
 /// Settings of the session. Limits of time that were set for people must not end a batch; a notice per
 /// row from somebody's trigger would fill the line that nobody reads while rows are sent.
@@ -27,7 +27,7 @@ const SESSION: [(&str, &str); 11] = [
 pub struct DestinationIdentity {
     /// `system_identifier`, where the role may read it.
     pub system: Option<String>,
-    /// The current timeline, where the role may read it.
+    /// The current timeline.
     pub timeline: Option<u32>,
     /// `pg_postmaster_start_time()`
     pub started: String,
@@ -68,11 +68,12 @@ fn connect(config: &Config) -> Result<Prepared> {
             .as_deref()
             .map(|limit| ("gin_pending_list_limit", limit)),
     );
-    let mut session = Connection::open(&config.destination, &parameters, config.connect_timeout)?;
+    let opened = Connection::open(&config.destination, &parameters, config.connect_timeout);
+    let mut session = opened.map_err(|e| advise(e, &config.destination, "DEST_DB"))?;
     let row = session.rows(
         "SELECT current_setting('server_version_num'), current_setting('synchronous_commit'), \
-         pg_postmaster_start_time()::text, has_function_privilege('pg_control_system()', 'EXECUTE') \
-         AND has_function_privilege('pg_control_checkpoint()', 'EXECUTE')",
+         pg_postmaster_start_time()::text, has_function_privilege('pg_control_system()', 'EXECUTE'), \
+         pg_is_in_recovery()",
     )?;
     let version: u32 = row.first(0).and_then(|v| v.parse().ok()).unwrap_or(0);
     if version < 130_000 {
@@ -81,17 +82,28 @@ fn connect(config: &Config) -> Result<Prepared> {
             format!("expected PostgreSQL 13 or later at the destination, found {version}"),
         ));
     }
+    if row.first(4) == Some("t") {
+        // It may be about to be promoted.
+        return Err(Error::new(
+            Kind::Network,
+            "expected a primary, found a standby in recovery",
+        )
+        .hint("promote it by SELECT pg_promote(), or point DEST_DB_HOST to the primary"));
+    }
     let mut identity = DestinationIdentity {
         system: None,
         timeline: None,
         started: row.first(2).unwrap_or_default().to_owned(),
     };
+    // The name of the WAL file begins with the timeline, in hexadecimal; the control file still has the one
+    // before until the checkpoint after a promotion is done.
+    let timeline = session.rows("SELECT left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)")?;
+    identity.timeline = timeline
+        .first(0)
+        .and_then(|t| u32::from_str_radix(t, 16).ok());
     if row.first(3) == Some("t") {
-        let control = session.rows(
-            "SELECT system_identifier, timeline_id FROM pg_control_system(), pg_control_checkpoint()",
-        )?;
+        let control = session.rows("SELECT system_identifier FROM pg_control_system()")?;
         identity.system = control.first(0).map(str::to_owned);
-        identity.timeline = control.first(1).and_then(|t| t.parse().ok());
     }
     if version >= 170_000 {
         session.query("SET transaction_timeout = 0")?;

@@ -8,8 +8,9 @@ use crossbeam_channel::{Receiver, Sender};
 use super::account::{self, Account};
 use super::careful::Careful;
 use super::flight::{self, BEGIN};
+use super::link::Link;
 use super::progress::{self, Progress, ProgressSql};
-use super::session::{self, DestinationIdentity, SourceMark, at_destination};
+use super::session::{self, SourceMark, at_destination};
 use super::{Destination, Early, Work, gap, schema};
 use crate::backoff::Backoff;
 use crate::change::Batch;
@@ -20,7 +21,6 @@ use crate::lsn::Lsn;
 use crate::observe::metrics::Metrics;
 use crate::replication::feedback::Feedback;
 use crate::replication::start::{Gap, GapReason, Known, StreamStart};
-use crate::wire::Connection;
 
 /// What the thread works with.
 pub struct Writer {
@@ -51,29 +51,6 @@ pub struct Writer {
 pub struct Ready {
     /// What it knows of the stream.
     pub known: Option<Known>,
-}
-
-/// An open session and what belongs to it.
-struct Link {
-    session: Connection,
-    identity: DestinationIdentity,
-    sql: ProgressSql,
-    /// The guard is prepared in this session.
-    prepared: bool,
-    key_limit: Option<usize>,
-}
-
-impl Link {
-    /// Runs statements as one transaction.
-    fn transaction(&mut self, statements: &str) -> Result<()> {
-        let done = self
-            .session
-            .query(&format!("{BEGIN}; {statements}; COMMIT"));
-        if done.is_err() && self.session.in_transaction() {
-            self.session.query("ROLLBACK")?;
-        }
-        done.map(drop)
-    }
 }
 
 /// What changes while it runs.
@@ -293,16 +270,9 @@ impl Writer {
                     to: expected,
                     reason,
                 };
-                let missing = format!(
-                    "changes between {} and {} are missing from the destination: {reason}",
-                    gap.from, gap.to
-                );
                 self.metrics.gaps.add(1);
-                self.metrics.destination.note(&missing);
-                log::error!(
-                    side = "destination", from:% = gap.from, to:% = gap.to;
-                    "{missing}. It is recorded in changes as an operation MESSAGE"
-                );
+                self.metrics.destination.note(&gap.to_string());
+                gap.log("destination");
                 let advance = link.sql.advance(progress.flushed, expected, state.timeline);
                 let record = gap::statement(&gap, &self.config);
                 link.transaction(&format!("{record}; {advance}"))?;
@@ -320,7 +290,7 @@ impl Writer {
     }
 
     /// Takes note of a start: undoes an open piece, records a gap, makes the progress row.
-    fn start(&self, start: StreamStart, state: &mut State) -> Result<()> {
+    fn start(&self, mut start: StreamStart, state: &mut State) -> Result<()> {
         if state.piece_open {
             // The transaction comes again from its beginning.
             self.undo_piece(state);
@@ -332,6 +302,14 @@ impl Writer {
         let other_run = state.epoch != start.epoch;
         state.epoch = state.epoch.max(start.epoch);
         state.timeline = start.timeline;
+        if start.gap.is_none() {
+            start.gap = state.flushed.and_then(|flushed| start.divergence(flushed));
+            if let Some(gap) = &start.gap {
+                self.metrics.gaps.add(1);
+                self.metrics.source.note(&gap.to_string());
+                gap.log("source");
+            }
+        }
         if let Some(flushed) = state.flushed
             && start.gap.is_none()
         {

@@ -6,7 +6,7 @@ use crate::change::Tracked;
 use crate::config::Config;
 use crate::error::Result;
 use crate::replication::source::{self, Server};
-use crate::replication::{publication, source::Identity};
+use crate::replication::{failover, publication, source::Identity};
 use crate::wire::Connection;
 use crate::writer::SourceMark;
 
@@ -56,6 +56,11 @@ pub fn check(config: &Config, findings: &mut Findings) -> Option<SourceMark> {
             None
         }
     };
+    if let Err(e) = failover::check(&server, config) {
+        findings.error("slot", &e);
+    } else if let Err(e) = standbys(config, &mut session, findings) {
+        findings.error("slot", &e);
+    }
     if let Err(e) = slot::check(config, &mut session, findings) {
         findings.error("slot", &e);
     }
@@ -92,6 +97,23 @@ fn walsender(
         ),
     );
     Ok(identity)
+}
+
+/// What `SLOT_FAILOVER` asks for.
+fn standbys(config: &Config, session: &mut Connection, findings: &mut Findings) -> Result<()> {
+    let lack = failover::look(session, config)?;
+    if lack.slot {
+        let name = &config.slot_name;
+        findings.warn(
+            "slot",
+            format!("{name} is not synchronised to standbys: zemi makes it so at its next start"),
+            failover::alter(config),
+        );
+    }
+    if lack.standby_slots {
+        findings.warn("slot", failover::AHEAD, failover::AHEAD_HINT);
+    }
+    Ok(())
 }
 
 fn publications(

@@ -248,11 +248,7 @@ fn settings_without_their_feature_are_refused_unless_they_ask_for_nothing() {
             "false, since this version has no initial snapshot yet",
         ),
         ("INITIAL_SNAPSHOT", "maybe", "true or false"),
-        (
-            "SLOT_FAILOVER",
-            "true",
-            "false, since this version has no failover slots yet",
-        ),
+        ("SLOT_FAILOVER", "maybe", "true or false"),
     ] {
         let message = refusal(&[(name, text)]);
         assert!(message.starts_with(name), "{message}");
@@ -261,7 +257,7 @@ fn settings_without_their_feature_are_refused_unless_they_ask_for_nothing() {
             "{message}"
         );
     }
-    let asks_for_nothing = [("INITIAL_SNAPSHOT", "off"), ("SLOT_FAILOVER", "false")];
+    let asks_for_nothing = [("INITIAL_SNAPSHOT", "off")];
     assert_eq!(config(&asks_for_nothing), config(&[]));
 }
 

@@ -1,0 +1,54 @@
+//! What a person can do about a login that a server refused.
+
+use super::identifier;
+use crate::config::Endpoint;
+use crate::error::Error;
+
+/// Adds a hint, unless a nearer one is there. `prefix` is that of the settings of this server: `DB` or
+/// `DEST_DB`.
+pub fn advise(error: Error, endpoint: &Endpoint, prefix: &str) -> Error {
+    let role = identifier(&endpoint.user);
+    let database = identifier(&endpoint.database);
+    let hint = match error.sqlstate().as_ref().map(|code| code.as_str()) {
+        Some("28P01") => {
+            format!(
+                "set {prefix}_PASSWORD to the password of {role}; or ALTER ROLE {role} PASSWORD '…'"
+            )
+        }
+        Some("28000") => format!(
+            "CREATE ROLE {role} LOGIN PASSWORD '…'; or let a line of pg_hba.conf allow it from this host, \
+             then SELECT pg_reload_conf()"
+        ),
+        Some("3D000") => format!("CREATE DATABASE {database}; or set {prefix}_NAME"),
+        Some("53300") => format!(
+            "SELECT usename, count(*) FROM pg_stat_activity GROUP BY 1 shows who is connected; raise \
+             max_connections, or ALTER ROLE {role} CONNECTION LIMIT -1"
+        ),
+        _ => return error,
+    };
+    error.hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::config::Config;
+    use crate::error::SqlState;
+
+    #[test]
+    fn a_hint_names_the_setting_and_the_role_and_no_password() {
+        let vars = [("DEST_DB_USER", "o\"hara"), ("DEST_DB_PASSWORD", "s3cret")];
+        let vars = vars.map(|(name, value)| (name.into(), value.into()));
+        let (config, _) = Config::from_vars(vars).unwrap();
+        let refused = Error::server(SqlState::from_bytes(b"28P01"), "no");
+        let error = advise(refused, &config.destination, "DEST_DB");
+        let hint = error.hint_text().unwrap();
+        assert!(hint.contains("set DEST_DB_PASSWORD"), "{hint}");
+        assert!(hint.contains("ALTER ROLE \"o\"\"hara\""), "{hint}");
+        assert!(!hint.contains("s3cret"), "{hint}");
+        let nearer = Error::server(SqlState::from_bytes(b"3D000"), "no").hint("this");
+        let error = advise(nearer, &config.destination, "DEST_DB");
+        assert_eq!(error.hint_text(), Some("this"));
+    }
+}
