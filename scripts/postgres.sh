@@ -4,6 +4,8 @@
 #   postgres.sh bin MAJOR|any        print a folder with postgres, initdb and pg_ctl
 #   postgres.sh start MAJOR|any DIR [-o NAME=VALUE]...
 #                                    make and start a server in DIR, print its port
+#   postgres.sh standby DIR NEW [-o NAME=VALUE]...
+#                                    make and start a standby of the stopped server in DIR, print its port
 #   postgres.sh stop DIR [MODE]      stop it, keep its data; MODE: fast, smart, immediate (a crash)
 #   postgres.sh up DIR               start it again: same port, same settings
 #   postgres.sh restart DIR [MODE]   stop, then up
@@ -180,10 +182,9 @@ enter() {
     [ -f "$dir/zemi-postgres" ] || die "the server in $dir has been destroyed meanwhile"
 }
 
-command_start() {
-    local want=$1 settings=() longest try
-    dir=$2
-    shift 2
+# Sets settings from -o NAME=VALUE...
+read_settings() {
+    settings=()
     while [ $# -gt 0 ]; do
         if [ "$1" != -o ] || [ $# -lt 2 ]; then usage; fi
         [[ $2 =~ ^[a-z_][a-z0-9_.]*= && $2 != *$'\n'* ]] ||
@@ -191,9 +192,44 @@ command_start() {
         settings+=("$2")
         shift 2
     done
-    find_bin "$want"
-    find_template
+}
 
+command_start() {
+    local settings
+    read_settings "${@:3}"
+    find_bin "$1"
+    find_template
+    make_folder "$2"
+    cp -a "$template/data" "$dir/data"
+    set_identifier "$dir/data" "$(<"$template/checksum_offset")"
+    configure "$dir/data" listen_addresses=127.0.0.1 \
+        wal_level=logical max_wal_senders=20 max_replication_slots=20 max_connections=50 \
+        shared_buffers=16MB min_wal_size=32MB fsync=off autovacuum=on jit=off \
+        timezone=UTC log_timezone=UTC logging_collector=off log_destination=stderr \
+        'log_line_prefix=%m [%p] %q%u@%d/%a '
+    settle
+}
+
+command_standby() {
+    local settings of
+    read_settings "${@:3}"
+    enter "$1"
+    ! find_pid || die "the server in $1 runs: stop it, and start it again when its standby is there"
+    of=$dir
+    bin=$(<"$dir/bin")
+    major=$(<"$dir/data/PG_VERSION")
+    make_folder "$2"
+    cp -a "$of/data" "$dir/data"
+    # As pg_basebackup has it: slots are not part of a copy.
+    rm -rf "$dir/data/pg_replslot"/*
+    "${run_as[@]}" touch "$dir/data/standby.signal"
+    settle
+}
+
+# Makes the folder of a server, and sets dir to it.
+make_folder() {
+    local longest
+    dir=$1
     case $dir in /*) ;; *) dir=$PWD/$dir ;; esac
     # sockaddr_un holds 107 bytes and a final zero.
     longest=$dir/socket/.s.PGSQL.$lowest_port
@@ -220,15 +256,13 @@ command_start() {
     printf '%s\n' "$bin" >"$dir/bin"
     mkdir "$dir/socket"
     [ "$(id -u)" != 0 ] || chown "$run_uid" "$dir/socket"
-    cp -a "$template/data" "$dir/data"
-    set_identifier "$dir/data" "$(<"$template/checksum_offset")"
-    configure "$dir/data" "listen_addresses=127.0.0.1" \
-        "unix_socket_directories=\"${dir//\"/\"\"}/socket\"" \
-        wal_level=logical max_wal_senders=20 max_replication_slots=20 max_connections=50 \
-        shared_buffers=16MB min_wal_size=32MB fsync=off autovacuum=on jit=off \
-        timezone=UTC log_timezone=UTC logging_collector=off log_destination=stderr \
-        'log_line_prefix=%m [%p] %q%u@%d/%a ' ${settings[@]+"${settings[@]}"}
+}
 
+# Starts the server of dir, which has its data, on a port of its own, and prints that.
+settle() {
+    local try
+    configure "$dir/data" "unix_socket_directories=\"${dir//\"/\"\"}/socket\"" \
+        ${settings[@]+"${settings[@]}"}
     for ((try = 0; try < 50; try++)); do
         reserve_port
         configure "$dir/data" "port=$port"
@@ -380,7 +414,8 @@ main() {
     done
     password=${ZEMI_TEST_PASSWORD:-zemi-test}
     case $task in
-        bin:2 | start:[3-9] | start:[1-9][0-9] | up:2 | restart:[23] | destroy:2 | watch:3)
+        bin:2 | start:[3-9] | start:[1-9][0-9] | standby:[3-9] | \
+            standby:[1-9][0-9] | up:2 | restart:[23] | destroy:2 | watch:3)
             choose_user
             choose_cache
             ;;
@@ -391,6 +426,7 @@ main() {
     case $task in
         bin:*) find_bin "$1" && printf '%s\n' "$bin" ;;
         start:*) command_start "$@" ;;
+        standby:*) command_standby "$@" ;;
         stop:*) command_stop "$@" ;;
         up:*) command_up "$1" ;;
         restart:*) command_restart "$@" ;;

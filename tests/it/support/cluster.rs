@@ -5,6 +5,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::{Namespace, Sql};
+
 /// The password of the superuser `postgres`.
 pub const PASSWORD: &str = "zemi-test";
 
@@ -15,6 +17,8 @@ pub struct Server {
     major: u32,
     port: u16,
     dir: PathBuf,
+    /// What stands before the command that starts it, when it runs in a namespace.
+    prefix: Vec<String>,
 }
 
 impl Server {
@@ -35,9 +39,36 @@ impl Server {
         for (name, value) in options {
             args.extend(["-o".to_owned(), format!("{name}={value}")]);
         }
-        let port = script(&args, Some(owner));
+        Server::made(major, dir, &args, owner)
+    }
+
+    /// Starts a standby of this server, which is stopped, with these settings beside its own.
+    pub fn standby(&self, options: &[(&str, &str)]) -> Server {
+        let dir = new_dir();
+        let (own, new) = (self.dir.display().to_string(), dir.display().to_string());
+        let mut args = vec!["standby".to_owned(), own, new];
+        for (name, value) in options {
+            args.extend(["-o".to_owned(), format!("{name}={value}")]);
+        }
+        Server::made(self.major, dir, &args, std::process::id())
+    }
+
+    fn made(major: u32, dir: PathBuf, args: &[String], owner: u32) -> Server {
+        let port = script(args, Some(owner));
         let port = port.parse().expect("the script prints the port alone");
-        Server { major, port, dir }
+        Server {
+            major,
+            port,
+            dir,
+            prefix: Vec::new(),
+        }
+    }
+
+    /// Moves it into a namespace, which has to stay as long as it runs.
+    pub fn move_into(&mut self, namespace: &Namespace) {
+        self.stop("fast");
+        self.prefix = namespace.prefix();
+        self.up();
     }
 
     /// Stops it: `fast`, `smart` or `immediate` (as in a crash). Returns when it is gone.
@@ -53,6 +84,29 @@ impl Server {
     /// Stops it in this mode and starts it again on the same port.
     pub fn restart(&self, mode: &str) {
         self.script(&["restart"], &[mode]);
+    }
+
+    /// Keeps a copy of its data as they are now; it is stopped.
+    pub fn keep(&self) {
+        self.copy("data", "kept");
+    }
+
+    /// Gives it the data back that were kept; it is stopped.
+    pub fn give_back(&self) {
+        std::fs::remove_dir_all(self.dir.join("data")).unwrap();
+        self.copy("kept", "data");
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        let paths = [from, to].map(|name| self.dir.join(name));
+        let status = Command::new("cp").arg("-a").args(&paths).status();
+        assert!(status.expect("cp runs").success(), "{paths:?}");
+    }
+
+    /// Makes a standby a primary; returns when it is one.
+    pub fn promote(&self) {
+        let mut sql = Sql::open(self, "postgres");
+        assert_eq!(sql.value("SELECT pg_promote()"), "t");
     }
 
     /// The port on 127.0.0.1; it stays the same.
@@ -88,7 +142,7 @@ impl Server {
     fn script(&self, command: &[&str], rest: &[&str]) {
         let dir = self.dir.display().to_string();
         let args = [command, &[dir.as_str()], rest].concat();
-        script(&args, None);
+        run(command_in(&self.prefix, &args, None));
     }
 }
 
@@ -113,8 +167,19 @@ fn new_dir() -> PathBuf {
 }
 
 fn command<A: AsRef<str>>(args: &[A], owner: Option<u32>) -> Command {
+    command_in(&[], args, owner)
+}
+
+fn command_in<A: AsRef<str>>(prefix: &[String], args: &[A], owner: Option<u32>) -> Command {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/postgres.sh");
-    let mut command = Command::new(script);
+    let mut command = match prefix.split_first() {
+        Some((program, rest)) => {
+            let mut command = Command::new(program);
+            command.args(rest).arg(script);
+            command
+        }
+        None => Command::new(script),
+    };
     command
         .args(args.iter().map(AsRef::as_ref))
         .env("ZEMI_TEST_PASSWORD", PASSWORD)
@@ -128,7 +193,11 @@ fn command<A: AsRef<str>>(args: &[A], owner: Option<u32>) -> Command {
 
 /// Runs the script; returns what it printed. Fails with what it complained of.
 fn script<A: AsRef<str>>(args: &[A], owner: Option<u32>) -> String {
-    let output = command(args, owner).output().expect("bash runs the script");
+    run(command(args, owner))
+}
+
+fn run(mut command: Command) -> String {
+    let output = command.output().expect("bash runs the script");
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{complaint}");
     String::from_utf8_lossy(&output.stdout).trim().to_owned()

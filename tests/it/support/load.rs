@@ -2,15 +2,15 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use zemi::error::Error;
 
-use super::replay::{assert_replays, assert_unique};
-use super::scene::caught_up;
-use super::{Server, Sql};
+use super::replay::{Replay, assert_replays, assert_unique};
+use super::scene::{PATIENCE, caught_up};
+use super::{Server, Sql, wait_until};
 
 /// Numbers from a seed (xorshift64*, Vigna 2016), so that a run can be repeated.
 #[derive(Debug, Clone)]
@@ -46,6 +46,11 @@ const KEYS: [(&str, &[&str]); 3] = [
     ("scratch", &["id"]),
 ];
 
+/// What the tables become by their changes.
+pub fn replays() -> Vec<Replay> {
+    KEYS.iter().map(|(t, key)| Replay::new(t, key)).collect()
+}
+
 /// Rows of a transaction that is larger than a batch.
 const LARGE: u64 = 9_000;
 
@@ -75,6 +80,9 @@ impl Pace {
 #[derive(Debug)]
 pub struct Load {
     stop: Arc<AtomicBool>,
+    hold: Arc<AtomicBool>,
+    /// How many writers wait for `hold` to end.
+    waiting: Arc<AtomicU64>,
     writers: Vec<JoinHandle<u64>>,
 }
 
@@ -97,6 +105,8 @@ impl Load {
 
     fn with(server: &Server, seed: u64, writers: u64, pace: Pace) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
+        let hold = Arc::new(AtomicBool::new(false));
+        let waiting = Arc::new(AtomicU64::new(0));
         let settings = server.settings("DB_", "postgres");
         let start = |n: u64| {
             let writer = Writer {
@@ -106,11 +116,31 @@ impl Load {
                 next: 0,
                 pace,
                 stop: Arc::clone(&stop),
+                hold: Arc::clone(&hold),
+                waiting: Arc::clone(&waiting),
             };
             thread::spawn(move || writer.run())
         };
         let writers = (0..writers).map(start).collect();
-        Load { stop, writers }
+        Load {
+            stop,
+            hold,
+            waiting,
+            writers,
+        }
+    }
+
+    /// Lets them wait, each after its transaction; returns when all do. The server has to be there.
+    pub fn pause(&self) {
+        self.hold.store(true, Ordering::SeqCst);
+        wait_until("the writers pause", PATIENCE, || {
+            self.waiting.load(Ordering::SeqCst) == self.writers.len() as u64
+        });
+    }
+
+    /// Lets them go on.
+    pub fn go_on(&self) {
+        self.hold.store(false, Ordering::SeqCst);
     }
 
     /// Stops them, each after its transaction. Returns how many transactions were answered.
@@ -132,6 +162,10 @@ impl Drop for Load {
 
 /// Ends the prepared transactions that a load left, and drops the columns that it was about to drop.
 pub fn tidy_up(source: &mut Sql) {
+    for row in source.rows("SELECT gid FROM pg_prepared_xacts") {
+        let gid = row.first().and_then(Option::as_deref).unwrap_or_default();
+        source.run(&format!("COMMIT PREPARED '{gid}'"));
+    }
     let columns = source.rows(
         "SELECT attname FROM pg_attribute WHERE attrelid = 'accounts'::regclass \
          AND attname ~ '^c[0-9]+_' AND NOT attisdropped",
@@ -139,10 +173,6 @@ pub fn tidy_up(source: &mut Sql) {
     for row in columns {
         let column = row.first().and_then(Option::as_deref).unwrap_or_default();
         source.run(&format!("ALTER TABLE accounts DROP {column}"));
-    }
-    for row in source.rows("SELECT gid FROM pg_prepared_xacts") {
-        let gid = row.first().and_then(Option::as_deref).unwrap_or_default();
-        source.run(&format!("COMMIT PREPARED '{gid}'"));
     }
 }
 
@@ -163,6 +193,8 @@ struct Writer {
     next: u64,
     pace: Pace,
     stop: Arc<AtomicBool>,
+    hold: Arc<AtomicBool>,
+    waiting: Arc<AtomicU64>,
 }
 
 impl Writer {
@@ -170,8 +202,17 @@ impl Writer {
         let mut answered = 0;
         let mut session = None;
         while !self.stop.load(Ordering::SeqCst) {
+            if self.hold.load(Ordering::SeqCst) {
+                self.rest();
+                continue;
+            }
             let Some(sql) = session.as_mut() else {
                 session = Sql::connect(&self.settings).ok();
+                if let Some(sql) = session.as_mut()
+                    && self.end_prepared(sql).is_err()
+                {
+                    session = None;
+                }
                 if session.is_none() {
                     thread::sleep(Duration::from_millis(20));
                 }
@@ -190,6 +231,28 @@ impl Writer {
             thread::sleep(Duration::from_micros(self.random.below(pause)));
         }
         answered
+    }
+
+    /// What the last session left prepared would hold its locks for ever.
+    fn end_prepared(&self, sql: &mut Sql) -> Result<(), Error> {
+        let mine = format!(
+            "SELECT gid FROM pg_prepared_xacts WHERE gid LIKE 'zemi\\_{}\\_%'",
+            self.number
+        );
+        for row in sql.try_rows(&mine)? {
+            let gid = row.first().and_then(Option::as_deref).unwrap_or_default();
+            self.run_sql(sql, &format!("COMMIT PREPARED '{gid}'"))?;
+        }
+        Ok(())
+    }
+
+    /// Waits while all have to.
+    fn rest(&self) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        while self.hold.load(Ordering::SeqCst) && !self.stop.load(Ordering::SeqCst) {
+            thread::sleep(Duration::from_millis(5));
+        }
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// A key that no writer has used.
@@ -220,7 +283,7 @@ impl Writer {
                 self.run_sql(sql, &format!("ALTER TABLE accounts DROP {column}"))
             }
             1 => {
-                let gid = format!("zemi_{id}");
+                let gid = format!("zemi_{}_{id}", self.number);
                 self.run_sql(
                     sql,
                     &format!(
@@ -229,7 +292,7 @@ impl Writer {
                     ),
                 )?;
                 let end = if id % 3 == 0 { "ROLLBACK" } else { "COMMIT" };
-                // Should the server go in between, it stays prepared, and is ended at the end.
+                // Should the server go in between, it stays prepared, and the next session ends it.
                 self.run_sql(sql, &format!("{end} PREPARED '{gid}'"))
             }
             _ => self.run_sql(

@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod http;
 pub mod load;
+pub mod namespace;
 pub mod process;
 pub mod proxy;
 pub mod replay;
@@ -13,6 +14,7 @@ pub mod stage;
 pub mod wait;
 
 pub use cluster::Server;
+pub use namespace::Namespace;
 pub use process::Zemi;
 pub use sql::Sql;
 pub use stage::Stage;

@@ -63,6 +63,22 @@ impl Zemi {
         Zemi::spawn(command)
     }
 
+    /// Starts `zemi` with these settings from a shell that ran this script before, such as a `ulimit`.
+    pub fn start_after(script: &str, settings: &[(String, String)]) -> Zemi {
+        let mut command = Command::new("sh");
+        let script = format!("{script}; exec \"$0\"");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_zemi")]);
+        Zemi::start_in(command, settings)
+    }
+
+    /// Starts this command, which becomes `zemi`, with these settings and no others.
+    pub fn start_in(mut command: Command, settings: &[(String, String)]) -> Zemi {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        command.env_clear().env("PATH", path);
+        command.envs(settings.iter().map(|(name, value)| (name, value)));
+        Zemi::spawn(command)
+    }
+
     /// Starts any command, for the tests of this handle itself.
     pub fn spawn(mut command: Command) -> Zemi {
         command.stdin(Stdio::null()).stdout(Stdio::null());

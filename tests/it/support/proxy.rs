@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -14,6 +14,12 @@ pub enum Weather {
     Fair,
     /// Nothing passes and nothing closes, in neither direction; bytes wait.
     Stalled,
+    /// Half-open: nothing passes and nothing closes, and what was sent meanwhile never arrives.
+    Vanishing,
+    /// What the client sends waits; the server's answers pass.
+    HoldingClient,
+    /// What the server sends waits; it gets all that the client sends.
+    HoldingServer,
     /// New connections are closed at once.
     Refusing,
     /// Bytes pass one by one.
@@ -50,6 +56,8 @@ pub struct Proxy {
 
 #[derive(Debug)]
 struct Shared {
+    /// The port that it leads to.
+    to: AtomicU16,
     weather: Mutex<Weather>,
     damage: Mutex<Option<Damage>>,
     connections: Mutex<Vec<TcpStream>>,
@@ -68,6 +76,7 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
+            to: AtomicU16::new(to),
             weather: Mutex::new(Weather::Fair),
             damage: Mutex::default(),
             connections: Mutex::default(),
@@ -85,7 +94,9 @@ impl Proxy {
                 if held.weather() == Weather::Refusing {
                     continue;
                 }
-                let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, to)) else {
+                let Ok(server) =
+                    TcpStream::connect((Ipv4Addr::LOCALHOST, held.to.load(Ordering::SeqCst)))
+                else {
                     continue;
                 };
                 held.join(client, server);
@@ -97,6 +108,12 @@ impl Proxy {
     /// The port to connect to.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Leads to another port from now on; what is open is cut.
+    pub fn lead_to(&self, port: u16) {
+        self.shared.to.store(port, Ordering::SeqCst);
+        self.cut();
     }
 
     /// Changes the weather, for connections that are open too.
@@ -158,13 +175,35 @@ impl Shared {
         let mut buffer = [0; 16 * 1024];
         let mut began = None;
         let mut held = Vec::new();
+        let mut lost = false;
         while !self.closed.load(Ordering::SeqCst) {
             let weather = self.weather();
-            if weather == Weather::Stalled {
+            let waits = match weather {
+                Weather::Stalled => true,
+                Weather::HoldingClient => up,
+                Weather::HoldingServer => !up,
+                _ => false,
+            };
+            if waits {
                 thread::sleep(Duration::from_millis(5));
                 continue;
             }
+            let vanishing = weather == Weather::Vanishing;
+            if lost && !vanishing {
+                // A stream of which a part is missing cannot go on.
+                break;
+            }
             let read = match from.read(&mut buffer) {
+                // That it closed does not arrive either.
+                Ok(0) if vanishing => {
+                    lost = true;
+                    thread::sleep(Duration::from_millis(5));
+                    continue;
+                }
+                Ok(_) if vanishing => {
+                    lost = true;
+                    continue;
+                }
                 Ok(0) => break,
                 Ok(n) => n,
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {

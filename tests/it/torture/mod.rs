@@ -13,7 +13,13 @@ use faults::Fault;
 use world::World;
 
 /// How long it takes within `cargo test`.
-const SHORT: u64 = 60;
+const SHORT: u64 = 90;
+
+/// How often everything is judged, so that a loss is found near what made it.
+const JUDGED_EVERY: Duration = Duration::from_secs(150);
+
+/// How often one of the slow faults strikes, in a run that is long enough.
+const SLOW_EVERY: Duration = Duration::from_secs(400);
 
 fn setting(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
@@ -21,6 +27,33 @@ fn setting(name: &str) -> Option<u64> {
         text.parse()
             .unwrap_or_else(|_| panic!("{name} is {text:?}: expected a whole number")),
     )
+}
+
+/// What a run did.
+#[derive(Default)]
+struct Report {
+    tried: BTreeMap<&'static str, u64>,
+    longest_stall: Duration,
+}
+
+impl Report {
+    fn note(&mut self, fault: &'static str) {
+        *self.tried.entry(fault).or_default() += 1;
+    }
+
+    fn faults(&self) -> u64 {
+        self.tried.values().sum()
+    }
+
+    /// Strikes, and now and then lets zemi show that it goes on by itself.
+    fn strike(&mut self, fault: &Fault, world: &mut World, random: &mut Random) {
+        (fault.strike)(world, random);
+        world.fair_weather();
+        self.note(fault.name);
+        if random.below(8) == 0 {
+            self.longest_stall = self.longest_stall.max(world.wait_for_progress());
+        }
+    }
 }
 
 #[test]
@@ -34,41 +67,47 @@ fn nothing_is_lost_whatever_fails() {
     println!("torture: seed {seed}, {seconds} s");
 
     let began = Instant::now();
-    let mut tried: BTreeMap<&'static str, u64> = BTreeMap::new();
-    let mut longest = Duration::ZERO;
+    let mut report = Report::default();
+    let faults = faults::quick(&world);
+    let mut slow = faults::SLOW.iter().cycle();
+    let (mut judge_at, mut slow_at) = (JUDGED_EVERY, SLOW_EVERY);
     let mut round = 0;
     while began.elapsed() < Duration::from_secs(seconds) {
         // Each alone in turn first, then whatever comes; every third together with bad weather.
-        let fault = match Fault::ALL.get(round) {
-            Some(fault) => *fault,
-            None => Fault::ALL[random.below(Fault::ALL.len() as u64) as usize],
-        };
-        let mixed = round >= Fault::ALL.len() && random.below(3) == 0;
-        if mixed {
-            *tried.entry("bad weather beside another fault").or_default() += 1;
+        let alone = faults.get(round);
+        let drawn = faults[random.below(faults.len() as u64) as usize];
+        if alone.is_none() && random.below(3) == 0 {
+            report.note("bad weather beside another fault");
             world.bad_weather(&mut random);
         }
-        fault.strike(&mut world, &mut random);
-        world.fair_weather();
-        *tried.entry(fault.name()).or_default() += 1;
+        report.strike(alone.unwrap_or(&drawn), &mut world, &mut random);
         round += 1;
-        // Now and then it has to show that it goes on by itself.
-        if round % 10 == 0 {
-            let stall = world.wait_for_progress();
-            longest = longest.max(stall);
+        if began.elapsed() > slow_at {
+            slow_at = began.elapsed() + SLOW_EVERY;
+            let fault = slow.next().expect("they come again");
+            report.strike(fault, &mut world, &mut random);
+        }
+        if began.elapsed() > judge_at {
+            let changes = world.judge(&load);
+            judge_at = began.elapsed() + JUDGED_EVERY;
+            let (at, faults) = (began.elapsed().as_secs(), report.faults());
+            println!(
+                "torture: {at} s, {faults} faults, {changes} changes, all there and none twice"
+            );
         }
     }
+    let changes = world.judge(&load);
     let transactions = load.stop();
-    let changes = world.judge();
-    let faults: u64 = tried.values().sum();
-    println!("| fault | times |\n|---|---|");
-    for (name, times) in &tried {
-        println!("| {name} | {times} |");
+    let faults = report.faults();
+    println!("| fault | times tried | lost | doubled |\n|---|---|---|---|");
+    for (name, times) in &report.tried {
+        println!("| {name} | {times} | 0 | 0 |");
     }
     println!(
         "torture: seed {seed}, {} s, {faults} faults, {transactions} transactions answered, {changes} \
          changes, 0 lost, 0 doubled, longest stall {:.1} s",
         began.elapsed().as_secs(),
-        longest.as_secs_f64()
+        report.longest_stall.as_secs_f64()
     );
+    assert!(changes > 1_000, "{changes} changes are no load");
 }

@@ -1,0 +1,41 @@
+//! What befalls the source.
+
+use super::{Fault, TERMINATE, crowd, hold};
+use crate::support::Sql;
+use crate::torture::world::leave_smartly;
+
+pub const FAULTS: &[Fault] = &[
+    Fault {
+        name: "source: fast shutdown",
+        strike: |world, random| {
+            // It waits until what was sent is confirmed; with a slow network that takes a while.
+            world.fair_weather();
+            world.source.stop("fast");
+            hold(random, 500);
+            world.source.up();
+        },
+    },
+    Fault {
+        name: "source: smart shutdown",
+        strike: |world, _| {
+            world.fair_weather();
+            leave_smartly(&world.source);
+            world.source.up();
+        },
+    },
+    Fault {
+        name: "source: crash",
+        strike: |world, _| world.source.restart("immediate"),
+    },
+    Fault {
+        name: "source: walsender terminated",
+        strike: |world, _| world.at_source().run(TERMINATE),
+    },
+    Fault {
+        name: "source: connection limit reached",
+        strike: |world, random| {
+            let source = &world.source;
+            crowd(|| Sql::try_open(source, "postgres").ok(), random);
+        },
+    },
+];
