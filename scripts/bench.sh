@@ -11,8 +11,8 @@
 #
 # Environment:
 #   BENCH          only these, separated by commas: start, idle, latency, bulk, backlog, live, full,
-#                  wide, large, tables, same, instructions, million, growth; and pending, which
-#                  runs only when named
+#                  wide, large, tables, same, tls, instructions, million, growth; and pending,
+#                  which runs only when named
 #   ROWS           rows of the one large transaction (300000); the other loads scale with it
 #   RUNS           how often bulk, backlog and live are repeated (3)
 #   IDLE_SECONDS   how long an idle zemi is watched (60)
@@ -81,6 +81,14 @@ server() {
 source_port=$(server source)
 destination_port=$(server destination)
 
+# For the encrypted load; without openssl it is left out.
+tls=
+if command -v openssl >/dev/null; then
+    tls=$dir/tls
+    openssl req -x509 -newkey rsa:2048 -nodes -keyout "$tls.key" -out "$tls.crt" -subj /CN=bench \
+        -days 2 2>/dev/null
+fi
+
 # The caller's own settings must not reach zemi here. The folder of a server belongs to the user
 # who runs it, so that it can write the file of rows there.
 settings=(DB_HOST=127.0.0.1 "DB_PORT=$source_port" DB_NAME=postgres DB_USER=postgres
@@ -89,5 +97,5 @@ env -i "${settings[@]}" "BENCH=${BENCH:-}" "ROWS=${ROWS:-}" "RUNS=${RUNS:-}" \
     "IDLE_SECONDS=${IDLE_SECONDS:-}" "GROWN_ROWS=${GROWN_ROWS:-}" "PATH=$PATH" \
     "BENCH_ZEMI=${BENCH_ZEMI:-$target/release/zemi}" \
     "BENCH_FILE=$dir/destination/rows.bin" "BENCH_RECVLOGICAL=$recvlogical" \
-    "BENCH_COMMIT=$(git describe --always --dirty 2>/dev/null || true)" \
+    "BENCH_TLS=$tls" "BENCH_COMMIT=$(git describe --always --dirty 2>/dev/null || true)" \
     "$target/release/examples/bench" "$json"

@@ -27,10 +27,12 @@ pub struct Run {
     end: (Lsn, Instant),
     /// When all rows were visible.
     visible: Instant,
-    cpu: Cpu,
+    /// What it cost.
+    pub cpu: Cpu,
     /// The most resident memory, in bytes.
     pub peak: f64,
-    floors: Vec<(&'static str, f64)>,
+    /// What the servers or another zemi took for the same rows.
+    pub floors: Vec<(&'static str, f64)>,
     /// From the first page written in `changes` to all rows visible.
     writing: Option<f64>,
 }
@@ -65,7 +67,8 @@ impl Run {
         self.rows as f64 / seconds
     }
 
-    fn micros(&self, seconds: f64) -> f64 {
+    /// Microseconds per row of so many seconds.
+    pub fn micros(&self, seconds: f64) -> f64 {
         seconds * 1e6 / self.rows as f64
     }
 
@@ -268,7 +271,7 @@ pub fn report_all(report: &mut Report, name: &'static str, judged: &str, runs: &
     report_cost(report, name, runs);
 }
 
-fn report_speed(report: &mut Report, name: &'static str, judged: &str, runs: &[Run]) {
+pub fn report_speed(report: &mut Report, name: &'static str, judged: &str, runs: &[Run]) {
     let floors = runs.first().map(|run| run.floors.as_slice());
     for (index, (floor, _)) in floors.unwrap_or_default().iter().enumerate() {
         let zemi = runs.iter().map(|run| run.rate(run.seconds)).collect();

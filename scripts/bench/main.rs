@@ -19,6 +19,7 @@ mod quiet;
 mod report;
 mod shapes;
 mod stage;
+mod tls;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -29,7 +30,7 @@ use report::Report;
 use stage::{Options, Stage};
 
 /// The parts of the benchmark, in the order in which they run.
-const PARTS: [(&str, Part); 14] = [
+const PARTS: [(&str, Part); 15] = [
     ("start", quiet::start),
     ("idle", quiet::idle),
     ("latency", latency::latency),
@@ -41,6 +42,7 @@ const PARTS: [(&str, Part); 14] = [
     ("large", kinds::large),
     ("tables", kinds::tables),
     ("same", kinds::same),
+    ("tls", tls::tls),
     ("instructions", instructions::instructions),
     ("million", loads::million),
     ("growth", growth::growth),

@@ -42,6 +42,8 @@ pub struct Options {
     pub file: String,
     /// `pg_recvlogical`, where there is one.
     pub recvlogical: Option<PathBuf>,
+    /// The certificate and the key for TLS: their path without `.crt` and `.key`.
+    pub tls: Option<String>,
     commit: String,
 }
 
@@ -81,6 +83,7 @@ impl Options {
             recvlogical: Some(text("BENCH_RECVLOGICAL"))
                 .filter(|path| !path.is_empty())
                 .map(Into::into),
+            tls: Some(text("BENCH_TLS")).filter(|path| !path.is_empty()),
             commit: text("BENCH_COMMIT"),
         })
     }
