@@ -271,6 +271,7 @@ pub fn report_all(report: &mut Report, name: &'static str, judged: &str, runs: &
     report_cost(report, name, runs);
 }
 
+/// Reports speed beside the floors.
 pub fn report_speed(report: &mut Report, name: &'static str, judged: &str, runs: &[Run]) {
     let floors = runs.first().map(|run| run.floors.as_slice());
     for (index, (floor, _)) in floors.unwrap_or_default().iter().enumerate() {
