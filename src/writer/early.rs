@@ -1,5 +1,5 @@
-//! The destination's first session, opened and asked while the source is asked for its identity: a start waits for
-//! the slower of the two, not for both.
+//! The destination's first session, opened and asked while the source is asked for its identity: a start
+//! waits for the slower of the two, not for both.
 
 use std::sync::Arc;
 use std::thread;
