@@ -3,6 +3,7 @@
 //!
 //! There is no way back to plain text from here: whatever goes wrong ends the connection.
 
+mod buffers;
 mod certificate;
 mod failure;
 mod files;
@@ -19,10 +20,11 @@ use rustls::ProtocolVersion;
 use rustls::client::UnbufferedClientConnection;
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 
+use self::buffers::{Incoming, Sheet};
 use self::certificate::Certificate;
 use self::failure::Failure;
 use self::settings::Client;
-use self::stream::{Incoming, Sheet, TlsStream};
+use self::stream::TlsStream;
 use super::Transport;
 use super::connect::{remaining, timed_out};
 use super::frame::{closed, read_failed, write_failed};

@@ -16,111 +16,15 @@ use std::time::{Duration, Instant};
 
 use rustls::Error as TlsError;
 use rustls::client::UnbufferedClientConnection;
-use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError,
-    UnbufferedStatus, WriteTraffic,
-};
+use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 
+use super::buffers::{Incoming, Sheet, copy};
 use super::failure::Failure;
 use crate::config::TlsMode;
 use crate::wire::Transport;
 
-/// The head of a record: type, version, length (RFC 8446, section 5.1).
-const RECORD_HEAD: usize = 5;
-
-/// The longest record on the wire that a peer may send (RFC 5246, section 6.2.3), head included.
-const LONGEST_RECORD: usize = RECORD_HEAD + 16 * 1024 + 2048;
-
-/// The size of the read buffer once it was filled.
-const READ_SIZE: usize = 64 * 1024;
-
-/// The most that is kept undecrypted: handshake messages have up to 64 KiB, in records of any size.
-const MOST_PENDING: usize = 256 * 1024;
-
 /// How much is encrypted before it is written.
 const WRITE_SIZE: usize = 64 * 1024;
-
-/// What encryption adds to [`WRITE_SIZE`] bytes at most, with an answer to a key update.
-const OVERHEAD: usize = 1024;
-
-/// Received bytes.
-#[derive(Default)]
-pub(super) struct Incoming {
-    /// Ciphertext, between `start` and `end`.
-    bytes: Vec<u8>,
-    start: usize,
-    end: usize,
-    /// What was decrypted and did not fit into the caller's buffer, from `taken` on: one record at most.
-    plain: Vec<u8>,
-    taken: usize,
-    /// The last read filled the buffer: more may be waiting.
-    filled: bool,
-}
-
-impl Incoming {
-    /// Reads once from the socket; 0 at the end of the stream.
-    pub(super) fn fill(&mut self, socket: &TcpStream) -> io::Result<usize> {
-        if self.start > 0 {
-            self.bytes.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
-        }
-        let size = match self.bytes.len() {
-            0 => LONGEST_RECORD,
-            full if self.end == full => full * 2,
-            kept if self.filled => kept.max(READ_SIZE),
-            kept => kept,
-        };
-        if size > MOST_PENDING {
-            return Err(invalid("a TLS message that does not end"));
-        }
-        self.bytes.resize(size, 0);
-        let free = self.bytes.get_mut(self.end..).unwrap_or_default();
-        let read = Transport::read(socket, free)?;
-        self.filled = read == free.len();
-        self.end += read;
-        Ok(read)
-    }
-
-    /// What was received and not taken yet.
-    pub(super) fn pending(&mut self) -> &mut [u8] {
-        self.bytes.get_mut(self.start..self.end).unwrap_or_default()
-    }
-
-    /// Takes bytes off the front.
-    pub(super) fn discard(&mut self, count: usize) {
-        self.start = (self.start + count).min(self.end);
-    }
-
-    /// The length of the first record with its head, where that much is known.
-    fn first_record(&self) -> Option<usize> {
-        let pending = self.bytes.get(self.start..self.end)?;
-        let [_, _, _, high, low, ..] = *pending else {
-            return None;
-        };
-        Some(RECORD_HEAD + usize::from(u16::from_be_bytes([high, low])))
-    }
-
-    /// Moves out what is left of the last record.
-    fn take_plain(&mut self, out: &mut [u8]) -> usize {
-        let rest = self.plain.get(self.taken..).unwrap_or_default();
-        let taken = copy(rest, out);
-        self.taken += taken;
-        if self.taken == self.plain.len() {
-            self.plain.clear();
-            self.taken = 0;
-        }
-        taken
-    }
-}
-
-/// Copies as much as fits; returns how much that was.
-fn copy(from: &[u8], to: &mut [u8]) -> usize {
-    let length = from.len().min(to.len());
-    if let (Some(from), Some(to)) = (from.get(..length), to.get_mut(..length)) {
-        to.copy_from_slice(from);
-    }
-    length
-}
 
 /// The connection, and what belongs to it.
 struct Machine {
@@ -146,66 +50,6 @@ fn failed_with(error: TlsError, mode: TlsMode) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, Failure { mode, error })
 }
 
-/// Bytes to be sent. Its memory is kept and not cleared.
-#[derive(Default)]
-pub(super) struct Sheet {
-    bytes: Vec<u8>,
-    end: usize,
-}
-
-impl Sheet {
-    /// What is in it.
-    pub(super) fn filled(&self) -> &[u8] {
-        self.bytes.get(..self.end).unwrap_or_default()
-    }
-
-    /// Empties it.
-    pub(super) fn clear(&mut self) {
-        self.end = 0;
-    }
-
-    /// Appends what is written into the room behind the end, with as much room as it asks for.
-    fn append(
-        &mut self,
-        guess: usize,
-        mut write: impl FnMut(&mut [u8]) -> io::Result<Result<usize, InsufficientSizeError>>,
-    ) -> io::Result<()> {
-        let mut room = guess;
-        loop {
-            if self.bytes.len() < self.end + room {
-                self.bytes.resize(self.end + room, 0);
-            }
-            match write(self.bytes.get_mut(self.end..).unwrap_or_default())? {
-                Ok(written) => {
-                    self.end += written;
-                    return Ok(());
-                }
-                Err(size) if size.required_size > room => room = size.required_size,
-                Err(_) => return Err(io::Error::other("TLS asks for room that it has")),
-            }
-        }
-    }
-
-    /// Appends a handshake message or alert.
-    pub(super) fn encode<D>(&mut self, data: &mut EncodeTlsData<'_, D>) -> io::Result<()> {
-        self.append(OVERHEAD, |room| match data.encode(room) {
-            Ok(written) => Ok(Ok(written)),
-            Err(EncodeError::InsufficientSize(size)) => Ok(Err(size)),
-            Err(e @ EncodeError::AlreadyEncoded) => Err(io::Error::other(e)),
-        })
-    }
-
-    /// Appends encrypted data.
-    fn encrypt<D>(&mut self, data: &[u8], traffic: &mut WriteTraffic<'_, D>) -> io::Result<()> {
-        let guess = data.len() + OVERHEAD;
-        self.append(guess, |room| match traffic.encrypt(data, room) {
-            Ok(written) => Ok(Ok(written)),
-            Err(EncryptError::InsufficientSize(size)) => Ok(Err(size)),
-            Err(e @ EncryptError::EncryptExhausted) => Err(io::Error::other(e)),
-        })
-    }
-}
-
 /// What writers have in turns.
 #[derive(Default)]
 struct Outgoing {
@@ -228,10 +72,6 @@ pub(super) struct TlsStream {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn invalid(what: &str) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, what)
 }
 
 impl TlsStream {
@@ -317,14 +157,7 @@ impl TlsStream {
             if filled > 0 && incoming.first_record().is_some_and(|length| length > free) {
                 break;
             }
-            let Incoming {
-                bytes,
-                start,
-                end,
-                plain,
-                ..
-            } = incoming;
-            let pending = bytes.get_mut(*start..*end).unwrap_or_default();
+            let (pending, plain) = incoming.parts();
             let UnbufferedStatus { discard, state } = connection.process_tls_records(pending);
             match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
@@ -354,8 +187,7 @@ impl TlsStream {
         }
         held.clear();
         // All whole records were looked at: one that is still there is a piece of a handshake message.
-        let length = incoming.end - incoming.start;
-        if quiet && incoming.first_record().is_some_and(|first| first <= length) {
+        if quiet && incoming.has_whole_record() {
             held.extend_from_slice(incoming.pending());
         }
         let ended = *closed;
