@@ -78,9 +78,10 @@ impl Scene {
     fn wait_for_slot(&self) {
         let mut standby = Sql::open(&self.standby, "postgres");
         let mut sql = Sql::open(&self.primary, "postgres");
-        wait_until("the standby has the slot", PATIENCE, || {
-            // It takes a slot over when it knows all that the slot needs, which needs some WAL.
-            sql.run("SELECT pg_log_standby_snapshot()");
+        // It looks every half a minute where nothing happens.
+        wait_until("the standby has the slot", PATIENCE * 4, || {
+            // It takes a slot over when it knows all that the slot needs: it has to move a little.
+            sql.run("SELECT pg_log_standby_snapshot(), pg_logical_emit_message(true, 'test', '')");
             let slot = "SELECT synced AND NOT temporary FROM pg_replication_slots \
                         WHERE slot_name = 'zemi'";
             standby.value(slot) == "t"

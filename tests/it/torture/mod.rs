@@ -13,7 +13,7 @@ use faults::Fault;
 use world::World;
 
 /// How long it takes within `cargo test`.
-const SHORT: u64 = 90;
+const SHORT: u64 = 75;
 
 /// How often everything is judged, so that a loss is found near what made it.
 const JUDGED_EVERY: Duration = Duration::from_secs(150);

@@ -118,7 +118,7 @@ impl World {
     pub fn fill_disk(&self) {
         // What is written meanwhile makes it larger than asked for, which is refused.
         self.on_disk(
-            "until mount -o remount,size=$(df -k --output=used . | tail -n 1)k . 2>/dev/null; \
+            "until mount -o remount,size=$(($(df -k --output=used . | tail -n 1)))k . 2>/dev/null; \
              do :; done",
         );
     }
