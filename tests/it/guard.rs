@@ -160,3 +160,32 @@ fn a_commit_whose_answer_was_lost_is_not_written_again() {
     assert_all_is_there(&mut sql, &mut dest);
     drop(zemi);
 }
+
+/// As behind a pooler that hands out another server session for each transaction: the guard that was
+/// prepared is gone, and the plain one does its work.
+#[test]
+fn a_session_that_forgets_what_was_prepared_is_written_to_all_the_same() {
+    let source = Server::start(15, &[]);
+    let destination = Server::start(15, &[]);
+    let mut sql = Sql::open(&source, "postgres");
+    sql.run("CREATE TABLE t (id int PRIMARY KEY)");
+    let mut settings = settings(&source, Some(&destination));
+    settings.push(("GIN_PENDING_LIST_LIMIT".into(), "16384".into()));
+    let zemi = streaming(&settings);
+    let mut dest = Sql::open(&destination, "postgres");
+    dest.run(
+        "CREATE TABLE limits (kb text); GRANT ALL ON limits TO public; \
+         CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         INSERT INTO public.limits VALUES (current_setting('gin_pending_list_limit')); \
+         EXECUTE 'DEALLOCATE ALL'; RETURN NULL; END $$; \
+         CREATE TRIGGER forget AFTER INSERT ON changes EXECUTE FUNCTION forget()",
+    );
+    for id in 1..=3 {
+        sql.run(&format!("INSERT INTO t VALUES ({id})"));
+        caught_up(&mut sql);
+    }
+    let written = "SELECT string_agg(primary_key, ' ' ORDER BY position) FROM changes";
+    assert_eq!(dest.value(written), "1 2 3");
+    assert_eq!(dest.text("SELECT DISTINCT kb FROM limits"), "16MB");
+    assert!(!zemi.log().contains("WARN"), "{}", zemi.log());
+}
