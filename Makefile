@@ -7,8 +7,8 @@
 MAJORS := 14 15 16 17 18
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1@\2/p' $(firstword $(MAKEFILE_LIST)) | \
-		awk -F@ '{ printf "%-14s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(firstword $(MAKEFILE_LIST)) | \
+		awk -F@ '{ printf "%-16s %s\n", $$1, $$2 }'
 
 build: tools ## build target/release/zemi
 	cargo build --release --locked
@@ -32,6 +32,19 @@ torture: tools servers ## try to make it lose a row (SECONDS=1800 SEED=1)
 regress: tools servers ## run PostgreSQL's own regression suite under zemi (SUITE=…/src/test/regress MAJOR=15)
 	REGRESS_SUITE=$(abspath $(SUITE)) REGRESS_MAJOR=$(or $(MAJOR),15) \
 		cargo test --locked --test it -- --nocapture --ignored regression_suite
+
+.PHONY: cross cross-test image image-test
+cross: tools ## build static programs for x86 and ARM in dist/ (TARGETS='x86_64 aarch64 armv7')
+	@scripts/cross.sh $(TARGETS)
+
+cross-test: ## test them: static, small, and at work under qemu (needs root; TARGETS as above)
+	@scripts/cross-test.sh $(TARGETS)
+
+image: ## build the image of Dockerfile.scratch with docker, podman or buildah (IMAGE=name)
+	@scripts/image.sh build
+
+image-test: ## build it for each program in dist/, take it apart and run it (needs root)
+	@scripts/image.sh test
 
 check: tools ## format, clippy and documentation, all without warnings
 	cargo fmt --check

@@ -1,0 +1,56 @@
+# shellcheck shell=bash
+# Sourced by the scripts around the static binaries: targets, the cache folder, messages.
+
+archs=(x86_64 aarch64 armv7)
+
+note() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+
+die() {
+    note "$@"
+    exit 1
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# Sets triple to the Rust target of an architecture.
+triple_of() {
+    case $1 in
+        x86_64 | aarch64) triple=$1-unknown-linux-musl ;;
+        armv7) triple=armv7-unknown-linux-musleabihf ;;
+        *) die "expected a target of ${archs[*]}, found \`$1\`" ;;
+    esac
+}
+
+# Sets cache, the folder of scripts/postgres.sh: what is brought or built once, outside this tree.
+choose_cache() {
+    if [ -n "${ZEMI_CACHE:-}" ]; then
+        cache=$ZEMI_CACHE
+    elif [ "$(id -u)" = 0 ]; then
+        cache=/var/cache/zemi
+    else
+        cache=${XDG_CACHE_HOME:-${HOME:?HOME is not set: set ZEMI_CACHE}/.cache}/zemi
+    fi
+    mkdir -p "$cache" 2>/dev/null && [ -w "$cache" ] ||
+        die "cannot write to the cache folder $cache: set ZEMI_CACHE to another folder"
+    cache=$(cd "$cache" && pwd -P)
+}
+
+# Runs a command a few times until it succeeds: registries and mirrors have bad minutes.
+persist() {
+    local try
+    for try in 1 2 3 4; do
+        "$@" && return
+        [ "$try" = 4 ] || { note "again in $((try * 5)) s: $1 failed" && sleep $((try * 5)); }
+    done
+    return 1
+}
+
+# Downloads Debian packages into the current folder; nothing is installed.
+download_debs() {
+    has apt-get && has dpkg-deb || die "expected apt-get and dpkg-deb, to bring $*"
+    if ! apt-cache show "$1" >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
+        persist apt-get -qq update >&2 || true
+    fi
+    persist apt-get -qq -o Acquire::Retries=3 -o APT::Sandbox::User=root download "$@" >&2 ||
+        die "apt-get cannot download $*: is its list of packages fresh (apt-get update)?"
+}
