@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 /// The size of the picture, and the box of the plot in it.
-const SIZE: [f64; 2] = [640.0, 320.0];
+const SIZE: [f64; 2] = [640.0, 336.0];
 const BOX: [f64; 4] = [62.0, 34.0, 626.0, 272.0];
 
 /// Told apart without red and green (Okabe and Ito's palette).
@@ -134,7 +134,7 @@ impl Plot<'_> {
             svg,
             "<text x=\"{right}\" y=\"{}\" text-anchor=\"end\">{}</text>\
              <text x=\"{right}\" y=\"18\" text-anchor=\"end\">{}</text>",
-            height - 14.0,
+            bottom - 6.0,
             escaped(self.axes[0]),
             escaped(self.axes[1])
         );
@@ -157,8 +157,8 @@ impl Plot<'_> {
                 );
             }
             let at = left + 4.0 + 190.0 * f64::from(u32::try_from(number).unwrap_or(0) % 3);
-            let under =
-                height - 14.0 - 15.0 * f64::from(u32::try_from(number / 3).unwrap_or(0)) + 7.0;
+            let row = f64::from(u32::try_from(number / 3).unwrap_or(0));
+            let under = height - 24.0 + 15.0 * row;
             let _ = writeln!(
                 svg,
                 "<text x=\"{at}\" y=\"{under}\" fill=\"{colour}\">{}</text>",

@@ -19,6 +19,9 @@ const SETTLE: Duration = Duration::from_secs(2);
 pub fn idle(stage: &mut Stage, report: &mut Report) -> Result<()> {
     stage.clear("idle", PLAIN)?;
     let tracker = stage.tracker()?;
+    // Counts of the steps before reach the statistics with a statement that comes a second later.
+    thread::sleep(SETTLE);
+    writes(stage)?;
     thread::sleep(SETTLE);
     let (cpu, sleeps) = (tracker.cpu()?, tracker.sleeps()?);
     let before = writes(stage)?;
