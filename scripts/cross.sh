@@ -6,8 +6,7 @@
 # Two ways to a std for musl; it says which one it goes:
 #   rustup   the targets of the toolchain that is there (rustup target add)
 #   debian   where those cannot be had: Debian's rustc and a std built from its sources
-# In both, zig (from PyPI, in a virtual environment) compiles C and links. The same compiler gives the
-# same bytes in any folder.
+# In both, zig (from PyPI, in a virtual environment) compiles C and links.
 #
 # Environment:
 #   CROSS_WAY    rustup or debian, instead of the first that works
