@@ -121,7 +121,7 @@ mod tests {
         );
         assert_eq!(
             lines[2],
-            "warn  source       the client certificate expires on 2027-02-13"
+            "warn  source       the client certificate expires on 2027-02-13 -> renew it"
         );
         encryption.verified = false;
         encryption.server_ends = Some(1_799_999_999);
