@@ -33,10 +33,13 @@ pub(super) const SAFE_KEY: usize = 600;
 const SAME: &str = "c.position = r.position AND c.\"table\" = r.\"table\" AND c.schema = r.schema \
      AND c.database = r.database AND c.operation = r.operation";
 
-/// A row that is a duplicate: it is there, written for the same transaction. A server that was set back gives
-/// positions and numbers out again, so the time of the commit counts, too; Bemi's table has whole seconds.
-const WRITTEN: &str = "c.transaction_id = r.transaction_id AND c.committed_at BETWEEN \
-     r.committed_at - interval '1 second' AND r.committed_at + interval '1 second'";
+/// A row that is a duplicate: it is there, written for the same transaction. A server that was set back or
+/// promoted gives positions and numbers out again, within the second, so the time of the commit counts, too:
+/// to the microsecond, or as somebody else's table or tracker keeps it, to the millisecond or second.
+const WRITTEN: &str = "c.transaction_id = r.transaction_id AND c.committed_at IN (r.committed_at, \
+     r.committed_at::timestamptz(3), date_trunc('milliseconds', r.committed_at), \
+     r.committed_at::timestamptz(0), date_trunc('milliseconds', r.committed_at)::timestamptz(0), \
+     date_trunc('second', r.committed_at))";
 
 /// The attempt is undone, and leaves no level of savepoints behind.
 const UNDO: &str = "ROLLBACK TO SAVEPOINT zemi; RELEASE SAVEPOINT zemi";

@@ -1,13 +1,12 @@
 //! What befalls the process itself, and what its operators do.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Fault, LONGER_THAN_ALL, hold};
 use crate::support::load::Random;
 use crate::support::proxy::Weather;
 use crate::support::scene::PATIENCE;
-use crate::support::wait_until;
 use crate::torture::world::World;
 
 pub const FAULTS: &[Fault] = &[
@@ -75,10 +74,15 @@ pub const FAULTS: &[Fault] = &[
             // Both have to be able to find out.
             world.fair_weather();
             let mut other = world.another_zemi();
-            // The first one may have been away for a moment: then the second has its place.
-            wait_until("one gives way", PATIENCE, || {
-                other.wait_exit(Duration::ZERO).is_some() || world.has_ended()
-            });
+            // The first one may have been away for a moment: then the second has its place, or both have
+            // had it, and one waits for the other.
+            let until = Instant::now() + Duration::from_secs(8);
+            while Instant::now() < until
+                && other.wait_exit(Duration::ZERO).is_none()
+                && !world.has_ended()
+            {
+                thread::sleep(Duration::from_millis(20));
+            }
             let code = other.wait_exit(Duration::ZERO);
             assert!(matches!(code, None | Some(75)), "{}", other.log());
             other.kill();
