@@ -2,7 +2,7 @@
 # PostgreSQL is brought by scripts/postgres.sh.
 
 .DEFAULT_GOAL := help
-.PHONY: help build test demo bench figures torture regress check clean tools openssl servers
+.PHONY: help build test demo bench figures torture regress fuzz miri audit check clean tools openssl servers
 
 MAJORS := 14 15 16 17 18
 
@@ -45,6 +45,15 @@ image: ## build the image of Dockerfile.scratch with docker, podman or buildah (
 
 image-test: ## build it for each program in dist/, take it apart and run it (needs root)
 	@scripts/image.sh test
+
+fuzz: tools ## look for bytes that break it (SECONDS=60 for each target, JOBS=2 at once, TARGETS=value)
+	@scripts/fuzz.sh $(or $(SECONDS),60) $(or $(JOBS),2) $(TARGETS)
+
+miri: tools ## run the tests of the pure modules in miri, else with the address sanitizer
+	@scripts/miri.sh
+
+audit: tools ## ask for advisories, licences and duplicates, as far as that can be asked here
+	@scripts/audit.sh
 
 check: tools ## format, clippy and documentation, all without warnings
 	cargo fmt --check

@@ -22,5 +22,5 @@ pub use connection::{
 pub use frame::{FRAME_LIMIT, FrameHead, HEAD, closed, grown, read_failed};
 pub use quote::{identifier, literal};
 pub use response::server_error;
-pub use tls::Encryption;
+pub use tls::{Certificate, Encryption};
 pub use transport::Transport;

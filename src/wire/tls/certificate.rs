@@ -33,29 +33,29 @@ const SHA1: &[u8] = &[0x2b, 0x0e, 3, 2, 0x1a];
 
 /// A certificate, borrowed from its DER.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Certificate<'a> {
+pub struct Certificate<'a> {
     /// What is signed, with its head.
-    pub(super) signed: &'a [u8],
+    pub signed: &'a [u8],
     /// The issuer's name, with its head.
-    pub(super) issuer: &'a [u8],
+    pub issuer: &'a [u8],
     /// The subject's name, with its head.
-    pub(super) subject: &'a [u8],
+    pub subject: &'a [u8],
     /// Seconds since 1970.
-    pub(super) not_before: i64,
+    pub not_before: i64,
     /// Seconds since 1970.
-    pub(super) not_after: i64,
+    pub not_after: i64,
     /// SubjectPublicKeyInfo, with its head.
-    pub(super) key_info: &'a [u8],
+    pub key_info: &'a [u8],
     /// The AlgorithmIdentifier in it, without its head, as `webpki` compares it.
-    pub(super) key_algorithm: &'a [u8],
+    pub key_algorithm: &'a [u8],
     /// The public key itself.
-    pub(super) key: &'a [u8],
+    pub key: &'a [u8],
     /// The AlgorithmIdentifier of the signature, without its head.
-    pub(super) signature_algorithm: &'a [u8],
+    pub signature_algorithm: &'a [u8],
     /// The signature itself.
-    pub(super) signature: &'a [u8],
+    pub signature: &'a [u8],
     /// Whether it has a subjectAltName.
-    pub(super) has_alternative_names: bool,
+    pub has_alternative_names: bool,
 }
 
 /// A walk through the elements of some DER.
@@ -105,7 +105,7 @@ impl<'a> Walk<'a> {
 
 impl<'a> Certificate<'a> {
     /// Reads a certificate; `None` where it is none.
-    pub(super) fn parse(der: &'a [u8]) -> Option<Certificate<'a>> {
+    pub fn parse(der: &'a [u8]) -> Option<Certificate<'a>> {
         let mut outer = Walk(Walk(der).take(SEQUENCE)?.content);
         let signed = outer.take(SEQUENCE)?;
         let signature_algorithm = outer.take(SEQUENCE)?.content;
@@ -147,7 +147,7 @@ impl<'a> Certificate<'a> {
     }
 
     /// The last common name of the subject, which is the most specific one.
-    pub(super) fn common_name(&self) -> Option<&'a str> {
+    pub fn common_name(&self) -> Option<&'a str> {
         let mut names = Walk(Walk(self.subject).take(SEQUENCE)?.content);
         let mut found = None;
         while let Some(set) = names.take(SET) {
@@ -165,7 +165,7 @@ impl<'a> Certificate<'a> {
     /// The channel binding data of type `tls-server-end-point` for this certificate (RFC 5929, section
     /// 4.1): its hash by the hash of its signature, or by SHA-256 where that is MD5 or SHA-1. `None` for a
     /// signature without a hash of its own (Ed25519), for which there is no channel binding.
-    pub(super) fn end_point_hash(&self, der: &[u8]) -> Option<Vec<u8>> {
+    pub fn end_point_hash(&self, der: &[u8]) -> Option<Vec<u8>> {
         let mut walk = Walk(self.signature_algorithm);
         let algorithm = walk.take(OID)?.content;
         let size = if let Some(last) = algorithm.strip_prefix(PKCS1) {

@@ -21,7 +21,7 @@ use rustls::client::UnbufferedClientConnection;
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 
 use self::buffers::{Incoming, Sheet};
-use self::certificate::Certificate;
+pub use self::certificate::Certificate;
 use self::failure::Failure;
 use self::settings::Client;
 use self::stream::TlsStream;

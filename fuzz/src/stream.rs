@@ -1,0 +1,313 @@
+//! A whole replication stream into rows: frames, stream messages, pgoutput, transactions, batches, and
+//! the rows that COPY is given.
+//!
+//! The input holds packets without the lengths around them, so that it stays a stream when bytes of it
+//! are changed. One kind of packet is taken as it is, so that broken frames come too.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use zemi::change::json::{Ask, CompositeField, ValueType, builtin};
+use zemi::change::{
+    Assembler, Batch, Catalog, Encoding, Place, RelationFacts, Settings, TypesAt, copy,
+};
+use zemi::config::Config;
+use zemi::error::{Kind, Result};
+use zemi::lsn::{Oid, PgTimestamp};
+use zemi::pgoutput;
+use zemi::replication::chunk::Chunk;
+use zemi::replication::message::{StreamMessage, parse};
+
+use super::input::{Input, put_bytes};
+use super::{is_fit_to_print, meter, oracle};
+
+/// What a packet is.
+pub const XLOG_DATA: u8 = 0;
+pub const KEEPALIVE: u8 = 1;
+pub const RAW: u8 = 2;
+
+/// Appends a packet with XLogData to an input: so many bytes behind the last, this message.
+pub fn put_message(input: &mut Vec<u8>, advance: u8, message: &[u8]) {
+    input.extend([XLOG_DATA, advance]);
+    put_bytes(input, message);
+}
+
+pub fn run(data: &[u8]) {
+    let mut input = Input::new(data);
+    let choices = choices(&mut input);
+    let frames = frames(&mut input);
+    // A batch is handed over when it reaches its limit, and one row is at most a few times its messages.
+    meter::within(frames.len(), 96, 6 << 20, || {
+        let mut stream = Stream::new(&choices);
+        if let Err(error) = stream.take(&frames) {
+            is_fit_to_print(&error, frames.len());
+            assert!(
+                matches!(error.kind(), Kind::Decode | Kind::Protocol),
+                "{error:?}"
+            );
+        }
+        stream.batch.drop_open();
+        stream.check();
+    });
+}
+
+/// How the stream is written, as the first byte chooses it.
+struct Choices {
+    settings: Settings,
+    encoding: Encoding,
+    primary_key_limit: Option<usize>,
+}
+
+/// Each combination of settings, made once: a hash key takes its time.
+static SETTINGS: [OnceLock<Settings>; 32] = [const { OnceLock::new() }; 32];
+
+fn choices(input: &mut Input<'_>) -> Choices {
+    let flags = input.byte();
+    let choice = usize::from(flags & 31);
+    Choices {
+        settings: SETTINGS[choice].get_or_init(|| settings(flags)).clone(),
+        encoding: match flags >> 6 {
+            0 => Encoding::Latin1,
+            1 => Encoding::Win1252,
+            _ => Encoding::Utf8,
+        },
+        primary_key_limit: (flags & 32 != 0).then_some(8),
+    }
+}
+
+fn settings(flags: u8) -> Settings {
+    let mut vars = vec![("DB_NAME", "database \"of\" tests")];
+    let mut choose = |bit: u8, name, value| {
+        if flags & bit != 0 {
+            vars.push((name, value));
+        }
+    };
+    choose(1, "CHANGES_FORMAT", "sql");
+    choose(2, "JSON_TYPE_COERCION", "false");
+    choose(4, "EXCLUDE_COLUMNS", "*.secret,t.b*");
+    choose(8, "HASH_COLUMNS", "*.name");
+    choose(8, "HASH_KEY", "0123456789abcdef");
+    choose(16, "EXCLUDE_TABLES", "other.*");
+    let vars = vars.into_iter().map(|(n, v)| (n.into(), v.into()));
+    Settings::new(&Config::from_vars(vars).unwrap().0, "7000000000000000001")
+}
+
+/// The packets with all that is around them on the wire.
+fn frames(input: &mut Input<'_>) -> Vec<u8> {
+    let mut frames = Vec::new();
+    let mut lsn = 0x100_0000_u64;
+    while !input.is_empty() {
+        let (kind, advance) = (input.byte() % 3, input.byte());
+        // The end of the range stands for the position that Relation messages have.
+        let start = if advance == 255 {
+            0
+        } else {
+            lsn + u64::from(advance)
+        };
+        lsn = lsn.max(start);
+        let body = match kind {
+            RAW => {
+                frames.extend(input.bytes());
+                continue;
+            }
+            KEEPALIVE => [&b"k"[..], &start.to_be_bytes(), &[0; 8], &[advance & 1]].concat(),
+            _ => {
+                let head = [&b"w"[..], &start.to_be_bytes(), &lsn.to_be_bytes(), &[0; 8]];
+                [&head.concat(), input.bytes()].concat()
+            }
+        };
+        frames.push(b'd');
+        frames.extend((body.len() as u32 + 4).to_be_bytes());
+        frames.extend(body);
+    }
+    frames
+}
+
+struct Stream {
+    assembler: Assembler,
+    batch: Batch,
+    types: Types,
+}
+
+impl Stream {
+    fn new(choices: &Choices) -> Stream {
+        let mut assembler = Assembler::new(choices.settings.clone());
+        assembler.set_encoding(choices.encoding);
+        assembler.set_primary_key_limit(choices.primary_key_limit);
+        Stream {
+            assembler,
+            batch: Batch::default(),
+            types: Types::default(),
+        }
+    }
+
+    /// As `zemi::decoder` does it, with the writer left out.
+    fn take(&mut self, frames: &[u8]) -> Result<()> {
+        let chunk = Chunk {
+            bytes: frames.to_vec(),
+            filled: frames.len(),
+            received_at: PgTimestamp(0),
+            large: None,
+        };
+        for body in chunk.copy_data() {
+            let data = match parse(body?)? {
+                StreamMessage::XLogData(data) => data,
+                StreamMessage::Keepalive(keepalive) => {
+                    if !self.assembler.in_transaction() {
+                        self.batch.advance(keepalive.wal_end);
+                    }
+                    continue;
+                }
+            };
+            let place = Place {
+                lsn: data.start,
+                queued_at: chunk.received_at,
+            };
+            for message in pgoutput::decode(data.payload)?.each() {
+                let before = (self.batch.rows.len(), self.batch.count);
+                let Stream {
+                    assembler,
+                    batch,
+                    types,
+                } = self;
+                let applied = assembler.apply(place, &message, types, batch);
+                if applied.is_err() {
+                    assert_eq!(
+                        before,
+                        (batch.rows.len(), batch.count),
+                        "all of it or nothing"
+                    );
+                }
+                applied?;
+                while let Some((relation, reasons)) = self.assembler.take_news() {
+                    assert!(!relation.is_empty() && !reasons.is_empty());
+                }
+                if self.batch.is_full() {
+                    let mut next = Batch::default();
+                    self.batch.split(&mut next);
+                    self.check();
+                    self.batch = next;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows are what the destination takes.
+    fn check(&self) {
+        let mut bytes = 0;
+        let mut count = 0;
+        for tuple in copy::Tuples::new(&self.batch.rows) {
+            check_row(tuple);
+            bytes += tuple.len();
+            count += 1;
+        }
+        assert_eq!((bytes, count), (self.batch.rows.len(), self.batch.count));
+        assert_eq!(u64::from(count), self.batch.counts.changes());
+        for patch in &self.batch.patches {
+            oracle::assert_jsonb(&patch.context);
+            assert!(patch.first <= patch.last);
+        }
+    }
+}
+
+fn check_row(tuple: &[u8]) {
+    let fields: Vec<_> = copy::fields(tuple).collect();
+    let [
+        id,
+        key,
+        before,
+        after,
+        database,
+        schema,
+        table,
+        operation,
+        times @ ..,
+        context,
+    ] = fields.as_slice()
+    else {
+        panic!("a row of {} fields", fields.len());
+    };
+    assert_eq!(id.map(<[u8]>::len), Some(16));
+    for text in [key, database, schema, table, operation] {
+        let text = std::str::from_utf8(text.unwrap_or_default()).expect("text is UTF-8");
+        assert!(!text.contains('\0'));
+    }
+    let operation = operation.unwrap();
+    assert!([&b"CREATE"[..], b"INSERT", b"UPDATE", b"DELETE", b"TRUNCATE"].contains(&operation));
+    assert_eq!(times.len(), 4);
+    assert!(times.iter().all(|time| time.is_some_and(|t| t.len() == 8)));
+    for json in [before, after, &Some(context.unwrap())]
+        .into_iter()
+        .flatten()
+    {
+        let (version, json) = json.split_first().unwrap();
+        assert_eq!(*version, copy::JSONB_VERSION);
+        oracle::assert_jsonb(json);
+    }
+}
+
+/// A catalog that answers by the number of what is asked for, and changes its mind now and then.
+#[derive(Default)]
+struct Types {
+    generation: u64,
+    asked: HashMap<Oid, u32>,
+}
+
+impl Ask for Types {
+    fn to_json(&mut self, _: &str, text: &[u8], out: &mut Vec<u8>) -> bool {
+        out.extend_from_slice(text);
+        text.len() % 2 == 0
+    }
+}
+
+impl Catalog for Types {
+    fn relation(&mut self, relation: Oid) -> Result<RelationFacts> {
+        let names = |bit: u32| match relation.0 & bit {
+            0 => vec![],
+            _ => vec!["id".to_owned(), "b".to_owned()],
+        };
+        Ok(RelationFacts {
+            ours: relation.0 & 0x4000_0000 != 0,
+            primary_key: names(0x100),
+            identity_index: names(0x200),
+        })
+    }
+
+    fn value_type(&mut self, type_oid: Oid) -> Result<ValueType> {
+        if let Some(known) = builtin(type_oid) {
+            return Ok(known);
+        }
+        let asked = self.asked.entry(type_oid).or_default();
+        *asked += 1;
+        let composite = |count: u32| {
+            let fields = (0..count).map(|n| CompositeField::new(&format!("f{n}"), ValueType::Text));
+            ValueType::Composite(fields.collect())
+        };
+        Ok(match type_oid.0 % 8 {
+            0 => composite(*asked % 4),
+            1 => ValueType::array_of(composite(2)),
+            2 => ValueType::Hstore,
+            3 => ValueType::Cast {
+                type_name: "public.cast".into(),
+            },
+            4 => ValueType::array_of(ValueType::Text),
+            5 => ValueType::Json,
+            _ => ValueType::Text,
+        })
+    }
+
+    fn types_at(&mut self, _: &[Oid], at: PgTimestamp) -> Result<TypesAt> {
+        if at.0 % 5 == 0 {
+            self.generation += 1;
+        }
+        Ok(TypesAt {
+            as_of: at,
+            generation: self.generation,
+        })
+    }
+
+    fn forget_types(&mut self) {
+        self.generation += 1;
+    }
+}
