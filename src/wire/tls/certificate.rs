@@ -104,12 +104,17 @@ impl<'a> Walk<'a> {
 }
 
 impl<'a> Certificate<'a> {
-    /// Reads a certificate; `None` where it is none.
+    /// Reads a certificate; `None` where it is none, or where more than one comes.
     pub fn parse(der: &'a [u8]) -> Option<Certificate<'a>> {
-        let mut outer = Walk(Walk(der).take(SEQUENCE)?.content);
+        let mut all = Walk(der);
+        let mut outer = Walk(all.take(SEQUENCE)?.content);
         let signed = outer.take(SEQUENCE)?;
         let signature_algorithm = outer.take(SEQUENCE)?.content;
         let signature = bits(&outer.take(BIT_STRING)?)?;
+        // What is not looked at must not be hashed for a channel binding.
+        if !(all.0.is_empty() && outer.0.is_empty()) {
+            return None;
+        }
 
         let mut walk = Walk(signed.content);
         walk.optional(CONTEXT_0);

@@ -187,3 +187,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn bytes_after_a_certificate_or_inside_of_it_are_refused() {
+    let der = certificate(&algorithm(&[PKCS1, &[11]], &[]), None);
+    assert!(Certificate::parse(&der).is_some());
+    assert!(Certificate::parse(&[&der[..], &[0]].concat()).is_none());
+    assert!(Certificate::parse(&der.repeat(2)).is_none());
+    let parts = Walk(&der).next().unwrap().content;
+    let longer = element(SEQUENCE, &[parts, &element(INTEGER, &[&[1]])]);
+    assert!(Certificate::parse(&longer).is_none());
+}
