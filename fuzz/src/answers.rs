@@ -3,7 +3,7 @@
 use zemi::lsn::Lsn;
 use zemi::wire::{command_tag, identifier, literal, rows_of_tag, server_error};
 
-use super::input::Input;
+use super::input::{Input, without};
 use super::{is_fit_to_print, meter};
 
 /// Stands for a value of a row; not to be found in an error about data.
@@ -30,7 +30,7 @@ pub fn run(data: &[u8]) {
 fn hides_values(input: &mut Input<'_>) {
     let class = ["22", "23", "44", "54"][input.below(4)];
     let code = format!("{class}{:03}", u16::from(input.byte()));
-    let text = |input: &mut Input<'_>| input.text().replace(VALUE, "");
+    let text = |input: &mut Input<'_>| without(input.text(), VALUE);
     let message = text(input).replace(": ", ":");
     let mut body = Vec::new();
     for (kind, field) in [

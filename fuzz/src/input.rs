@@ -66,6 +66,14 @@ impl<'a> Input<'a> {
     }
 }
 
+/// The text without this word, also where taking it out would make it anew.
+pub fn without(mut text: String, word: &str) -> String {
+    while text.contains(word) {
+        text = text.replace(word, "");
+    }
+    text
+}
+
 /// Writes what [`Input::bytes`] reads. What is too long for it is cut.
 pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     let bytes = &bytes[..bytes.len().min(0xFFFF)];

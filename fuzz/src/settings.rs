@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use zemi::config::{Config, SETTINGS};
 
-use super::input::Input;
+use super::input::{Input, without};
 use super::{is_fit_to_print, meter};
 
 /// Stands for a secret; not to be found in anything that is shown.
@@ -25,7 +25,7 @@ pub fn run(data: &[u8]) {
         {
             continue;
         }
-        let value = String::from_utf8_lossy(input.name()).replace(SECRET, "");
+        let value = without(input.text(), SECRET);
         vars.push((name, value.into()));
     }
     // For each variable there may be a warning that repeats its name, and nearest names are searched.
