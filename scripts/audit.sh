@@ -9,9 +9,9 @@ if ! command -v cargo-deny >/dev/null; then
     echo 'no cargo-deny here (cargo install cargo-deny): only tests/packages.rs holds the packages'
     exit
 fi
-cargo deny --locked check bans licenses sources
-if timeout 120 cargo deny fetch db >/dev/null 2>&1; then
-    cargo deny --locked check advisories
+cargo deny --locked --config scripts/deny.toml check bans licenses sources
+if timeout 120 cargo deny --config scripts/deny.toml fetch db >/dev/null 2>&1; then
+    cargo deny --locked --config scripts/deny.toml check advisories
 else
     echo 'the database of advisories cannot be had here: nothing is known of them'
 fi
