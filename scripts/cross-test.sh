@@ -22,13 +22,16 @@ cd "$here"
 . scripts/cross/qemu.sh
 
 major=17
-packed_limit=1000000
+packed_aim=1000000
 patience=120 # seconds; a program under qemu is some ten times slower
 
-limit_of() {
+# Sets aim, which is printed beside the size, and ceiling and packed_ceiling, a little above what the
+# programs have: one that outgrows them fails, so that growth is seen and decided on.
+sizes_of() {
     case $1 in
-        x86_64) limit=2000000 ;;
-        *) limit=1800000 ;;
+        x86_64) aim=2000000 ceiling=2250000 packed_ceiling=1200000 ;;
+        aarch64) aim=1800000 ceiling=2050000 packed_ceiling=1150000 ;;
+        *) aim=1800000 ceiling=2150000 packed_ceiling=1150000 ;;
     esac
 }
 
@@ -152,10 +155,13 @@ check_file() {
         die "$program holds a path of this machine"
     size=$(wc -c <"$program")
     packed=$(gzip -9 -n -c "$program" | wc -c)
-    limit_of "$1"
-    facts="$size bytes, $packed packed"
-    ((size <= limit && packed <= packed_limit)) ||
-        missed+=("$1: expected at most $limit bytes, $packed_limit packed; found $size and $packed")
+    sizes_of "$1"
+    # A std that comes ready-made can unwind and print backtraces.
+    ! grep -qaF .gcc_except_table "$program" ||
+        ceiling=$((ceiling + 400000)) packed_ceiling=$((packed_ceiling + 150000))
+    facts="$size bytes (aim $aim), $packed packed (aim $packed_aim)"
+    ((size <= ceiling && packed <= packed_ceiling)) || outgrown+=("$1: expected at most $ceiling bytes," \
+        "$packed_ceiling packed; found $size and $packed.")
 }
 
 memory() { sed -n 's/^VmRSS:[ \t]*//p' "/proc/$zemi/status"; }
@@ -227,7 +233,7 @@ settings=(DB_HOST=source.zemi.test "DB_PORT=$source_port" "DB_PASSWORD=$ZEMI_TES
     DB_SSL_MODE=verify-full DB_SSL_ROOT_CERT=/ca.pem
     DEST_DB_SSL_MODE=verify-full DEST_DB_SSL_ROOT_CERT=/ca.pem)
 choose_cache
-missed=()
+outgrown=()
 for arch in "$@"; do
     begun=$SECONDS
     check_file "$arch"
@@ -235,4 +241,4 @@ for arch in "$@"; do
     echo "$arch: static, does its job: $facts, $((SECONDS - begun)) s"
 done
 # Last, so that a program that is too large is tested all the same.
-[ ${#missed[@]} = 0 ] || die "${missed[@]}"
+[ ${#outgrown[@]} = 0 ] || die "${outgrown[@]}"

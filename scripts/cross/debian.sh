@@ -1,11 +1,21 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154 # the variables of cross.sh
-# Sourced by cross.sh. Where rustup cannot bring a std for musl: Debian's newest rustc (the packages
+# Sourced by cross.sh. The way to the smallest programs: Debian's newest rustc (the packages
 # that its browsers are built with), and a std built from its sources. All of it is kept in the cache
 # folder; nothing is installed.
 
 # What std is built with is part of its folder's name: count this up when it changes.
 std_recipe=1
+
+# Whether apt-get has that rustc, or the cache.
+debian_has() {
+    compgen -G "$cache/cross-rustc-*/rustc" >/dev/null && return
+    has apt-get && has dpkg-deb || return 1
+    if ! apt-cache show rustc-web >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
+        persist apt-get -qq update >&2 || true
+    fi
+    apt-cache show rustc-web >/dev/null 2>&1
+}
 
 # Sets rustc_home, and rustc to a command in it.
 bring_rustc() {
