@@ -8,7 +8,10 @@ use crate::wire::{Connection, advise};
 
 /// Settings of the session. Limits of time that were set for people must not end a batch; a notice per
 /// row from somebody's trigger would fill the line that nobody reads while rows are sent.
-const SESSION: [(&str, &str); 11] = [
+///
+/// A line that is dead for us only must not stay alive for the server: its backend would hold the row of the
+/// progress, and the next session wait for it, until the server's own keepalive gives up after two hours.
+const SESSION: [(&str, &str); 15] = [
     ("application_name", "zemi"),
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO"),
@@ -20,6 +23,10 @@ const SESSION: [(&str, &str); 11] = [
     ("lock_timeout", "0"),
     ("idle_in_transaction_session_timeout", "0"),
     ("idle_session_timeout", "0"),
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "4"),
+    ("tcp_user_timeout", "20000"),
 ];
 
 /// Who the destination is.
@@ -76,10 +83,10 @@ fn connect(config: &Config) -> Result<Prepared> {
          pg_is_in_recovery()",
     )?;
     let version: u32 = row.first(0).and_then(|v| v.parse().ok()).unwrap_or(0);
-    if version < 130_000 {
+    if version < 140_000 {
         return Err(Error::new(
             Kind::Setting,
-            format!("expected PostgreSQL 13 or later at the destination, found {version}"),
+            format!("expected PostgreSQL 14 or later at the destination, found {version}"),
         ));
     }
     if row.first(4) == Some("t") {

@@ -189,3 +189,20 @@ fn a_session_that_forgets_what_was_prepared_is_written_to_all_the_same() {
     assert_eq!(dest.text("SELECT DISTINCT kb FROM limits"), "16MB");
     assert!(!zemi.log().contains("WARN"), "{}", zemi.log());
 }
+
+/// A backend whose line is dead kept the row of the progress for two hours, the default of the kernel.
+#[test]
+fn the_destination_notices_a_dead_line_by_itself() {
+    let mut scene = Scene::new("");
+    scene.dest.run(
+        "CREATE TABLE seen (v text);
+         CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
+           INSERT INTO public.seen SELECT string_agg(current_setting(n), ' ') FROM unnest(ARRAY[
+             'tcp_keepalives_idle', 'tcp_keepalives_interval', 'tcp_keepalives_count', 'tcp_user_timeout']) n;
+           RETURN NULL; END$$;
+         CREATE TRIGGER look AFTER INSERT ON changes EXECUTE FUNCTION look()",
+    );
+    scene.sql.run("INSERT INTO t VALUES (1, 'x')");
+    caught_up(&mut scene.sql);
+    assert_eq!(scene.dest.value("SELECT v FROM seen"), "10 5 4 20000");
+}
