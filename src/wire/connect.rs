@@ -20,7 +20,7 @@ use crate::error::{Error, Kind, Result};
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_RETRIES: u32 = 4;
-const USER_TIMEOUT: Duration = Duration::from_secs(20);
+const USER_TIMEOUT: Duration = Duration::from_secs(18);
 
 /// The stack of the thread that asks the resolver: `getaddrinfo` reads configuration files into it.
 const RESOLVER_STACK: usize = 256 * 1024;

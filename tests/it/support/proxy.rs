@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What the network does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +58,8 @@ pub struct Proxy {
 struct Shared {
     /// The port that it leads to.
     to: AtomicU16,
-    weather: Mutex<Weather>,
+    /// What it does, and until when.
+    weather: Mutex<(Weather, Option<Instant>)>,
     damage: Mutex<Option<Damage>>,
     connections: Mutex<Vec<TcpStream>>,
     closed: AtomicBool,
@@ -77,7 +78,7 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
             to: AtomicU16::new(to),
-            weather: Mutex::new(Weather::Fair),
+            weather: Mutex::new((Weather::Fair, None)),
             damage: Mutex::default(),
             connections: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -116,6 +117,11 @@ impl Proxy {
         self.cut();
     }
 
+    /// Changes the weather for so long.
+    pub fn set_for(&self, weather: Weather, time: Duration) {
+        *lock(&self.shared.weather) = (weather, Some(Instant::now() + time));
+    }
+
     /// Changes the weather, for connections that are open too.
     pub fn set(&self, weather: Weather) {
         self.shared.set_weather(weather);
@@ -150,11 +156,14 @@ impl Drop for Proxy {
 
 impl Shared {
     fn weather(&self) -> Weather {
-        *lock(&self.weather)
+        match *lock(&self.weather) {
+            (_, Some(until)) if Instant::now() >= until => Weather::Fair,
+            (weather, _) => weather,
+        }
     }
 
     fn set_weather(&self, weather: Weather) {
-        *lock(&self.weather) = weather;
+        *lock(&self.weather) = (weather, None);
     }
 
     fn join(self: &Arc<Shared>, client: TcpStream, server: TcpStream) {

@@ -153,7 +153,8 @@ impl World {
             3 => Weather::Stalled,
             _ => Weather::LosingReplies,
         };
-        self.nets[random.below(2) as usize].set(weather);
+        // It ends by itself: the fault beside it may wait for a lock that zemi has, and zemi for the network.
+        self.nets[random.below(2) as usize].set_for(weather, Duration::from_secs(3));
     }
 
     /// Both networks are well again.
