@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the corpus of the fuzz targets from real streams: records PostgreSQL 14 to 18, adds what was
-# recorded before (tests/golden, fuzz/corpus), and keeps of all that what covers code that nothing else
-# in it covers.
+# recorded before (tests/golden, fuzz/corpus) and what runs of the targets found since, and keeps of all
+# that the fewest inputs that cover the same code.
 #
 #   scripts/record-corpus.sh [TARGET]...      (all)
 set -euo pipefail
@@ -50,9 +50,10 @@ cargo run --quiet --manifest-path fuzz/Cargo.toml --locked --bin seed -- \
 fuzz_build
 targets=${*:-$(fuzz_targets)}
 for target in $targets; do
-    mkdir -p "fuzz/corpus/$target" "$dir/small/$target"
-    "$fuzz_bin/$target" -merge=1 -max_len=8192 -rss_limit_mb=1024 "$dir/small/$target" \
-        "fuzz/corpus/$target" "$dir/seeds/$target" 2>"$dir/log" || { cat "$dir/log" >&2; exit 1; }
+    mkdir -p "fuzz/corpus/$target" "fuzz/artifacts/corpus/$target" "$dir/small/$target"
+    "$fuzz_bin/$target" -set_cover_merge=1 -use_counters=0 -max_len=8192 -rss_limit_mb=1024 \
+        "$dir/small/$target" "fuzz/corpus/$target" "$dir/seeds/$target" "fuzz/artifacts/corpus/$target" \
+        2>"$dir/log" || { cat "$dir/log" >&2; exit 1; }
     rm -rf "fuzz/corpus/${target:?}"
     mv "$dir/small/$target" "fuzz/corpus/$target"
     echo "$target: $(find "fuzz/corpus/$target" -type f | wc -l) inputs"
