@@ -243,8 +243,11 @@ impl Assembler {
     }
 
     fn relation(&mut self, relation: &Relation<'_>, catalog: &mut dyn Catalog) -> Result<()> {
-        let time = self.transaction.as_ref();
-        let time = time.map_or(PgTimestamp(i64::MIN), |open| open.commit_time);
+        let mut time = PgTimestamp(i64::MIN);
+        if let Some(open) = &self.transaction {
+            time = open.commit_time;
+            catalog.settle(open.xid)?;
+        }
         let plan = RelationPlan::new(relation, &self.settings, catalog, time).at(|| {
             let (schema, name) = (relation.schema(), relation.name);
             format!(

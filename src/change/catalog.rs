@@ -2,7 +2,7 @@
 
 use super::json::{Ask, ValueType};
 use crate::error::Result;
-use crate::lsn::{Oid, PgTimestamp};
+use crate::lsn::{Oid, PgTimestamp, Xid};
 
 /// What the stream does not tell about a relation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,6 +30,15 @@ pub struct TypesAt {
 
 /// The catalog of the source.
 pub trait Catalog: Ask {
+    /// Makes sure that what this transaction did to the catalog is seen by the questions that follow: the
+    /// stream brings a commit when it is in the WAL, which is before other sessions see it.
+    ///
+    /// # Errors
+    /// A source that does not answer.
+    fn settle(&mut self, _transaction: Xid) -> Result<()> {
+        Ok(())
+    }
+
     /// The facts of a relation as they are now; defaults for one that is gone.
     fn relation(&mut self, relation: Oid) -> Result<RelationFacts>;
 

@@ -1,6 +1,7 @@
 //! Facts of the source's catalog, asked on a session of their own.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::source;
 use super::types::{Types, facts_query, stamps_query};
@@ -10,8 +11,14 @@ use crate::change::{Catalog, RelationFacts, TypesAt};
 use crate::config::Config;
 use crate::control::Control;
 use crate::error::{At, Error, Kind, Remedy, Result};
-use crate::lsn::{Oid, PgTimestamp};
+use crate::lsn::{Oid, PgTimestamp, Xid};
 use crate::wire::Connection;
+
+/// How long a transaction may need between its commit record and being seen by others. It is a matter of
+/// microseconds, unless the server is very busy, or the transaction waits for a synchronous standby and this
+/// role may not see that it does.
+const LONGEST_SETTLING: Duration = Duration::from_millis(300);
+const SETTLING_PAUSE: Duration = Duration::from_millis(1);
 
 /// Which relations are zemi's own.
 pub trait OwnTables: Send + Sync {
@@ -138,6 +145,23 @@ fn is_of_statement(error: &Error) -> bool {
 }
 
 impl Catalog for SourceCatalog {
+    fn settle(&mut self, transaction: Xid) -> Result<()> {
+        // A transaction holds the lock on its own number until it is seen by all. One that waits for a
+        // synchronous standby may wait for us.
+        let sql = format!(
+            "SELECT EXISTS (SELECT FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid) \
+             WHERE l.locktype = 'transactionid' AND l.transactionid = '{transaction}' AND l.granted \
+             AND l.mode = 'ExclusiveLock' AND a.wait_event IS DISTINCT FROM 'SyncRep')"
+        );
+        let until = Instant::now() + LONGEST_SETTLING;
+        loop {
+            let ending = self.ask(|session| session.rows(&sql))?.first(0) == Some("t");
+            if !ending || Instant::now() >= until || !self.control.pause(SETTLING_PAUSE) {
+                return Ok(());
+            }
+        }
+    }
+
     fn relation(&mut self, relation: Oid) -> Result<RelationFacts> {
         let own = self.own.in_source();
         // The arrays of both indexes in one row, and the relation's ancestors, by which the parts of a
