@@ -347,6 +347,9 @@ impl Supervisor {
                 }
             }
         }
+        if self.config.cleanup_on_shutdown {
+            upkeep.finish();
+        }
         outcome
     }
 
@@ -383,6 +386,14 @@ impl Upkeep {
             told: Arc::default(),
             running: None,
             not_before: Instant::now(),
+        }
+    }
+
+    /// Waits for the look that is under way: it would make the publications again that are dropped meanwhile.
+    fn finish(&mut self) {
+        if let Some(running) = self.running.take() {
+            // Its panic has ended the process already.
+            let _ = running.join();
         }
     }
 
