@@ -291,6 +291,7 @@ impl Assembler {
         let context = self.context.clone();
         batch.patches.push(Patch {
             xid: open.xid,
+            commit_time: open.commit_time,
             first,
             last,
             context,
@@ -452,6 +453,3 @@ fn next_position(run: &mut (Lsn, u64), lsn: Lsn) -> Lsn {
 fn misplaced(message: &str, found: String) -> Error {
     Error::new(Kind::Decode, format!("{message} where {found}"))
 }
-
-#[cfg(test)]
-mod tests {}

@@ -55,6 +55,8 @@ impl Counts {
 pub struct Patch {
     /// The transaction of the rows.
     pub xid: Xid,
+    /// When it committed: numbers and positions are given out again after a failover.
+    pub commit_time: PgTimestamp,
     /// The position of the first row without context.
     pub first: Lsn,
     /// The position of the last row without context.
@@ -375,6 +377,7 @@ mod tests {
             let (first, last) = (Lsn(end), Lsn(end));
             batch.patches.push(Patch {
                 xid: Xid(1),
+                commit_time: PgTimestamp(0),
                 first,
                 last,
                 context: context.clone(),

@@ -34,12 +34,13 @@ const SAME: &str = "c.position = r.position AND c.\"table\" = r.\"table\" AND c.
      AND c.database = r.database AND c.operation = r.operation";
 
 /// A row that is a duplicate: it is there, written for the same transaction. A server that was set back or
-/// promoted gives positions and numbers out again, within the second, so the time of the commit counts, too:
-/// to the microsecond, or as somebody else's table or tracker keeps it, to the millisecond or second.
-const WRITTEN: &str = "c.transaction_id = r.transaction_id AND c.committed_at IN (r.committed_at, \
-     r.committed_at::timestamptz(3), date_trunc('milliseconds', r.committed_at), \
-     r.committed_at::timestamptz(0), date_trunc('milliseconds', r.committed_at)::timestamptz(0), \
-     date_trunc('second', r.committed_at))";
+/// promoted gives positions and numbers out again, within the second, so the time of the commit counts, too.
+fn written() -> String {
+    format!(
+        "c.transaction_id = r.transaction_id AND {}",
+        flight::same_time("c.committed_at", "r.committed_at")
+    )
+}
 
 /// The attempt is undone, and leaves no level of savepoints behind.
 const UNDO: &str = "ROLLBACK TO SAVEPOINT zemi; RELEASE SAVEPOINT zemi";
@@ -287,9 +288,10 @@ impl<'a> Careful<'a> {
     /// were written just now.
     fn look_for_duplicates(&mut self, from: u64) -> Result<()> {
         self.looked = true;
+        let written = written();
         let found = self.session.rows(&format!(
             "DELETE FROM pg_temp.zemi_rows r WHERE r.n >= {from} AND EXISTS (SELECT FROM public.changes c \
-             WHERE {SAME} AND {WRITTEN}) \
+             WHERE {SAME} AND {written}) \
              RETURNING r.n, r.operation, r.schema || '.' || r.\"table\""
         ))?;
         for row in &found.rows {
@@ -312,9 +314,10 @@ impl<'a> Careful<'a> {
     /// Rows that met a conflict with a change of another transaction are different changes: each takes the
     /// next free position, with an id of its own.
     fn conflicts(&mut self, from: u64, to: u64, form: Form) -> Result<()> {
+        let written = written();
         let found = self.session.rows(&format!(
             "SELECT r.n FROM pg_temp.zemi_rows r WHERE r.n BETWEEN {from} AND {to} \
-             AND NOT EXISTS (SELECT FROM public.changes c WHERE {SAME} AND {WRITTEN}) \
+             AND NOT EXISTS (SELECT FROM public.changes c WHERE {SAME} AND {written}) \
              ORDER BY r.n"
         ))?;
         for row in &found.rows {

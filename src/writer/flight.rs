@@ -3,6 +3,7 @@
 use crate::change::batch::Patch;
 use crate::change::{copy, row};
 use crate::error::{Error, Kind, Result};
+use crate::lsn::PgTimestamp;
 use crate::wire::{
     COPY_DONE, Connection, command_tag, copy_data_head, literal, query_message, server_error,
     unexpected,
@@ -29,12 +30,31 @@ pub fn copy_statement() -> String {
 pub fn patch_statement(patch: &Patch, database: &str) -> String {
     format!(
         "UPDATE public.changes SET context = {} WHERE transaction_id = {} AND database = {} \
-         AND position BETWEEN {} AND {}",
+         AND position BETWEEN {} AND {} AND {}",
         literal(&String::from_utf8_lossy(&patch.context)),
         patch.xid,
         literal(database),
         patch.first.0,
-        patch.last.0
+        patch.last.0,
+        same_time("committed_at", &timestamp(patch.commit_time))
+    )
+}
+
+/// An expression of the type timestamptz; exact, as no decimal number of seconds would be.
+fn timestamp(time: PgTimestamp) -> String {
+    format!(
+        "('2000-01-01 00:00:00+00'::timestamptz + {} * interval '1 microsecond')",
+        time.0
+    )
+}
+
+/// Whether a column holds the time of a commit: to the microsecond, or as somebody else's table or tracker
+/// keeps it, to the millisecond or second.
+pub(super) fn same_time(column: &str, time: &str) -> String {
+    format!(
+        "{column} IN ({time}, {time}::timestamptz(3), date_trunc('milliseconds', {time}), \
+         {time}::timestamptz(0), date_trunc('milliseconds', {time})::timestamptz(0), \
+         date_trunc('second', {time}))"
     )
 }
 

@@ -401,6 +401,37 @@ fn a_late_context_larger_than_a_batch_is_patched_in() {
 }
 
 #[test]
+fn a_late_context_reached_rows_of_a_lost_timeline() {
+    let mut stage = Stage::new(15, TABLE, &[]);
+    stage.sql.run("INSERT INTO t VALUES (0)");
+    stage.changes_where("false", "1");
+    let mut other = super::support::Sql::open(&stage.server, "postgres");
+    stage
+        .sql
+        .run("BEGIN; INSERT INTO t SELECT generate_series(1, 10000)");
+    let xid = stage.sql.text("SELECT txid_current()");
+    // What a failover can leave: the number and a position of this transaction, an hour before.
+    other.run(&format!(
+        "INSERT INTO changes (database, schema, \"table\", operation, committed_at, queued_at, \
+         transaction_id, position) SELECT database, schema, 'lost', operation, \
+         now() - interval '1 hour', queued_at, {xid}, pg_current_wal_insert_lsn() - '0/0'::pg_lsn \
+         FROM changes LIMIT 1"
+    ));
+    stage.sql.run(&format!(
+        "INSERT INTO t SELECT generate_series(10001, 20000); {}; COMMIT",
+        say("{\"late\": true}")
+    ));
+    stage.changes_where("false", "1");
+    assert_eq!(
+        stage.sql.text(&format!(
+            "SELECT \"table\", context, count(*) FROM changes WHERE transaction_id = {xid} \
+             GROUP BY 1, 2 ORDER BY 1"
+        )),
+        "lost|{}|1\nt|{\"late\": true}|20000"
+    );
+}
+
+#[test]
 fn a_late_context_stays_within_its_transaction_and_what_is_tracked() {
     let mut stage = Stage::new(
         15,
