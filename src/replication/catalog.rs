@@ -14,11 +14,14 @@ use crate::error::{At, Error, Kind, Remedy, Result};
 use crate::lsn::{Oid, PgTimestamp, Xid};
 use crate::wire::Connection;
 
-/// How long a transaction may need between its commit record and being seen by others. It is a matter of
-/// microseconds, unless the server is very busy, or the transaction waits for a synchronous standby and this
-/// role may not see that it does.
+/// How long a transaction that waits for us may need between its commit record and being seen by others, for
+/// other reasons than that.
 const LONGEST_SETTLING: Duration = Duration::from_millis(300);
 const SETTLING_PAUSE: Duration = Duration::from_millis(1);
+
+/// A transaction that others do not see for so long is told of: with a synchronous standby away, it can take
+/// as long as that is.
+const SETTLING_TOLD: Duration = Duration::from_secs(10);
 
 /// Which relations are zemi's own.
 pub trait OwnTables: Send + Sync {
@@ -146,18 +149,40 @@ fn is_of_statement(error: &Error) -> bool {
 
 impl Catalog for SourceCatalog {
     fn settle(&mut self, transaction: Xid) -> Result<()> {
-        // A transaction holds the lock on its own number until it is seen by all. One that waits for a
-        // synchronous standby may wait for us.
+        // A transaction holds the lock on its own number until it is seen by all: until its synchronous
+        // standbys have it. Where we are one of those, it may wait for us.
         let sql = format!(
-            "SELECT EXISTS (SELECT FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid) \
+            "SELECT bool_or(a.wait_event IS NOT DISTINCT FROM 'SyncRep'), \
+             EXISTS (SELECT FROM pg_stat_replication WHERE application_name = '{}' \
+             AND sync_state IN ('sync', 'quorum')) \
+             FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid) \
              WHERE l.locktype = 'transactionid' AND l.transactionid = '{transaction}' AND l.granted \
-             AND l.mode = 'ExclusiveLock' AND a.wait_event IS DISTINCT FROM 'SyncRep')"
+             AND l.mode = 'ExclusiveLock'",
+            source::APPLICATION
         );
-        let until = Instant::now() + LONGEST_SETTLING;
+        let since = Instant::now();
+        let mut told = false;
         loop {
-            let ending = self.ask(|session| session.rows(&sql))?.first(0) == Some("t");
-            if !ending || Instant::now() >= until || !self.control.pause(SETTLING_PAUSE) {
+            let answer = self.ask(|session| session.rows(&sql))?;
+            let Some(for_standby) = answer.first(0) else {
                 return Ok(());
+            };
+            let for_us = answer.first(1) == Some("t");
+            if for_us && (for_standby == "t" || since.elapsed() >= LONGEST_SETTLING) {
+                return Ok(());
+            }
+            if !told && since.elapsed() >= SETTLING_TOLD {
+                told = true;
+                log::warn!(
+                    "transaction {transaction} has committed and is not seen by others yet: it waits for a \
+                     synchronous standby. What it says of tables and types is waited for, too"
+                );
+            }
+            if !self.control.pause(SETTLING_PAUSE) {
+                return Err(Error::new(
+                    Kind::Stopped,
+                    "stopped while a transaction waits for its synchronous standby",
+                ));
             }
         }
     }

@@ -12,6 +12,9 @@ use crate::wire::{Connection, ResultSet, advise, literal};
 /// The oldest supported server: 14 brought logical messages to pgoutput.
 const OLDEST: u32 = 140_000;
 
+/// The name of every session on the source, which `synchronous_standby_names` may hold.
+pub const APPLICATION: &str = "zemi";
+
 /// Settings of every session on the source. A walsender prints values by some of them, and casts to json
 /// that an ordinary session is asked for have to be computed by the same ones, whatever the database's own
 /// settings are.
@@ -19,7 +22,7 @@ const OLDEST: u32 = 140_000;
 /// `synchronous_commit=local`: with `synchronous_standby_names = 'zemi'` a commit of zemi itself would
 /// wait for zemi. The limits of time would end a slot's creation, which waits for open transactions.
 const SESSION: [(&str, &str); 13] = [
-    ("application_name", "zemi"),
+    ("application_name", APPLICATION),
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO"),
     ("IntervalStyle", "postgres"),

@@ -138,3 +138,65 @@ fn a_transaction_of_untracked_rows_does_not_wait_for_ever() {
     returned(commit(&stage.server, 1));
     assert_eq!(changes(&mut stage.sql, "primary_key"), "1");
 }
+
+/// A type, a table with it and with a key that is not in the order of its columns, and a row, at once. (A
+/// composite type would have the walsender wait for the transaction's lock on it, and that for the walsender.)
+const MADE_AT_ONCE: &str = "BEGIN; CREATE DOMAIN amount AS int; \
+     CREATE TABLE made (id int, kind int, v amount, PRIMARY KEY (kind, id)); \
+     INSERT INTO made VALUES (1, 7, 5); COMMIT";
+
+#[test]
+fn what_a_transaction_that_waits_for_zemi_made_is_known_from_the_next_one_on() {
+    let (server, mut sql) = source();
+    let _zemi = streaming(&settings(&server, None));
+    let mut application = Sql::open(&server, "postgres");
+    returned(thread::spawn(move || {
+        application.run(MADE_AT_ONCE);
+        application.run("INSERT INTO made VALUES (2, 8, 6)");
+    }));
+    assert_eq!(
+        changes(
+            &mut sql,
+            "primary_key || ' ' || (SELECT after = to_jsonb(m) FROM made m WHERE id = 2)"
+        )
+        .lines()
+        .last(),
+        Some("8,2 true")
+    );
+}
+
+#[test]
+fn what_a_transaction_made_was_asked_for_before_its_synchronous_standby_had_it() {
+    let server = Server::start(15, &[]);
+    let destination = Server::start(15, &[]);
+    let _zemi = streaming(&settings(&server, Some(&destination)));
+    let mut sql = Sql::open(&server, "postgres");
+    for set in [
+        "ALTER SYSTEM SET synchronous_standby_names = 'nobody'",
+        "SELECT pg_reload_conf()",
+    ] {
+        sql.run(set);
+    }
+    let setting = "SHOW synchronous_standby_names";
+    wait_until("the setting holds", PATIENCE, || {
+        sql.value(setting) == "nobody"
+    });
+    let mut application = Sql::open(&server, "postgres");
+    let held = thread::spawn(move || application.run(MADE_AT_ONCE));
+    waits_for_standby(&mut sql);
+    // It is the last thing that zemi asks the source until the standby has it.
+    let asking = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'zemi' \
+                  AND query LIKE '%''transactionid''%'";
+    wait_until("zemi waits, too", PATIENCE, || sql.value(asking) == "1");
+    for set in [
+        "ALTER SYSTEM RESET synchronous_standby_names",
+        "SELECT pg_reload_conf()",
+    ] {
+        sql.run(set);
+    }
+    returned(held);
+    let mut there = Sql::open(&destination, "postgres");
+    let wanted = "7,1|{\"v\": 5, \"id\": 1, \"kind\": 7}";
+    caught_up(&mut sql);
+    assert_eq!(changes(&mut there, "primary_key, after"), wanted);
+}
