@@ -33,7 +33,7 @@ regress: tools servers ## run PostgreSQL's own regression suite under zemi (SUIT
 	REGRESS_SUITE=$(abspath $(SUITE)) REGRESS_MAJOR=$(or $(MAJOR),15) \
 		cargo test --locked --test it -- --nocapture --ignored regression_suite
 
-.PHONY: cross cross-test cross-same image image-test
+.PHONY: cross cross-test cross-same cross-order image image-test
 cross: tools ## build static programs for x86 and ARM in dist/ (TARGETS='x86_64 aarch64 armv7')
 	@scripts/cross.sh $(TARGETS)
 
@@ -42,6 +42,9 @@ cross-test: ## test them: static, small, and at work under qemu (needs root; TAR
 
 cross-same: ## test that another folder gives the same bytes (TARGETS=x86_64)
 	@scripts/cross-same.sh $(TARGETS)
+
+cross-order: ## find out anew which functions to place side by side in memory (needs valgrind)
+	@scripts/cross/order.sh
 
 image: ## build the image of Dockerfile.scratch with docker, podman or buildah (IMAGE=name)
 	@scripts/image.sh build

@@ -93,12 +93,20 @@ choose_way() {
 }
 
 build() {
-    local arch=$1 rustc_flags c_flags
+    local arch=$1 rustc_flags c_flags file
     triple_of "$arch"
-    # Zig's start files and Rust's own would collide. Nothing unwinds, so no tables for that.
+    # Zig's start files and Rust's own would collide. Nothing unwinds, so no tables for that. What runs
+    # stands side by side, for the memory's sake.
     rustc_flags=$(flags "$PWD=/zemi" -C link-self-contained=no -C force-unwind-tables=no \
+        -C "link-arg=-Wl,-T,$PWD/scripts/cross/order.ld" \
         ${rustc_home:+"--remap-path-prefix=$rustc_home/root/usr/lib/rustlib/src/rust=/rustc/std"})
     c_flags="-fno-asynchronous-unwind-tables -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=/cargo"
+    c_flags+=" -include $PWD/scripts/cross/p256.h"
+    # cargo does not know of these files.
+    for file in scripts/cross/{order.ld,p256.h}; do
+        [ ! "$file" -nt "$target/$triple/static/zemi" ] || cargo clean --quiet --locked -p ring -p zemi \
+            --profile static --target "$triple" --target-dir "$target"
+    done
     CFLAGS=$c_flags CARGO_ENCODED_RUSTFLAGS=$rustc_flags \
         cargo zigbuild --profile static --locked --target "$triple" --target-dir "$target" --bin zemi
     mkdir -p "$dist"

@@ -12,6 +12,9 @@ use crate::wire::{FRAME_LIMIT, FrameHead, HEAD};
 /// The usual size of a chunk in bytes.
 pub const SIZE: usize = 64 * 1024;
 
+/// The size while no read has filled one: a stream that is quiet needs no more.
+pub const QUIET_SIZE: usize = 8 * 1024;
+
 /// A buffer that a large frame made grow beyond this is not used again.
 const KEPT_SIZE: usize = 4 * SIZE;
 

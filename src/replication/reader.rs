@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, SendTimeoutError, Sender};
 
 use super::burst::{Burst, source_stopping};
 use super::catalog::OwnTables;
-use super::chunk::{Chunk, Feed, Large, LargeFrames, SIZE};
+use super::chunk::{Chunk, Feed, Large, LargeFrames, QUIET_SIZE, SIZE};
 use super::failover;
 use super::feedback::{Feedback, INTERVAL, now};
 use super::notice::passed_over;
@@ -372,7 +372,8 @@ impl Reader {
     fn read(&mut self, stream: &mut Stream, memory: &mut Memory) -> Result<()> {
         let mut buffer = std::mem::take(&mut stream.rest);
         let mut filled = buffer.len();
-        buffer.resize(filled.max(SIZE), 0);
+        let mut usual = QUIET_SIZE;
+        buffer.resize(filled.max(usual), 0);
         let mut keepalives = Burst::default();
         let mut limit = None;
         // Held while the buffer is larger than the usual ones.
@@ -381,11 +382,11 @@ impl Reader {
             let (whole, wanted) = match self.scan(&buffer, filled, &mut keepalives) {
                 Ok(found) => found,
                 Err((whole, error)) => {
-                    self.hand_on(&mut buffer, &mut filled, whole, &mut large)?;
+                    self.hand_on(&mut buffer, &mut filled, whole, usual, &mut large)?;
                     return Err(self.note_missing_publication(error, memory));
                 }
             };
-            self.hand_on(&mut buffer, &mut filled, whole, &mut large)?;
+            self.hand_on(&mut buffer, &mut filled, whole, usual, &mut large)?;
             if self.control.stopping() {
                 return Ok(());
             }
@@ -408,7 +409,7 @@ impl Reader {
                 ));
             }
             if filled == buffer.len() || wanted > buffer.len() {
-                let size = grown(filled, wanted.max(SIZE));
+                let size = grown(filled, wanted.max(usual));
                 if LargeFrames::is_large(size) && large.is_none() {
                     large = Some(self.wait_for_room()?);
                 }
@@ -433,6 +434,10 @@ impl Reader {
                 Ok(0) if self.control.stopping() => return Ok(()),
                 Ok(0) => return Err(closed()),
                 Ok(n) => {
+                    // Not quite full: an encrypted record that did not fit may be waiting.
+                    if n >= free.len() / 2 {
+                        usual = SIZE;
+                    }
                     filled += n;
                     self.metrics.bytes_received.add(n as u64);
                 }
@@ -496,6 +501,7 @@ impl Reader {
         buffer: &mut Vec<u8>,
         filled: &mut usize,
         whole: usize,
+        usual: usize,
         large: &mut Option<Large>,
     ) -> Result<()> {
         if whole == 0 {
@@ -503,8 +509,8 @@ impl Reader {
         }
         let mut next = self.spare.try_recv().unwrap_or_default();
         let tail = buffer.get(whole..*filled).unwrap_or_default();
-        if next.len() < tail.len().max(SIZE) {
-            next.resize(tail.len().max(SIZE), 0);
+        if next.len() < tail.len().max(usual) {
+            next.resize(tail.len().max(usual), 0);
         }
         if let Some(place) = next.get_mut(..tail.len()) {
             place.copy_from_slice(tail);

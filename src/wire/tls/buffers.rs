@@ -15,6 +15,9 @@ const RECORD_HEAD: usize = 5;
 /// The longest record on the wire that a peer may send (RFC 5246, section 6.2.3), head included.
 const LONGEST_RECORD: usize = RECORD_HEAD + 16 * 1024 + 2048;
 
+/// The size of the read buffer until something longer comes.
+const FIRST_SIZE: usize = 4 * 1024;
+
 /// The size of the read buffer once it was filled.
 const READ_SIZE: usize = 64 * 1024;
 
@@ -46,8 +49,8 @@ impl Incoming {
             (self.start, self.end) = (0, self.end - self.start);
         }
         let size = match self.bytes.len() {
-            0 => LONGEST_RECORD,
-            full if self.end == full => full * 2,
+            0 => FIRST_SIZE,
+            full if self.end == full => (full * 2).max(LONGEST_RECORD),
             kept if self.filled => kept.max(READ_SIZE),
             kept => kept,
         };
