@@ -1,13 +1,13 @@
 //! What zemi costs when there is nothing to do, and how long it takes to be there.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use zemi::error::Result;
 
 use crate::report::{Figure, Report};
 use crate::shapes::PLAIN;
-use crate::stage::{Stage, value};
+use crate::stage::{Stage, open, value};
 
 /// How often the start is measured.
 const STARTS: usize = 10;
@@ -68,7 +68,7 @@ fn writes(stage: &mut Stage) -> Result<[f64; 2]> {
 
 /// From exec to the first line of the log and to streaming, with slot, publication and tables in place.
 pub fn start(stage: &mut Stage, report: &mut Report) -> Result<()> {
-    let (mut first, mut streaming) = (Vec::new(), Vec::new());
+    let (mut first, mut streaming, mut login) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..STARTS {
         let tracker = stage.tracker_at_once()?;
         let line = tracker.wait_for("")?;
@@ -76,12 +76,16 @@ pub fn start(stage: &mut Stage, report: &mut Report) -> Result<()> {
         let line = tracker.wait_for("streaming from")?;
         streaming.push((line - tracker.started).as_secs_f64() * 1e3);
         stage.stop(tracker)?;
+        let began = Instant::now();
+        value(&mut open(&stage.options.config.source)?, "SELECT 1")?;
+        login.push(began.elapsed().as_secs_f64() * 1e3);
     }
     report.add(Figure::new(
         "start",
         "ms, exec to first line of the log",
         first,
     ));
-    report.add(Figure::new("start", "ms, exec to streaming", streaming));
+    let figure = Figure::new("start", "ms, exec to streaming", streaming);
+    report.add(figure.beside("login, SELECT 1", login));
     Ok(())
 }
