@@ -273,7 +273,7 @@ fn a_real_prometheus_scrapes_it_and_its_alerts_work() {
         .as_array()
         .unwrap()
         .clone();
-    assert_eq!(rules.len(), 6);
+    assert_eq!(rules.len(), 7);
     let firing = |name: &str| {
         let rules = read("/api/v1/rules")?;
         let mut all = rules["data"]["groups"][0]["rules"].as_array()?.iter();

@@ -291,7 +291,11 @@ impl Writer {
                          PREPARE TRANSACTION '{gid}'"
                     ),
                 )?;
-                let end = if id % 3 == 0 { "ROLLBACK" } else { "COMMIT" };
+                let end = if id.is_multiple_of(3) {
+                    "ROLLBACK"
+                } else {
+                    "COMMIT"
+                };
                 // Should the server go in between, it stays prepared, and the next session ends it.
                 self.run_sql(sql, &format!("{end} PREPARED '{gid}'"))
             }

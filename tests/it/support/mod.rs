@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod http;
 pub mod load;
 pub mod namespace;
+pub mod nets;
 pub mod process;
 pub mod proxy;
 pub mod replay;

@@ -301,13 +301,10 @@ impl Shared {
 
 /// Before the text of a value stand `t` and its length (TupleData in "Logical Replication Message Formats").
 fn garble(bytes: &mut [u8], text: &[u8]) -> bool {
-    let found = bytes.windows(text.len()).position(|window| window == text);
-    let Some(kind) = found.and_then(|at| at.checked_sub(5)) else {
-        return false;
-    };
-    let is_value = bytes[kind] == b't';
-    if is_value {
+    let mut kinds = bytes.windows(5 + text.len());
+    let kind = kinds.position(|value| value[0] == b't' && value[5..] == *text);
+    if let Some(kind) = kind {
         bytes[kind] = b'?';
     }
-    is_value
+    kind.is_some()
 }

@@ -6,9 +6,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::load::{Load, Random, TABLES, replays, tidy_up};
+use crate::support::nets::nets;
 use crate::support::proxy::{Proxy, Weather};
 use crate::support::replay::{Replay, assert_unique};
-use crate::support::scene::{PATIENCE, settings, streaming};
+use crate::support::scene::{PATIENCE, streaming};
 use crate::support::{Namespace, Server, Sql, Zemi, wait_until};
 
 /// How long zemi may need after the last fault: its longest backoff is 30 s, on each side.
@@ -45,14 +46,7 @@ impl World {
         let mut destination = Server::start(major, &[few]);
         let disk = small_disk(&mut destination);
         Sql::open(&source, "postgres").run(TABLES);
-        let nets = [
-            Proxy::start(source.port()),
-            Proxy::start(destination.port()),
-        ];
-        let mut settings = settings(&source, Some(&destination));
-        for (name, net) in ["DB_PORT", "DEST_DB_PORT"].into_iter().zip(&nets) {
-            settings.push((name.into(), net.port().to_string()));
-        }
+        let (nets, mut settings) = nets(&source, &destination);
         settings.push(("SHUTDOWN_TIMEOUT".into(), "5".into()));
         let zemi = streaming(&settings);
         World {

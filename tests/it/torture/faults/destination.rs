@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use super::{Fault, LONGER_THAN_ALL, TERMINATE, crowd, hold};
+use super::{Fault, LONGER_THAN_ALL, TERMINATE, away, crowd, hold};
 use crate::support::load::Random;
 use crate::support::scene::PATIENCE;
 use crate::support::{Sql, wait_until};
@@ -12,11 +12,7 @@ use crate::torture::world::{World, leave_smartly};
 pub const FAULTS: &[Fault] = &[
     Fault {
         name: "destination: fast shutdown",
-        strike: |world, random| {
-            world.destination.stop("fast");
-            hold(random, 1_000);
-            world.destination.up();
-        },
+        strike: |world, random| away(&world.destination, random, 1_000),
     },
     Fault {
         name: "destination: smart shutdown",

@@ -8,8 +8,8 @@ mod zemi;
 use std::thread;
 use std::time::Duration;
 
-use crate::support::Sql;
 use crate::support::load::Random;
+use crate::support::{Server, Sql};
 
 use super::world::World;
 
@@ -53,6 +53,13 @@ const TERMINATE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity 
 /// Waits for at most so many milliseconds.
 fn hold(random: &mut Random, most: u64) {
     thread::sleep(Duration::from_millis(random.below(most)));
+}
+
+/// Shuts a server down and starts it again after at most so many milliseconds.
+fn away(server: &Server, random: &mut Random, most: u64) {
+    server.stop("fast");
+    hold(random, most);
+    server.up();
 }
 
 /// Takes all connections that a server has for some time.

@@ -1,6 +1,6 @@
 //! What befalls the source.
 
-use super::{Fault, TERMINATE, crowd, hold};
+use super::{Fault, TERMINATE, away, crowd};
 use crate::support::Sql;
 use crate::torture::world::leave_smartly;
 
@@ -10,9 +10,7 @@ pub const FAULTS: &[Fault] = &[
         strike: |world, random| {
             // It waits until what was sent is confirmed; with a slow network that takes a while.
             world.fair_weather();
-            world.source.stop("fast");
-            hold(random, 500);
-            world.source.up();
+            away(&world.source, random, 500);
         },
     },
     Fault {
