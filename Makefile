@@ -73,7 +73,7 @@ clean: ## remove what was built (the cache of PostgreSQL servers stays)
 tools:
 	@missing=; \
 	command -v cargo >/dev/null || \
-		missing="$$missing; cargo (https://rustup.rs, Rust 1.85 or later)"; \
+		missing="$$missing; cargo (https://rustup.rs, Rust 1.88 or later)"; \
 	command -v cc >/dev/null || missing="$$missing; cc (Debian: apt-get install gcc libc6-dev)"; \
 	command -v bash >/dev/null || missing="$$missing; bash (Debian: apt-get install bash)"; \
 	[ -z "$$missing" ] || { echo "missing:$${missing#;}" >&2; exit 1; }

@@ -260,7 +260,7 @@ struct Types {
 impl Ask for Types {
     fn to_json(&mut self, _: &str, text: &[u8], out: &mut Vec<u8>) -> bool {
         out.extend_from_slice(text);
-        text.len() % 2 == 0
+        text.len().is_multiple_of(2)
     }
 }
 

@@ -173,7 +173,7 @@ fn commits(
     pace: Pace,
     session: &(dyn Fn(u64) -> Result<Session> + Sync),
 ) -> Result<HashMap<u64, Commit>> {
-    let share = pace.count / pace.clients + u64::from(pace.count % pace.clients > 0);
+    let share = pace.count / pace.clients + u64::from(!pace.count.is_multiple_of(pace.clients));
     let client = |client: u64| {
         let (mut session, statement) = session(client)?;
         let mine = share.min(pace.count.saturating_sub(client * share)) + WARM_UP;

@@ -17,21 +17,20 @@ pub fn run(config: &Config, yes: bool) -> Result<Exit> {
     let mut session = source::open_session(config)?;
     let system = source::system_identifier(&mut session)?;
     let mut found = Vec::new();
-    if exists(
-        &mut session,
-        "pg_replication_slots",
-        "slot_name",
-        &config.slot_name,
-    )? {
+    let sql = format!(
+        "SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = {}",
+        literal(&config.slot_name)
+    );
+    if !session.rows(&sql)?.rows.is_empty() {
         found.push(format!("slot {} on {}", config.slot_name, config.source));
     }
-    for name in publication::all_names(config) {
-        if exists(&mut session, "pg_publication", "pubname", &name)? {
-            let database = &config.source.database;
-            found.push(format!(
-                "publication {name} in {database} on {}",
-                config.source
-            ));
+    for (name, owned) in publication::there(&mut session, config)? {
+        let database = &config.source.database;
+        let what = format!("publication {name} in {database} on {}", config.source);
+        if owned {
+            found.push(what);
+        } else {
+            print(&format!("{what} stays: another role made it\n"));
         }
     }
     if let Some(progress) = read_progress(config, &system)? {
@@ -59,12 +58,6 @@ pub fn run(config: &Config, yes: bool) -> Result<Exit> {
         print("nothing was done: zemi cleanup --yes does it. The table changes stays\n");
     }
     Ok(Exit::Ok)
-}
-
-fn exists(session: &mut Connection, table: &str, column: &str, name: &str) -> Result<bool> {
-    let name = literal(name);
-    let sql = format!("SELECT FROM pg_catalog.{table} WHERE {column} = {name}");
-    Ok(!session.rows(&sql)?.rows.is_empty())
 }
 
 /// Drops slot, publications and progress.

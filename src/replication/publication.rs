@@ -551,19 +551,25 @@ fn align(
     }
 }
 
-/// Drops both publications, unless somebody else made them.
-pub fn drop_publications(session: &mut Connection, config: &Config) -> Result<()> {
+/// The publications that are there, and whether each is ours, to be dropped.
+pub fn there(session: &mut Connection, config: &Config) -> Result<Vec<(String, bool)>> {
     let names = all_names(config);
     let now = read_publications(session, &names)?;
-    for (name, now) in names.into_iter().zip(now) {
-        match now {
-            Some(found) if found.owned => {
-                session
-                    .query(&format!("DROP PUBLICATION {}", identifier(&name)))
-                    .at(|| format!("dropping publication {name}"))?;
-            }
-            Some(_) => log::info!("publication {name} stays: another role made it"),
-            None => {}
+    let there = names.into_iter().zip(now);
+    Ok(there
+        .filter_map(|(name, now)| Some((name, now?.owned)))
+        .collect())
+}
+
+/// Drops both publications, unless somebody else made them.
+pub fn drop_publications(session: &mut Connection, config: &Config) -> Result<()> {
+    for (name, owned) in there(session, config)? {
+        if owned {
+            session
+                .query(&format!("DROP PUBLICATION {}", identifier(&name)))
+                .at(|| format!("dropping publication {name}"))?;
+        } else {
+            log::info!("publication {name} stays: another role made it");
         }
     }
     Ok(())

@@ -374,7 +374,10 @@ pub fn read_slot(
             config.slot_name
         );
         return Err(Error::new(Kind::Busy, message)
-            .hint("another zemi follows it: give this one a SLOT_NAME of its own"));
+            .hint(
+                "another zemi follows it, or one was cut off from the server, which needs up to a minute to \
+                 notice. Only a second zemi that is to follow beside the first takes another SLOT_NAME",
+            ));
     }
     let confirmed = text(4).parse().map_err(|_| {
         Error::new(
