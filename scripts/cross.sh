@@ -17,12 +17,19 @@ set -euo pipefail
 umask 022
 export LC_ALL=C CARGO_INCREMENTAL=0
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS RUSTC_WRAPPER
+# Flags of the caller for C would take the place of ours.
+unset "${!CFLAGS_@}" "${!TARGET_CFLAGS@}"
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/cross/common.sh
 . scripts/cross/common.sh
 # shellcheck source=scripts/cross/debian.sh
 . scripts/cross/debian.sh
+
+# These go into lists of flags for C and the linker, which are divided by blanks and commas.
+case $PWD${CARGO_HOME:-$HOME/.cargo} in
+    *[[:space:],]*) die "expected no blank and no comma in the paths of this folder and of cargo's: $PWD" ;;
+esac
 
 # Prints flags for CARGO_ENCODED_RUSTFLAGS: FROM=TO of a folder besides those of every build, then more.
 # No path of this machine reaches the program.
@@ -122,6 +129,8 @@ exec 9>"$cache/cross.lock"
 flock 9
 choose_way "$@"
 bring_zig
+# First, so that the folders that are to be mapped away are there.
+persist cargo fetch --locked
 if [ "$way" = debian ]; then
     bring_rustc
     for arch in "$@"; do
@@ -136,7 +145,6 @@ echo "way: $way, $("${RUSTC:-rustc}" -V), zig $(python3 -m ziglang version)"
 dist=${CROSS_DIST:-dist}
 target=$(cargo metadata --format-version 1 --no-deps --locked |
     sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')/cross-$way
-persist cargo fetch --locked
 for arch in "$@"; do build "$arch"; done
 (cd "$dist" && sha256sum zemi-*-linux >SHA256SUMS)
 for arch in "$@"; do

@@ -18,6 +18,7 @@ export LC_ALL=C
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=scripts/cross/common.sh
 . scripts/cross/common.sh
+[ "$(uname -m)" = x86_64 ] || die "expected x86-64, for the program runs in valgrind"
 for need in valgrind openssl nm; do
     has "$need" || die "$need is missing (Debian: apt-get install valgrind openssl binutils)"
 done
@@ -74,8 +75,8 @@ await() { # PORT QUERY WANTED
     done
 }
 
-# Runs the program and prints the functions that ran: [WORK QUERY WANTED]
-metrics_port=$((20000 + RANDOM % 10000))
+# Runs the program and appends the functions that ran to $dir/ran: [WORK QUERY WANTED]
+metrics_port=$((40000 + RANDOM % 10000))
 run() {
     env -i DB_HOST=localhost "DB_PORT=$source_port" "DB_PASSWORD=$ZEMI_TEST_PASSWORD" \
         DEST_DB_HOST=127.0.0.1 "DEST_DB_PORT=$destination_port" "METRICS_PORT=$metrics_port" \
@@ -96,7 +97,7 @@ run() {
     kill -TERM "$zemi"
     wait "$zemi"
     zemi=''
-    sed -n 's/^c\?fn=([0-9]*) \([^ ]*\)$/\1/p' "$dir/calls" | sed "s/'[0-9]*\$//" | sort -u
+    sed -n 's/^c\?fn=([0-9]*) \([^ ]*\)$/\1/p' "$dir/calls" | sed "s/'[0-9]*\$//" | sort -u >>"$dir/ran"
 }
 
 # Names as section patterns. What the compiler counts and hashes differs from build to build.
@@ -115,14 +116,17 @@ functions() {
 
 ask "$source_port" 'CREATE TABLE t (id int PRIMARY KEY, n numeric, v text, b bool, u uuid, j jsonb,
     at timestamptz, f float8)' >/dev/null
-run >/dev/null # what is made at the first start is not made again
-{ run && run; } | functions | patterns >"$dir/start"
+run
+: >"$dir/ran" # what is made at the first start is not made again
+run
+run
+functions <"$dir/ran" | patterns >"$dir/start"
 run "INSERT INTO t SELECT i, i / 7.0, repeat('x', 100), true, gen_random_uuid(), to_jsonb(i), now(), i / 3.0
         FROM generate_series(1, 20000) i;
     BEGIN; SELECT pg_logical_emit_message(true, '_bemi', '{\"user\": \"ada\"}');
     UPDATE t SET n = 2 WHERE id = 1; COMMIT; DELETE FROM t WHERE id = 2; TRUNCATE t" \
-    'SELECT count(*) FROM changes' 20003 | functions | patterns |
-    comm -13 "$dir/start" - >"$dir/work"
+    'SELECT count(*) FROM changes' 20003
+functions <"$dir/ran" | patterns | comm -13 "$dir/start" - >"$dir/work"
 {
     echo '/* Written by scripts/cross/order.sh, which says what for. */'
     echo 'SECTIONS {'
@@ -133,5 +137,6 @@ run "INSERT INTO t SELECT i, i / 7.0, repeat('x', 100), true, gen_random_uuid(),
     cat "$dir/work"
     echo '    }'
     echo '} INSERT BEFORE .text;'
-} >scripts/cross/order.ld
+} >"$dir/order.ld"
+mv "$dir/order.ld" scripts/cross/order.ld
 wc -l "$dir/start" "$dir/work" >&2
