@@ -162,13 +162,17 @@ fn table(run: &Value) -> String {
     let _ = writeln!(
         text,
         "\nIdle: {} MB, {} % of a CPU, {} wake-ups/s, {} rows/h written. Start: {} ms to the first line of \
-         the log, {} ms to streaming.",
+         the log, {} ms to streaming; one login and `SELECT 1` {} ms.",
         number(median(run, "idle", "MB of memory (")),
         median(run, "idle", "% of a CPU").map_or(String::new(), |v| format!("{v:.3}")),
         number(median(run, "idle", "wake-ups")),
         number(median(run, "idle", "rows written/h, destination")),
         number(median(run, "start", "ms, exec to first")),
         number(median(run, "start", "ms, exec to streaming")),
+        number(
+            find(run, "start", "ms, exec to streaming", "")
+                .and_then(|f| f["floor"]["median"].as_f64())
+        ),
     );
     if find(run, "growth", "times as long", "").is_some() {
         let figures = run["figures"]
@@ -185,8 +189,12 @@ fn table(run: &Value) -> String {
             })
             .map(|f| {
                 let from = f["measure"].as_str().and_then(|m| m.rsplit_once("from "));
+                let copy = match f["floor"]["median"].as_f64() {
+                    Some(copy) => format!(" (COPY {})", number(Some(copy))),
+                    None => String::new(),
+                };
                 format!(
-                    "{} from {}",
+                    "{} from {}{copy}",
                     number(f["median"].as_f64()),
                     from.map_or("", |p| p.1)
                 )

@@ -25,6 +25,12 @@ pub fn growth(stage: &mut Stage, report: &mut Report) -> Result<()> {
             from = format!("{rows} rows");
         }
         let few = added(stage, stage.options.rows / 10)?;
+        // What the indexes make of it without zemi; not where it would have to copy millions of rows.
+        let few_copied = if grown {
+            None
+        } else {
+            Some(stage.copy_floor()?)
+        };
         let many = added(stage, stage.options.rows)?;
         let ratio = many.seconds / few.seconds;
         eprintln!(
@@ -32,7 +38,12 @@ pub fn growth(stage: &mut Stage, report: &mut Report) -> Result<()> {
             few.seconds, many.seconds
         );
         let measure = format!("times as long for 10 times the rows, from {from}");
-        report.add(Figure::new("growth", &measure, vec![ratio]));
+        let mut figure = Figure::new("growth", &measure, vec![ratio]);
+        if let Some(few) = few_copied {
+            let many = stage.copy_floor()? - few;
+            figure = figure.beside("COPY", vec![many / few]);
+        }
+        report.add(figure);
         let measure = format!("changes/s, {} rows into {from}", many.rows);
         report.add(Figure::new(
             "growth",
