@@ -139,8 +139,8 @@ fn a_transaction_of_untracked_rows_does_not_wait_for_ever() {
     assert_eq!(changes(&mut stage.sql, "primary_key"), "1");
 }
 
-/// A type, a table with it and with a key that is not in the order of its columns, and a row, at once. (A
-/// composite type would have the walsender wait for the transaction's lock on it, and that for the walsender.)
+/// A type, a table with it and with a key that is not in the order of its columns, and a row, at once. (With
+/// a composite type the walsender would wait for the transaction's lock on it, and that for the walsender.)
 const MADE_AT_ONCE: &str = "BEGIN; CREATE DOMAIN amount AS int; \
      CREATE TABLE made (id int, kind int, v amount, PRIMARY KEY (kind, id)); \
      INSERT INTO made VALUES (1, 7, 5); COMMIT";

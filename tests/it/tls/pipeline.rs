@@ -12,8 +12,8 @@ use crate::support::load::Load;
 use crate::support::nets::Networked;
 use crate::support::proxy::{Proxy, Weather};
 
-/// Two servers that take encrypted sessions only, but for those of the tests. The certificates last as long as
-/// the authority does.
+/// Two servers that take encrypted sessions only, but for those of the tests. Their certificates last as long
+/// as the authority does.
 fn scene(authority: &Authority) -> Networked {
     let source = start(17, &authority.server("source", RSA));
     let destination = start(15, &authority.server("destination", ECDSA));
