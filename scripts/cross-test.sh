@@ -20,17 +20,15 @@ cd "$here"
 . scripts/cross/common.sh
 # shellcheck source=scripts/cross/qemu.sh
 . scripts/cross/qemu.sh
+# shellcheck source=scripts/cross/scene.sh
+. scripts/cross/scene.sh
 
-major=17
-patience=120 # seconds; a program under qemu is some ten times slower
-
-# Sets ceiling and packed_ceiling: what a program may have in bytes.
-sizes_of() {
+# Sets limit: what a program may have in bytes.
+limit_of() {
     case $1 in
-        x86_64) ceiling=2000000 ;;
-        *) ceiling=1800000 ;;
+        x86_64) limit=2000000 ;;
+        *) limit=1800000 ;;
     esac
-    packed_ceiling=1000000
 }
 
 # ---- with the network: brings what is missing --------------------------------------------------
@@ -54,47 +52,12 @@ shift
 
 # ---- without it: only what listens in this namespace can be reached ----------------------------
 
-dir=$(mktemp -d "${TMPDIR:-/tmp}/zemi-cross.XXXXXX")
-chmod 755 "$dir"
-names='' zemi=''
+names=''
+clean_up_more() { [ -z "$names" ] || kill -KILL "$names" 2>/dev/null || true; }
+begin_scene cross
 
-clean_up() {
-    local code=$? server
-    trap - EXIT
-    for server in "$zemi" "$names"; do
-        [ -z "$server" ] || kill -KILL "$server" 2>/dev/null || true
-    done
-    if [ "$code" != 0 ] && [ -s "$dir/log" ]; then
-        printf '\nthe log of zemi:\n' >&2
-        tail -n 40 "$dir/log" >&2
-    fi
-    for server in source destination; do scripts/postgres.sh destroy "$dir/$server" || true; done
-    rm -rf "$dir"
-    exit "$code"
-}
-trap clean_up EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
-
-export ZEMI_TEST_PASSWORD='zemi-cross' ZEMI_OWNER_PID=$$
 target=$(cargo metadata --format-version 1 --no-deps --locked --offline |
     sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
-
-sql() { # SIDE STATEMENTS
-    local port=$source_port
-    [ "$1" = source ] || port=$destination_port
-    env -i DB_HOST=127.0.0.1 "DB_PORT=$port" "DB_PASSWORD=$ZEMI_TEST_PASSWORD" \
-        "$target/debug/examples/sql" -t "$2"
-}
-
-await() { # WHAT SIDE QUERY WANTED
-    local deadline=$((SECONDS + patience)) answer=''
-    until answer=$(sql "$2" "$3") && [ "$answer" = "$4" ]; do
-        kill -0 "$zemi" 2>/dev/null || die "zemi ended while the test waited for: $1"
-        ((SECONDS < deadline)) || die "waited $patience s in vain for: $1 (last answer: $answer)"
-        sleep 0.1
-    done
-}
 
 make_certificates() {
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
@@ -104,17 +67,6 @@ make_certificates() {
     printf 'subjectAltName=DNS:source.zemi.test,DNS:destination.zemi.test\n' >"$dir/server.ext"
     openssl x509 -req -in "$dir/server.csr" -CA "$dir/ca.pem" -CAkey "$dir/ca.key" -days 2 \
         -set_serial 7 -extfile "$dir/server.ext" -out "$dir/server.pem" 2>/dev/null
-}
-
-# Starts a server and sets port; it has TLS from then on.
-server() {
-    local at=$dir/$1 owner
-    port=$(scripts/postgres.sh start "$major" "$at")
-    owner=$(stat -c %u "$at/data")
-    install -m 600 -o "$owner" "$dir/server.key" "$at/data/server.key"
-    install -m 600 -o "$owner" "$dir/server.pem" "$at/data/server.crt"
-    printf 'ssl = on\n' >>"$at/data/postgresql.conf"
-    scripts/postgres.sh restart "$at" >/dev/null
 }
 
 # Runs the program in the chroot: SETTING... -- ARGUMENT...
@@ -144,7 +96,7 @@ finish() {
 }
 
 check_file() {
-    local program=dist/zemi-$1-linux size packed
+    local program=dist/zemi-$1-linux size packed most_packed=$packed_limit
     (cd dist && grep " zemi-$1-linux\$" SHA256SUMS | sha256sum -c --quiet) || die "SHA256SUMS differs"
     kind=$(file -b "$program")
     [[ $kind == *static* && $kind == *stripped* && $kind != *interpreter* && $kind != *"not stripped"* ]] ||
@@ -153,13 +105,13 @@ check_file() {
         die "$program holds a path of this machine"
     size=$(wc -c <"$program")
     packed=$(gzip -9 -n -c "$program" | wc -c)
-    sizes_of "$1"
+    limit_of "$1"
     # A std that comes ready-made can unwind and print backtraces.
     ! grep -qaF .gcc_except_table "$program" ||
-        ceiling=$((ceiling + 400000)) packed_ceiling=$((packed_ceiling + 150000))
-    facts="$size bytes of $ceiling, $packed packed of $packed_ceiling"
-    ((size <= ceiling && packed <= packed_ceiling)) || outgrown+=("$1: expected at most $ceiling bytes," \
-        "$packed_ceiling packed; found $size and $packed.")
+        limit=$((limit + 400000)) most_packed=$((most_packed + 150000))
+    facts="$size bytes of $limit, $packed packed of $most_packed"
+    ((size <= limit && packed <= most_packed)) ||
+        missed+=("$1: expected at most $limit bytes, $most_packed packed; found $size and $packed")
 }
 
 memory() { sed -n 's/^VmRSS:[ \t]*//p' "/proc/$zemi/status"; }
@@ -222,16 +174,16 @@ until [ -s "$dir/names" ]; do
     sleep 0.05
 done
 make_certificates
-server source
+server source "$dir/server.key" "$dir/server.pem"
 source_port=$port
-server destination
+server destination "$dir/server.key" "$dir/server.pem"
 destination_port=$port
 settings=(DB_HOST=source.zemi.test "DB_PORT=$source_port" "DB_PASSWORD=$ZEMI_TEST_PASSWORD"
     DEST_DB_HOST=destination.zemi.test "DEST_DB_PORT=$destination_port" HEALTH_PORT=8080
     DB_SSL_MODE=verify-full DB_SSL_ROOT_CERT=/ca.pem
     DEST_DB_SSL_MODE=verify-full DEST_DB_SSL_ROOT_CERT=/ca.pem)
 choose_cache
-outgrown=()
+missed=()
 for arch in "$@"; do
     begun=$SECONDS
     check_file "$arch"
@@ -239,4 +191,4 @@ for arch in "$@"; do
     echo "$arch: static, does its job: $facts, $((SECONDS - begun)) s"
 done
 # Last, so that a program that is too large is tested all the same.
-[ ${#outgrown[@]} = 0 ] || die "${outgrown[@]}"
+[ ${#missed[@]} = 0 ] || die "${missed[@]}"

@@ -100,8 +100,9 @@ choose_way() {
 }
 
 build() {
-    local arch=$1 rustc_flags c_flags file
+    local arch=$1 rustc_flags c_flags file program
     triple_of "$arch"
+    program=$target/$triple/static/zemi
     # Zig's start files and Rust's own would collide. Nothing unwinds, so no tables for that. What runs
     # stands side by side, for the memory's sake.
     rustc_flags=$(flags "$PWD=/zemi" -C link-self-contained=no -C force-unwind-tables=no \
@@ -111,13 +112,14 @@ build() {
     c_flags+=" -include $PWD/scripts/cross/p256.h"
     # cargo does not know of these files.
     for file in scripts/cross/{order.ld,p256.h}; do
-        [ ! "$file" -nt "$target/$triple/static/zemi" ] || cargo clean --quiet --locked -p ring -p zemi \
+        [ -f "$program" ] && [ "$file" -nt "$program" ] || continue
+        cargo clean --quiet --locked -p ring -p zemi \
             --profile static --target "$triple" --target-dir "$target"
     done
     CFLAGS=$c_flags CARGO_ENCODED_RUSTFLAGS=$rustc_flags \
         cargo zigbuild --profile static --locked --target "$triple" --target-dir "$target" --bin zemi
     mkdir -p "$dist"
-    cp "$target/$triple/static/zemi" "$dist/.zemi-$arch-linux"
+    cp "$program" "$dist/.zemi-$arch-linux"
     mv "$dist/.zemi-$arch-linux" "$dist/zemi-$arch-linux"
 }
 

@@ -11,26 +11,26 @@ seconds=$1 jobs=$2
 shift 2
 
 fuzz_build
-export fuzz_bin seconds
-# Freed memory that the sanitizer keeps back would count towards the limit.
-export ASAN_OPTIONS=quarantine_size_mb=16
 out=fuzz/artifacts
 mkdir -p "$out"
+export fuzz_bin seconds out
+# Freed memory that the sanitizer keeps back would count towards the limit.
+export ASAN_OPTIONS=quarantine_size_mb=16
 
 one() {
     target=$1
-    mkdir -p "fuzz/artifacts/corpus/$target"
-    if nice -n 19 "$fuzz_bin/$target" -artifact_prefix="fuzz/artifacts/$target-" -max_len=65536 \
+    mkdir -p "$out/corpus/$target"
+    if nice -n 19 "$fuzz_bin/$target" -artifact_prefix="$out/$target-" -max_len=65536 \
         -max_total_time="$seconds" -rss_limit_mb=1024 -timeout=60 -print_final_stats=1 \
-        "fuzz/artifacts/corpus/$target" "fuzz/corpus/$target" >"fuzz/artifacts/$target.log" 2>&1; then
-        runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "fuzz/artifacts/$target.log")
+        "$out/corpus/$target" "fuzz/corpus/$target" >"$out/$target.log" 2>&1; then
+        runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$out/$target.log")
         found=$(sed -n 's/^#.*DONE *cov: \([0-9]*\) ft: \([0-9]*\) corp: \([0-9]*\).*/\1 \2 \3/p' \
-            "fuzz/artifacts/$target.log")
+            "$out/$target.log")
         read -r edges features inputs <<<"$found"
         printf '%-10s %12s runs  %6s edges  %6s features  %5s inputs\n' \
             "$target" "$runs" "$edges" "$features" "$inputs"
     else
-        printf '%-10s BROKEN: fuzz/artifacts/%s.log\n' "$target" "$target"
+        printf '%-10s BROKEN: %s/%s.log\n' "$target" "$out" "$target"
         exit 1
     fi
 }

@@ -20,15 +20,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/cross/qemu.sh
 . scripts/cross/qemu.sh
 
-# What an image may have, packed.
-packed_limit=1000000
-
-# Docker's name of an architecture, and its variant.
+# Sets arch, and platform, which is Docker's name of it, and its variant.
 platform_of() {
     case $1 in
-        x86_64) platform=linux/amd64 ;;
-        aarch64 | arm64) platform=linux/arm64 ;;
-        armv7 | armv7l) platform=linux/arm/v7 ;;
+        x86_64) arch=x86_64 platform=linux/amd64 ;;
+        aarch64 | arm64) arch=aarch64 platform=linux/arm64 ;;
+        armv7 | armv7l) arch=armv7 platform=linux/arm/v7 ;;
         *) die "expected an architecture of ${archs[*]}, found \`$1\`" ;;
     esac
 }
@@ -60,9 +57,8 @@ engine() {
 # Builds NAME for ARCH.
 build() {
     local options=(-f Dockerfile.scratch -t "$1" --label "org.opencontainers.image.version=$version")
+    local arch
     platform_of "$2"
-    local arch=${2/arm64/aarch64}
-    arch=${arch/armv7l/armv7}
     if [ -f "dist/zemi-$arch-linux" ]; then
         note "taking dist/zemi-$arch-linux of $(date -r "dist/zemi-$arch-linux" '+%F %T')"
     else

@@ -159,6 +159,7 @@ fn table(run: &Value) -> String {
             cells(&|f| f["floor"]["median"].as_f64())
         );
     }
+    let start = find(run, "start", "ms, exec to streaming", "").unwrap_or(&Value::Null);
     let _ = writeln!(
         text,
         "\nIdle: {} MB, {} % of a CPU, {} wake-ups/s, {} rows/h written. Start: {} ms to the first line of \
@@ -168,11 +169,8 @@ fn table(run: &Value) -> String {
         number(median(run, "idle", "wake-ups")),
         number(median(run, "idle", "rows written/h, destination")),
         number(median(run, "start", "ms, exec to first")),
-        number(median(run, "start", "ms, exec to streaming")),
-        number(
-            find(run, "start", "ms, exec to streaming", "")
-                .and_then(|f| f["floor"]["median"].as_f64())
-        ),
+        number(start["median"].as_f64()),
+        number(start["floor"]["median"].as_f64()),
     );
     if find(run, "growth", "times as long", "").is_some() {
         let figures = run["figures"]
@@ -189,10 +187,8 @@ fn table(run: &Value) -> String {
             })
             .map(|f| {
                 let from = f["measure"].as_str().and_then(|m| m.rsplit_once("from "));
-                let copy = match f["floor"]["median"].as_f64() {
-                    Some(copy) => format!(" (COPY {})", number(Some(copy))),
-                    None => String::new(),
-                };
+                let copy = f["floor"]["median"].as_f64();
+                let copy = copy.map_or(String::new(), |c| format!(" (COPY {})", number(Some(c))));
                 format!(
                     "{} from {}{copy}",
                     number(f["median"].as_f64()),

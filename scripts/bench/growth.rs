@@ -26,11 +26,7 @@ pub fn growth(stage: &mut Stage, report: &mut Report) -> Result<()> {
         }
         let few = added(stage, stage.options.rows / 10)?;
         // What the indexes make of it without zemi; not where it would have to copy millions of rows.
-        let few_copied = if grown {
-            None
-        } else {
-            Some(stage.copy_floor()?)
-        };
+        let few_copied = (!grown).then(|| stage.copy_floor()).transpose()?;
         let many = added(stage, stage.options.rows)?;
         let ratio = many.seconds / few.seconds;
         eprintln!(

@@ -91,27 +91,16 @@ fn distribution(sorted: &[f64]) -> Vec<[f64; 2]> {
 /// Milliseconds from each COMMIT on the source to its row being seen in the destination.
 fn through(stage: &mut Stage, pace: Pace) -> Result<Vec<f64>> {
     let tracker = stage.tracker()?;
-    let endpoint = stage.options.config.destination.clone();
     let source = stage.options.config.source.clone();
-    let ended = AtomicBool::new(false);
-    let (committed, seen) = thread::scope(|scope| {
-        let poller = scope.spawn(|| {
-            let all = pace.count + WARM_UP * pace.clients;
-            poll(open(&endpoint)?, "changes", all, &ended)
-        });
-        let committed = commits(pace, &|client| {
-            let mut session = open(&source)?;
-            session.query(&format!("SET application_name = 'client {client}'"))?;
-            session.query(
-                "PREPARE write(bigint) AS INSERT INTO latency SELECT i, md5(i::text)::uuid, \
-                 'Customer number ' || i, i / 100.0, true, now(), '{\"sku\": \"sku-1\"}', 'a note' \
-                 FROM generate_series($1, $1) AS i",
-            )?;
-            Ok((session, "write"))
-        });
-        ended.store(committed.is_err(), Ordering::Relaxed);
-        let seen = poller.join().map_err(gone)?;
-        Ok::<_, Error>((committed?, seen?))
+    let (committed, seen) = watched(stage, pace, "changes", &|client| {
+        let mut session = open(&source)?;
+        session.query(&format!("SET application_name = 'client {client}'"))?;
+        session.query(
+            "PREPARE write(bigint) AS INSERT INTO latency SELECT i, md5(i::text)::uuid, \
+             'Customer number ' || i, i / 100.0, true, now(), '{\"sku\": \"sku-1\"}', 'a note' \
+             FROM generate_series($1, $1) AS i",
+        )?;
+        Ok((session, "write"))
     })?;
     stage.stop(tracker)?;
     stage.check_count(pace.count + WARM_UP * pace.clients)?;
@@ -123,11 +112,8 @@ fn through(stage: &mut Stage, pace: Pace) -> Result<Vec<f64>> {
     Ok(late.collect())
 }
 
-fn gone<T>(_: T) -> Error {
-    Error::new(Kind::Bug, "the poller ended without a word")
-}
-
-/// Milliseconds of each commit of a row like those that zemi wrote into a table like `changes`.
+/// Milliseconds of each commit of a row like those that zemi wrote into a table like `changes`. The poller
+/// takes its part of the machine here, too.
 fn plain(stage: &mut Stage, pace: Pace) -> Result<Vec<f64>> {
     let after = value(
         &mut stage.destination,
@@ -135,28 +121,40 @@ fn plain(stage: &mut Stage, pace: Pace) -> Result<Vec<f64>> {
     )?;
     let after = literal(&after);
     let endpoint = stage.options.config.destination.clone();
-    let ended = AtomicBool::new(false);
-    let committed = thread::scope(|scope| {
-        // It takes its part of the machine here, too.
-        let poller = scope.spawn(|| {
-            let all = pace.count + WARM_UP * pace.clients;
-            poll(open(&endpoint)?, "changes_floor", all, &ended)
-        });
-        let committed = commits(pace, &|_| {
-            let mut session = open(&endpoint)?;
-            session.query(&format!(
-                "PREPARE write(bigint) AS INSERT INTO public.changes_floor ({COLUMNS}) VALUES \
-                 (gen_random_uuid(), $1::text, '{{}}', {after}, 'postgres', 'public', 'latency', \
-                 'CREATE', now(), now(), 1000 + $1, $1, '{{}}')"
-            ))?;
-            Ok((session, "write"))
-        });
-        ended.store(true, Ordering::Relaxed);
-        poller.join().map_err(gone)??;
-        committed
+    let (committed, _) = watched(stage, pace, "changes_floor", &|_| {
+        let mut session = open(&endpoint)?;
+        session.query(&format!(
+            "PREPARE write(bigint) AS INSERT INTO public.changes_floor ({COLUMNS}) VALUES \
+             (gen_random_uuid(), $1::text, '{{}}', {after}, 'postgres', 'public', 'latency', \
+             'CREATE', now(), now(), 1000 + $1, $1, '{{}}')"
+        ))?;
+        Ok((session, "write"))
     })?;
     let took = |commit: &Commit| (commit.done - commit.began).as_secs_f64() * 1e3;
     Ok(committed.values().map(took).collect())
+}
+
+/// Commits on the sessions, while a poller watches a table of the destination until it has all of their rows:
+/// both by number.
+fn watched(
+    stage: &Stage,
+    pace: Pace,
+    table: &str,
+    session: &(dyn Fn(u64) -> Result<Session> + Sync),
+) -> Result<(HashMap<u64, Commit>, HashMap<u64, Instant>)> {
+    let endpoint = &stage.options.config.destination;
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let poller = scope.spawn(|| {
+            let all = pace.count + WARM_UP * pace.clients;
+            poll(open(endpoint)?, table, all, &ended)
+        });
+        let committed = commits(pace, session);
+        ended.store(committed.is_err(), Ordering::Relaxed);
+        let gone = |_| Error::new(Kind::Bug, "the poller ended without a word");
+        let seen = poller.join().map_err(gone)?;
+        Ok((committed?, seen?))
+    })
 }
 
 /// One commit.
@@ -217,7 +215,7 @@ fn commits(
     })
 }
 
-/// When each row was first seen in `changes`, by its number, until there are `all`.
+/// When each row was first seen in the table, by its number, until there are `all`.
 ///
 /// Rows are appended in the order of their commits, which is not that of their positions: a transaction
 /// that wrote first can commit last. So it looks at the end of the table, from the page before the last.

@@ -3,6 +3,10 @@
 
 archs=(x86_64 aarch64 armv7)
 
+# What a program, and an image of it, may have packed, in bytes.
+# shellcheck disable=SC2034 # for those that source this
+packed_limit=1000000
+
 note() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 
 die() {
@@ -45,12 +49,17 @@ persist() {
     return 1
 }
 
+# Whether apt-get knows a package, once its list is fresh.
+has_package() {
+    apt-cache show "$1" >/dev/null 2>&1 && return
+    [ "$(id -u)" != 0 ] || persist apt-get -qq update >&2 || true
+    apt-cache show "$1" >/dev/null 2>&1
+}
+
 # Downloads Debian packages into the current folder; nothing is installed.
 download_debs() {
     has apt-get && has dpkg-deb || die "expected apt-get and dpkg-deb, to bring $*"
-    if ! apt-cache show "$1" >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
-        persist apt-get -qq update >&2 || true
-    fi
+    has_package "$1" || true
     persist apt-get -qq -o Acquire::Retries=3 -o APT::Sandbox::User=root download "$@" >&2 ||
         die "apt-get cannot download $*: is its list of packages fresh (apt-get update)?"
 }

@@ -10,11 +10,7 @@ std_recipe=1
 # Whether apt-get has that rustc, or the cache.
 debian_has() {
     compgen -G "$cache/cross-rustc-*/rustc" >/dev/null && return
-    has apt-get && has dpkg-deb || return 1
-    if ! apt-cache show rustc-web >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
-        persist apt-get -qq update >&2 || true
-    fi
-    apt-cache show rustc-web >/dev/null 2>&1
+    has apt-get && has dpkg-deb && has_package rustc-web
 }
 
 # Sets rustc_home, and rustc to a command in it.
@@ -25,9 +21,7 @@ bring_rustc() {
         [ ! -x "$found" ] || { rustc=$found rustc_home=${found%/rustc} && return; }
     done
     local version short llvm work
-    if ! apt-cache show rustc-web >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
-        persist apt-get -qq update >&2 || true
-    fi
+    has_package rustc-web || true
     version=$(apt-cache policy rustc-web 2>/dev/null | sed -n 's/^ *Candidate: *//p')
     [[ $version == [0-9]*.*.* ]] || die "no static target: \`rustup target add\` brings none here," \
         "and apt-get has no package rustc-web (Debian 12 has)"

@@ -18,34 +18,19 @@ export LC_ALL=C
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=scripts/cross/common.sh
 . scripts/cross/common.sh
+# shellcheck source=scripts/cross/scene.sh
+. scripts/cross/scene.sh
 [ "$(uname -m)" = x86_64 ] || die "expected x86-64, for the program runs in valgrind"
 for need in valgrind openssl nm; do
     has "$need" || die "$need is missing (Debian: apt-get install valgrind openssl binutils)"
 done
 
-major=17
-dir=$(mktemp -d "${TMPDIR:-/tmp}/zemi-order.XXXXXX")
-chmod 755 "$dir"
-zemi=''
-clean_up() {
-    local code=$?
-    trap - EXIT
-    [ -z "$zemi" ] || kill -KILL "$zemi" 2>/dev/null || true
-    [ "$code" = 0 ] || tail -n 20 "$dir/log" >&2 || true
-    for server in source destination; do scripts/postgres.sh destroy "$dir/$server" || true; done
-    rm -rf "$dir"
-    exit "$code"
-}
-trap clean_up EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
-
+begin_scene order
 CARGO_PROFILE_STATIC_STRIP=none CROSS_DIST="$dir/dist" scripts/cross.sh x86_64 >&2
 cargo build --quiet --locked --example sql
-sql=$(cargo metadata --format-version 1 --no-deps --locked |
-    sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')/debug/examples/sql
+target=$(cargo metadata --format-version 1 --no-deps --locked |
+    sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 
-export ZEMI_TEST_PASSWORD='zemi-order' ZEMI_OWNER_PID=$$
 # Both kinds of certificate.
 for kind in 'rsa:2048 -source' 'ec -pkeyopt ec_paramgen_curve:prime256v1 -destination'; do
     # shellcheck disable=SC2086 # words
@@ -53,27 +38,10 @@ for kind in 'rsa:2048 -source' 'ec -pkeyopt ec_paramgen_curve:prime256v1 -destin
         -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 \
         -keyout "$dir/${kind##*-}.key" -out "$dir/${kind##*-}.pem" 2>/dev/null
 done
-server() { # NAME; sets port
-    local at=$dir/$1 owner
-    port=$(scripts/postgres.sh start "$major" "$at")
-    owner=$(stat -c %u "$at/data")
-    install -m 600 -o "$owner" "$dir/$1.key" "$at/data/server.key"
-    install -m 600 -o "$owner" "$dir/$1.pem" "$at/data/server.crt"
-    printf 'ssl = on\n' >>"$at/data/postgresql.conf"
-    scripts/postgres.sh restart "$at" >/dev/null
-}
-server source && source_port=$port
-server destination && destination_port=$port
-ask() { # PORT STATEMENTS
-    env -i DB_HOST=127.0.0.1 "DB_PORT=$1" "DB_PASSWORD=$ZEMI_TEST_PASSWORD" "$sql" -t "$2"
-}
-await() { # PORT QUERY WANTED
-    local n=0
-    until [ "$(ask "$1" "$2")" = "$3" ]; do
-        kill -0 "$zemi" && ((n++ < 600)) || die "waited in vain for: $2"
-        sleep 0.1
-    done
-}
+server source "$dir/source.key" "$dir/source.pem"
+source_port=$port
+server destination "$dir/destination.key" "$dir/destination.pem"
+destination_port=$port
 
 # Runs the program and appends the functions that ran to $dir/ran: [WORK QUERY WANTED]
 metrics_port=$((40000 + RANDOM % 10000))
@@ -85,10 +53,10 @@ run() {
         valgrind -q --tool=callgrind --demangle=no "--callgrind-out-file=$dir/calls" \
         "$dir/dist/zemi-x86_64-linux" 2>"$dir/log" &
     zemi=$!
-    await "$source_port" "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'" 1
+    await 'the slot is read' source "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'" 1
     if [ $# != 0 ]; then
-        ask "$source_port" "$1" >/dev/null
-        await "$destination_port" "$2" "$3"
+        sql source "$1" >/dev/null
+        await 'all rows' destination "$2" "$3"
         exec 3<>"/dev/tcp/127.0.0.1/$metrics_port"
         printf 'GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' >&3
         grep -q zemi_ <&3 || die 'expected metrics'
@@ -114,7 +82,7 @@ functions() {
         - <(nm --defined-only "$dir/dist/zemi-x86_64-linux")
 }
 
-ask "$source_port" 'CREATE TABLE t (id int PRIMARY KEY, n numeric, v text, b bool, u uuid, j jsonb,
+sql source 'CREATE TABLE t (id int PRIMARY KEY, n numeric, v text, b bool, u uuid, j jsonb,
     at timestamptz, f float8)' >/dev/null
 run
 : >"$dir/ran" # what is made at the first start is not made again

@@ -29,6 +29,8 @@ struct Transaction {
     /// It is in the destination already: its changes are passed over.
     skip: bool,
     has_context: bool,
+    /// What it did to the catalog is seen by our questions.
+    settled: bool,
     /// The first and the last change that came before any context.
     without_context: Option<(Lsn, Lsn)>,
 }
@@ -214,6 +216,7 @@ impl Assembler {
             // commit record exactly when it is beyond its end.
             skip: begin.final_lsn < self.done,
             has_context: false,
+            settled: false,
             without_context: None,
         });
         self.context.clear();
@@ -244,9 +247,11 @@ impl Assembler {
 
     fn relation(&mut self, relation: &Relation<'_>, catalog: &mut dyn Catalog) -> Result<()> {
         let mut time = PgTimestamp(i64::MIN);
-        if let Some(open) = &self.transaction {
+        if let Some(open) = &mut self.transaction {
             time = open.commit_time;
-            catalog.settle(open.xid)?;
+            if !open.settled {
+                open.settled = catalog.settle(open.xid)?;
+            }
         }
         let plan = RelationPlan::new(relation, &self.settings, catalog, time).at(|| {
             let (schema, name) = (relation.schema(), relation.name);

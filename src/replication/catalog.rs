@@ -148,7 +148,7 @@ fn is_of_statement(error: &Error) -> bool {
 }
 
 impl Catalog for SourceCatalog {
-    fn settle(&mut self, transaction: Xid) -> Result<()> {
+    fn settle(&mut self, transaction: Xid) -> Result<bool> {
         // A transaction holds the lock on its own number until it is seen by all: until its synchronous
         // standbys have it. Where we are one of those, it may wait for us.
         let sql = format!(
@@ -165,11 +165,11 @@ impl Catalog for SourceCatalog {
         loop {
             let answer = self.ask(|session| session.rows(&sql))?;
             let Some(for_standby) = answer.first(0) else {
-                return Ok(());
+                return Ok(true);
             };
             let for_us = answer.first(1) == Some("t");
             if for_us && (for_standby == "t" || since.elapsed() >= LONGEST_SETTLING) {
-                return Ok(());
+                return Ok(false);
             }
             if !told && since.elapsed() >= SETTLING_TOLD {
                 told = true;
