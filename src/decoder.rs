@@ -122,6 +122,7 @@ impl Decoder {
         let mut batch = self.spare_batches.try_recv().unwrap_or_default();
         batch.clear();
         batch.epoch = epoch;
+        batch.shape = self.assembler.shape();
         batch
     }
 
@@ -144,8 +145,9 @@ impl Decoder {
         state.batch.epoch = start.epoch;
         state.broken = false;
         self.assembler.restart(start.position, !same_run);
-        self.assembler
-            .set_primary_key_limit(self.destination.primary_key_limit());
+        let (shape, primary_key_limit) = self.destination.row_shape();
+        self.assembler.set_table(shape, primary_key_limit);
+        state.batch.shape = shape;
         self.assembler.set_encoding(start.encoding);
         self.hand_over(Work::Start(start))
     }

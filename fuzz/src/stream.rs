@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use zemi::change::json::{Ask, CompositeField, ValueType, builtin};
 use zemi::change::{
-    Assembler, Batch, Catalog, Encoding, Place, RelationFacts, Settings, TypesAt, copy,
+    Assembler, Batch, Catalog, Encoding, Place, RelationFacts, RowShape, Settings, TypesAt, copy,
 };
 use zemi::config::Config;
 use zemi::error::{Kind, Result};
@@ -56,6 +56,7 @@ struct Choices {
     settings: Settings,
     encoding: Encoding,
     primary_key_limit: Option<usize>,
+    shape: RowShape,
 }
 
 /// Each combination of settings, made once.
@@ -72,6 +73,10 @@ fn choices(input: &mut Input<'_>) -> Choices {
             _ => Encoding::Utf8,
         },
         primary_key_limit: (flags & 32 != 0).then_some(8),
+        shape: match flags >> 6 {
+            3 => RowShape::WithCreatedAt,
+            _ => RowShape::Plain,
+        },
     }
 }
 
@@ -136,7 +141,7 @@ impl Stream {
     fn new(choices: &Choices) -> Stream {
         let mut assembler = Assembler::new(choices.settings.clone());
         assembler.set_encoding(choices.encoding);
-        assembler.set_primary_key_limit(choices.primary_key_limit);
+        assembler.set_table(choices.shape, choices.primary_key_limit);
         Stream {
             assembler,
             batch: Batch::default(),
@@ -201,7 +206,7 @@ impl Stream {
         let mut bytes = 0;
         let mut count = 0;
         for tuple in copy::Tuples::new(&self.batch.rows) {
-            check_row(tuple);
+            check_row(tuple, self.assembler.shape());
             bytes += tuple.len();
             count += 1;
         }
@@ -214,7 +219,7 @@ impl Stream {
     }
 }
 
-fn check_row(tuple: &[u8]) {
+fn check_row(tuple: &[u8], shape: RowShape) {
     let fields: Vec<_> = copy::fields(tuple).collect();
     let [
         id,
@@ -238,7 +243,11 @@ fn check_row(tuple: &[u8]) {
     }
     let operation = operation.unwrap();
     assert!([&b"CREATE"[..], b"INSERT", b"UPDATE", b"DELETE", b"TRUNCATE"].contains(&operation));
-    assert_eq!(times.len(), 4);
+    let count = match shape {
+        RowShape::Plain => 4,
+        RowShape::WithCreatedAt => 5,
+    };
+    assert_eq!(times.len(), count);
     assert!(times.iter().all(|time| time.is_some_and(|t| t.len() == 8)));
     for json in [before, after, &Some(context.unwrap())]
         .into_iter()

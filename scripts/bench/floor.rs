@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use zemi::change::row::COLUMNS;
+use zemi::change::RowShape;
 use zemi::error::{Error, Kind, Result};
 use zemi::lsn::Lsn;
 use zemi::wire::literal;
@@ -18,14 +18,15 @@ impl Stage {
     /// was made and indexed as `changes` was.
     pub fn copy_floor(&mut self) -> Result<f64> {
         let file = literal(&self.options.file);
+        let columns = RowShape::Plain.columns();
         self.destination.query(&format!(
-            "COPY public.changes ({COLUMNS}) TO {file} (FORMAT binary)"
+            "COPY public.changes ({columns}) TO {file} (FORMAT binary)"
         ))?;
         self.make_floor_table()?;
         self.checkpoint()?;
         let started = Instant::now();
         self.destination.query(&format!(
-            "COPY public.changes_floor ({COLUMNS}) FROM {file} (FORMAT binary)"
+            "COPY public.changes_floor ({columns}) FROM {file} (FORMAT binary)"
         ))?;
         let seconds = started.elapsed().as_secs_f64();
         // The server of another user wrote it, into a folder of its own; the next COPY empties it.

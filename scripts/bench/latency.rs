@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use zemi::change::row::COLUMNS;
+use zemi::change::RowShape;
 use zemi::error::{At, Error, Kind, Result};
 use zemi::wire::{Connection, literal};
 
@@ -120,11 +120,12 @@ fn plain(stage: &mut Stage, pace: Pace) -> Result<Vec<f64>> {
         "SELECT after FROM public.changes LIMIT 1",
     )?;
     let after = literal(&after);
+    let columns = RowShape::Plain.columns();
     let endpoint = stage.options.config.destination.clone();
     let (committed, _) = watched(stage, pace, "changes_floor", &|_| {
         let mut session = open(&endpoint)?;
         session.query(&format!(
-            "PREPARE write(bigint) AS INSERT INTO public.changes_floor ({COLUMNS}) VALUES \
+            "PREPARE write(bigint) AS INSERT INTO public.changes_floor ({columns}) VALUES \
              (gen_random_uuid(), $1::text, '{{}}', {after}, 'postgres', 'public', 'latency', \
              'CREATE', now(), now(), 1000 + $1, $1, '{{}}')"
         ))?;

@@ -6,14 +6,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::batch::{Batch, Patch};
+use super::batch::{Batch, Patch, TruncatedTables};
 use super::catalog::Catalog;
 use super::context::{self, context_json};
 use super::encoding::Encoding;
 use super::json;
 use super::reasons::Reasons;
 use super::relation::RelationPlan;
-use super::row::{self, Misfit, Operation, RowHead, RowValues, Tools};
+use super::row::{self, Misfit, Operation, RowHead, RowShape, RowValues, Tools};
 use super::settings::Settings;
 use crate::error::{At, Error, Kind, Result};
 use crate::lsn::{Lsn, Oid, PgTimestamp, Xid};
@@ -89,9 +89,16 @@ impl Assembler {
         self.done = if forget { done } else { self.done.max(done) };
     }
 
-    /// The number of characters that the destination's `primary_key` column takes.
-    pub fn set_primary_key_limit(&mut self, limit: Option<usize>) {
-        self.settings.primary_key_limit = limit;
+    /// Which columns a row has, and the number of characters that the destination's `primary_key` column
+    /// takes.
+    pub fn set_table(&mut self, shape: RowShape, primary_key_limit: Option<usize>) {
+        self.settings.shape = shape;
+        self.settings.primary_key_limit = primary_key_limit;
+    }
+
+    /// Which columns a row has.
+    pub fn shape(&self) -> RowShape {
+        self.settings.shape
     }
 
     /// What the texts of the stream are encoded in, from its start on.
@@ -387,6 +394,13 @@ impl Assembler {
             Operation::Update => counts.update += 1,
             Operation::Delete => counts.delete += 1,
             Operation::Truncate => counts.truncate += 1,
+        }
+        if operation == Operation::Truncate {
+            batch.note_truncate(TruncatedTables {
+                xid: open.xid,
+                first: place.lsn,
+                last: position,
+            });
         }
         Ok(())
     }

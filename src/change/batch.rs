@@ -1,6 +1,7 @@
 //! Encoded rows on their way to the writer, and where transactions end among them.
 
 use super::copy::{self, Tuples};
+use super::row::RowShape;
 use super::tally::Tally;
 use crate::lsn::{Lsn, PgTimestamp, Xid};
 
@@ -65,6 +66,18 @@ pub struct Patch {
     pub context: Vec<u8>,
 }
 
+/// The rows of one TRUNCATE of several tables. Another tracker has written all of them at the position of
+/// the first one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TruncatedTables {
+    /// The transaction.
+    pub xid: Xid,
+    /// The position of the statement's WAL record.
+    pub first: Lsn,
+    /// The position of the last row.
+    pub last: Lsn,
+}
+
 /// Encoded rows: whole transactions, or a piece of one that is larger than a batch.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -80,6 +93,10 @@ pub struct Batch {
     pub open: bool,
     /// Late contexts, to be applied after the rows and before COMMIT.
     pub patches: Vec<Patch>,
+    /// TRUNCATEs of several tables; those of a transaction that was dropped may be among them.
+    pub truncated: Vec<TruncatedTables>,
+    /// Which columns the rows have.
+    pub shape: RowShape,
     /// What it holds.
     pub counts: Counts,
     /// What it holds, by table.
@@ -160,6 +177,17 @@ impl Batch {
         };
     }
 
+    /// Notes the row of a TRUNCATE, where it is not at the position of its statement.
+    pub fn note_truncate(&mut self, row: TruncatedTables) {
+        if row.last == row.first {
+            return;
+        }
+        match self.truncated.last_mut() {
+            Some(same) if same.first == row.first && same.xid == row.xid => same.last = row.last,
+            _ => self.truncated.push(row),
+        }
+    }
+
     /// Notes that everything before `end` was seen, between transactions.
     pub fn advance(&mut self, end: Lsn) {
         self.end = self.end.max(end);
@@ -185,6 +213,7 @@ impl Batch {
     /// open one move into `next`; where there are none, all of it goes as a piece of the open one.
     pub fn split(&mut self, next: &mut Batch) {
         next.epoch = self.epoch;
+        next.shape = self.shape;
         next.open_commit_time = self.open_commit_time.take();
         if self.boundary.ended {
             // The shorter part is copied: a large row is in memory once.
@@ -199,6 +228,8 @@ impl Batch {
             }
             next.count = self.count - self.boundary.count;
             next.patches = self.patches.split_off(self.boundary.patches);
+            // Which of them are of the open transaction is not known, and need not be.
+            next.truncated.clone_from(&self.truncated);
             next.open_counts = std::mem::take(&mut self.open_counts);
             self.tally.move_open(&mut next.tally);
             self.count = self.boundary.count;

@@ -16,7 +16,8 @@ pub mod tally;
 pub mod uuid;
 
 pub use assembler::{Assembler, Place};
-pub use batch::{Batch, Counts, Patch};
+pub use batch::{Batch, Counts, Patch, TruncatedTables};
 pub use catalog::{Catalog, FIRST_USER_OID, RelationFacts, TypesAt};
 pub use encoding::Encoding;
+pub use row::RowShape;
 pub use settings::{Settings, Tracked};

@@ -11,16 +11,42 @@ use crate::config::ChangesFormat;
 use crate::lsn::{Lsn, PgTimestamp, Xid};
 use crate::pgoutput::{ColumnValue, OldTuple, TupleData};
 
-/// The columns of a row in the order of the fields; the context comes last, where it can be replaced.
-pub const COLUMNS: &str = "id, primary_key, before, after, database, schema, \"table\", operation, \
-                           committed_at, queued_at, transaction_id, position, context";
+/// Which columns a row has; the context comes last, where it can be replaced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RowShape {
+    /// Those that every table of changes has. `created_at` is left to its default.
+    #[default]
+    Plain,
+    /// Also `created_at`, which is NOT NULL without a default in the table that Bemi's migrations make.
+    WithCreatedAt,
+}
+
+impl RowShape {
+    /// The columns in the order of the fields, quoted for SQL.
+    pub fn columns(self) -> &'static str {
+        match self {
+            RowShape::Plain => {
+                "id, primary_key, before, after, database, schema, \"table\", operation, \
+                 committed_at, queued_at, transaction_id, position, context"
+            }
+            RowShape::WithCreatedAt => {
+                "id, primary_key, before, after, database, schema, \"table\", operation, \
+                 committed_at, queued_at, transaction_id, position, created_at, context"
+            }
+        }
+    }
+
+    fn fields(self) -> i16 {
+        match self {
+            RowShape::Plain => 13,
+            RowShape::WithCreatedAt => 14,
+        }
+    }
+}
 
 /// The longest field that COPY takes, in bytes (`MaxAllocSize`, with room to spare): escapes and blanks
 /// make a text longer than the jsonb that it becomes.
 const LONGEST_FIELD: usize = 0x3FFF_0000;
-
-/// How many fields a row has.
-const FIELDS: i16 = 13;
 
 /// What was done to the row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,7 +170,7 @@ struct RowEncoder<'a, 't> {
 
 impl RowEncoder<'_, '_> {
     fn encode(&mut self, head: &RowHead<'_>, values: &RowValues<'_>) -> Result<(), Misfit> {
-        copy::tuple(self.out, FIELDS);
+        copy::tuple(self.out, self.settings.shape.fields());
         let id = uuid::change_id(head.commit_time, head.position, self.settings.id_source);
         copy::field(self.out, &id);
         self.primary_key(values);
@@ -160,6 +186,9 @@ impl RowEncoder<'_, '_> {
         copy::int8(self.out, i64::from(head.xid.0));
         // A position is below 2^63: PostgreSQL itself counts WAL in signed differences.
         copy::int8(self.out, i64::try_from(head.position.0).unwrap_or(i64::MAX));
+        if self.settings.shape == RowShape::WithCreatedAt {
+            copy::int8(self.out, head.queued_at.0);
+        }
         jsonb(self.out, head.context);
         Ok(())
     }

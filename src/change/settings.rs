@@ -3,6 +3,7 @@
 use super::encoding::Encoding;
 use super::mask::Masker;
 use super::relation::Treatment;
+use super::row::RowShape;
 use crate::config::{ChangesFormat, ColumnPattern, Config, Pattern};
 
 /// Which tables are tracked: `TABLES` and `EXCLUDE_TABLES`.
@@ -42,6 +43,8 @@ pub struct Settings {
     pub(super) id_source: u16,
     /// How many characters an existing `primary_key` column takes.
     pub(super) primary_key_limit: Option<usize>,
+    /// Which columns a row has.
+    pub(super) shape: RowShape,
     /// What the texts of the stream are encoded in.
     pub(super) encoding: Encoding,
 }
@@ -62,6 +65,7 @@ impl Settings {
                 .map(|key| Masker::new(key.expose())),
             id_source: id_source(system_identifier, &config.source.database),
             primary_key_limit: None,
+            shape: RowShape::default(),
             encoding: Encoding::Utf8,
         }
     }

@@ -15,6 +15,13 @@ pub fn change_id(commit_time: PgTimestamp, position: Lsn, source: u16) -> [u8; 1
     (u128::from(first) << 64 | u128::from(second)).to_be_bytes()
 }
 
+/// Whether both are ids that [`change_id`] makes for changes of one transaction of one source.
+pub fn same_transaction(one: [u8; 16], other: [u8; 16]) -> bool {
+    // All but the position.
+    const REST: u128 = 0xFFFF_FFFF_FFFF_F000_C000_0000_0000_03FF;
+    (u128::from_be_bytes(one) ^ u128::from_be_bytes(other)) & REST == 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,5 +51,18 @@ mod tests {
     fn sources_differ_at_the_same_position() {
         let time = PgTimestamp(0);
         assert_ne!(change_id(time, Lsn(5), 1), change_id(time, Lsn(5), 2));
+    }
+
+    #[test]
+    fn ids_of_one_transaction_differ_in_the_position_alone() {
+        let (time, later) = (PgTimestamp(7_000), PgTimestamp(8_000));
+        let id = |time, position, source| change_id(time, Lsn(position), source);
+        let one = id(time, 5, 1);
+        assert!(same_transaction(one, id(time, u64::MAX, 1)));
+        assert!(!same_transaction(one, id(time, 5, 2)));
+        assert!(!same_transaction(one, id(later, 5, 1)));
+        let mut random = one;
+        random[6] = 0x40 | random[6] & 0x0F;
+        assert!(!same_transaction(one, random));
     }
 }

@@ -30,7 +30,7 @@ pub fn run(config: &Config, yes: bool) -> Result<Exit> {
         if owned {
             found.push(what);
         } else {
-            print(&format!("{what} stays: another role made it\n"));
+            print(&format!("{what} stays: it was not made by zemi\n"));
         }
     }
     if let Some(progress) = read_progress(config, &system)? {

@@ -7,6 +7,7 @@ pub mod failover;
 pub mod feedback;
 pub mod message;
 mod notice;
+pub mod predecessor;
 pub mod publication;
 pub mod reader;
 pub mod source;

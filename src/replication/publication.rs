@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use staged::next_name;
 
-use super::source::{self, Server};
+use super::source::{self, BEGIN_DDL, Server};
 use crate::change::Tracked;
 use crate::config::Config;
 use crate::error::{At, Error, Kind, Result};
@@ -67,6 +67,9 @@ struct Wanted {
 const ALL: &str = "insert, update, delete, truncate";
 const NEW_ROWS: &str = "insert, truncate";
 const OLD_ROWS: &str = "update, delete";
+
+/// The comment of publications that zemi made. Any other is used as it is, whoever owns it.
+const MARK: &str = "made by zemi";
 
 /// How a transaction ends that is to last.
 const COMMIT: &str = "COMMIT";
@@ -290,7 +293,7 @@ fn transact(
         return Ok(());
     }
     let sql = format!(
-        "BEGIN; SET LOCAL lock_timeout = {LOCK_TIMEOUT}; {}; {end}",
+        "{BEGIN_DDL}; SET LOCAL lock_timeout = {LOCK_TIMEOUT}; {}; {end}",
         statements.join("; ")
     );
     session.query(&sql).map(drop).map_err(|e| {
@@ -401,7 +404,8 @@ fn read_publications(
     let found = session.rows(&format!(
         "SELECT puballtables, concat_ws(', ', CASE WHEN pubinsert THEN 'insert' END, \
          CASE WHEN pubupdate THEN 'update' END, CASE WHEN pubdelete THEN 'delete' END, \
-         CASE WHEN pubtruncate THEN 'truncate' END), pubviaroot, pg_has_role(pubowner, 'USAGE'), \
+         CASE WHEN pubtruncate THEN 'truncate' END), pubviaroot, pg_has_role(pubowner, 'USAGE') \
+         AND coalesce(obj_description(p.oid, 'pg_publication') = '{MARK}', false), \
          (SELECT string_agg(prrelid::text, ' ') FROM pg_publication_rel WHERE prpubid = p.oid), \
          CASE pubname WHEN {0} THEN 0 WHEN {1} THEN 1 ELSE 2 END \
          FROM pg_publication p WHERE pubname IN ({0}, {1}, {2})",
@@ -517,6 +521,7 @@ fn align(
              publish_via_partition_root = {via_root}{generated})",
             wanted.publish
         ));
+        statements.push(format!("COMMENT ON PUBLICATION {name} IS '{MARK}'"));
     };
     let Some(now) = now else {
         return create(statements);
@@ -565,11 +570,16 @@ pub fn there(session: &mut Connection, config: &Config) -> Result<Vec<(String, b
 pub fn drop_publications(session: &mut Connection, config: &Config) -> Result<()> {
     for (name, owned) in there(session, config)? {
         if owned {
-            session
-                .query(&format!("DROP PUBLICATION {}", identifier(&name)))
-                .at(|| format!("dropping publication {name}"))?;
+            let dropped = session.query(&format!(
+                "{BEGIN_DDL}; DROP PUBLICATION {}; COMMIT",
+                identifier(&name)
+            ));
+            if dropped.is_err() && session.in_transaction() {
+                session.query("ROLLBACK")?;
+            }
+            dropped.at(|| format!("dropping publication {name}"))?;
         } else {
-            log::info!("publication {name} stays: another role made it");
+            log::info!("publication {name} stays: it was not made by zemi");
         }
     }
     Ok(())

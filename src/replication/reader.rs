@@ -12,6 +12,7 @@ use super::chunk::{Chunk, Feed, Large, LargeFrames, QUIET_SIZE, SIZE};
 use super::failover;
 use super::feedback::{Feedback, INTERVAL, now};
 use super::notice::passed_over;
+use super::predecessor;
 use super::publication::{self, Published};
 use super::source::{self, Pair};
 use super::start::{self, Gap, GapMark, Known, StreamStart};
@@ -216,6 +217,9 @@ impl Reader {
         }
         // First of all, so that the publications of a slot that is not ours stay as they are.
         let before = source::read_slot(&mut session, &self.config)?;
+        if self.known.is_none() {
+            self.look_for_predecessor(&mut session, before.is_some())?;
+        }
         let published = publication::bring_in_line(
             &mut session,
             &server,
@@ -318,6 +322,19 @@ impl Reader {
             rest,
             epoch,
         })
+    }
+
+    /// At the first start: another tracker may have left what this one could go on from.
+    fn look_for_predecessor(&mut self, session: &mut Connection, slot_there: bool) -> Result<()> {
+        if slot_there {
+            return predecessor::check_publication(session, &self.config);
+        }
+        if let Some(found) = predecessor::look(session, &self.config)?
+            && self.told.insert(predecessor::SLOT.into())
+        {
+            log::warn!("{}. Hint: {}", found.found(), found.fix());
+        }
+        Ok(())
     }
 
     fn start_replication(

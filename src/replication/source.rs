@@ -21,7 +21,7 @@ pub const APPLICATION: &str = "zemi";
 ///
 /// `synchronous_commit=local`: with `synchronous_standby_names = 'zemi'` a commit of zemi itself would
 /// wait for zemi. The limits of time would end a slot's creation, which waits for open transactions.
-const SESSION: [(&str, &str); 13] = [
+const SESSION: [(&str, &str); 12] = [
     ("application_name", APPLICATION),
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO"),
@@ -29,7 +29,6 @@ const SESSION: [(&str, &str); 13] = [
     ("extra_float_digits", "3"),
     ("TimeZone", "UTC"),
     ("bytea_output", "hex"),
-    ("search_path", ""),
     ("synchronous_commit", "local"),
     ("statement_timeout", "0"),
     ("lock_timeout", "0"),
@@ -39,7 +38,11 @@ const SESSION: [(&str, &str); 13] = [
 
 /// A walsender of the database, and its time limit: longer than the interval of our status
 /// updates, whatever the server's own is.
-const STREAM: [(&str, &str); 2] = [("replication", "database"), ("wal_sender_timeout", "60s")];
+const STREAM: [(&str, &str); 3] = [
+    ("replication", "database"),
+    ("search_path", ""),
+    ("wal_sender_timeout", "60s"),
+];
 
 /// Which server and database the source is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,14 +55,20 @@ pub struct Identity {
     pub end: Lsn,
 }
 
+/// Begins a transaction of DDL: under the role's own search path, by which functions of event triggers may
+/// name theirs without a schema.
+pub const BEGIN_DDL: &str = "BEGIN; SET LOCAL search_path TO DEFAULT";
+
 /// Opens an ordinary session.
 pub fn open_session(config: &Config) -> Result<Connection> {
     let open = || {
         let opened = Connection::open(&config.source, &SESSION, config.connect_timeout);
         let mut session = opened.map_err(|e| advise(e, &config.source, "DB"))?;
-        // Names may hold any bytes there, and the server would refuse to send them.
+        // The search path is not in the startup packet, so that `SET search_path TO DEFAULT` gives the role's
+        // own. Names may hold any bytes in a database without encoding, and the server would refuse to send
+        // them.
         session.query(
-            "SELECT set_config('client_encoding', 'SQL_ASCII', false) \
+            "SET search_path = ''; SELECT set_config('client_encoding', 'SQL_ASCII', false) \
              WHERE current_setting('server_encoding') = 'SQL_ASCII'",
         )?;
         Ok(session)

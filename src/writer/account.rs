@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::careful::Outcome;
+use super::fallback::Outcome;
 use crate::change::tally::Tally;
 use crate::change::{Batch, Counts};
 use crate::lsn::PgTimestamp;
@@ -13,7 +13,7 @@ use crate::observe::metrics::{Metrics, microseconds_since, now_microseconds};
 pub(super) struct Account {
     pieces: Counts,
     by_table: Tally,
-    /// What was found in the table already, and what was written in a safe form.
+    /// What was found in the table already, and what was written in another form.
     found: Outcome,
 }
 
@@ -24,8 +24,8 @@ impl Account {
         self.by_table.add(&batch.tally);
     }
 
-    /// A batch or a piece was written the careful way and is not yet durable.
-    pub(super) fn careful(&mut self, outcome: Outcome) {
+    /// A batch or a piece was written row by row where needed and is not yet durable.
+    pub(super) fn fallback(&mut self, outcome: Outcome) {
         self.found.replaced += outcome.replaced;
         for (table, more) in outcome.duplicates {
             let counts = self.found.duplicates.entry(table).or_default();

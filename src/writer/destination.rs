@@ -2,7 +2,8 @@
 
 use std::sync::Mutex;
 
-use super::schema::Tables;
+use super::tables::Tables;
+use crate::change::RowShape;
 use crate::control::lock;
 use crate::lsn::Oid;
 use crate::replication::catalog::OwnTables;
@@ -26,18 +27,22 @@ impl Destination {
         };
     }
 
-    /// How many characters the column `primary_key` takes.
-    pub fn primary_key_limit(&self) -> Option<usize> {
-        lock(&self.0)
+    /// Which columns a row needs, and how many characters the column `primary_key` takes.
+    pub fn row_shape(&self) -> (RowShape, Option<usize>) {
+        let facts = lock(&self.0);
+        facts
             .tables
-            .and_then(|tables| tables.primary_key_limit)
+            .as_ref()
+            .map_or_else(Default::default, |tables| {
+                (tables.shape, tables.primary_key_limit)
+            })
     }
 }
 
 impl OwnTables for Destination {
     fn in_source(&self) -> Vec<Oid> {
         let facts = lock(&self.0);
-        match facts.tables {
+        match &facts.tables {
             Some(tables) if facts.is_source => vec![tables.changes, tables.progress],
             _ => Vec::new(),
         }

@@ -1,9 +1,8 @@
 //! One flight: the statements of a batch and its rows, sent without waiting in between.
 
-use crate::change::batch::Patch;
-use crate::change::{copy, row};
+use super::tables::TableNames;
+use crate::change::{Patch, RowShape, TruncatedTables, copy};
 use crate::error::{Error, Kind, Result};
-use crate::lsn::PgTimestamp;
 use crate::wire::{
     COPY_DONE, Connection, command_tag, copy_data_head, literal, query_message, server_error,
     unexpected,
@@ -18,34 +17,47 @@ const LONGEST_MESSAGE: usize = 64 * 1024 * 1024;
 /// Starts every destination transaction.
 pub const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 
-/// The COPY of a batch.
-pub fn copy_statement() -> String {
+/// The COPY of rows that have these columns.
+pub fn copy_statement(names: &TableNames, shape: RowShape) -> String {
     format!(
-        "COPY public.changes ({}) FROM STDIN (FORMAT binary)",
-        row::COLUMNS
+        "COPY {} ({}) FROM STDIN (FORMAT binary)",
+        names.changes(),
+        shape.columns()
     )
 }
 
 /// The statement that gives rows their late context.
-pub fn patch_statement(patch: &Patch, database: &str) -> String {
+pub fn patch_statement(names: &TableNames, patch: &Patch, database: &str) -> String {
     format!(
-        "UPDATE public.changes SET context = {} WHERE transaction_id = {} AND database = {} \
+        "UPDATE {} SET context = {} WHERE transaction_id = {} AND database = {} \
          AND position BETWEEN {} AND {} AND {}",
+        names.changes(),
         literal(&String::from_utf8_lossy(&patch.context)),
         patch.xid,
         literal(database),
         patch.first.0,
         patch.last.0,
-        same_time("committed_at", &timestamp(patch.commit_time))
+        same_time("committed_at", &timestamp(&patch.commit_time.0.to_string()))
     )
 }
 
-/// An expression of the type timestamptz; exact, as no decimal number of seconds would be.
-fn timestamp(time: PgTimestamp) -> String {
+/// The statement that fails with 22012 (division by zero) where the table has rows of this TRUNCATE already:
+/// another tracker wrote all of them at the first one's position, so that COPY meets no conflict.
+pub fn truncated_before(names: &TableNames, truncated: &TruncatedTables) -> String {
     format!(
-        "('2000-01-01 00:00:00+00'::timestamptz + {} * interval '1 microsecond')",
-        time.0
+        "SELECT 1/(CASE WHEN EXISTS (SELECT FROM {} WHERE operation = 'TRUNCATE' \
+         AND position BETWEEN {} AND {} AND transaction_id = {}) THEN 0 ELSE 1 END)",
+        names.changes(),
+        truncated.first.0,
+        truncated.last.0,
+        truncated.xid
     )
+}
+
+/// An expression of the type timestamptz for microseconds since 2000; exact, as no decimal number of seconds
+/// would be.
+pub(super) fn timestamp(microseconds: &str) -> String {
+    format!("('2000-01-01 00:00:00+00'::timestamptz + {microseconds} * interval '1 microsecond')")
 }
 
 /// Whether a column holds the time of a commit: to the microsecond, or as somebody else's table or tracker
@@ -59,14 +71,15 @@ pub(super) fn same_time(column: &str, time: &str) -> String {
 }
 
 /// Sends one Query message of several statements and, behind it, the first rows for the COPY among them;
-/// returns the rows that are left.
-fn send<'a>(session: &mut Connection, sql: &str, rows: &'a [u8]) -> Result<&'a [u8]> {
+/// returns the rows of the first piece that are left.
+fn send<'a>(session: &mut Connection, sql: &str, pieces: &[&'a [u8]]) -> Result<&'a [u8]> {
     let mut message = query_message(sql)?;
+    let rows = pieces.first().copied().unwrap_or_default();
     let (first, rest) = rows.split_at(rows.len().min(ONE_WRITE));
     message.extend_from_slice(&copy_data_head(copy::HEADER.len() + first.len())?);
     message.extend_from_slice(&copy::HEADER);
     message.extend_from_slice(first);
-    if rest.is_empty() {
+    if rest.is_empty() && pieces.len() < 2 {
         end(&mut message)?;
     }
     session.send(&message)?;
@@ -74,8 +87,9 @@ fn send<'a>(session: &mut Connection, sql: &str, rows: &'a [u8]) -> Result<&'a [
 }
 
 /// Sends the rows that are left, and the end of the COPY.
-fn send_rest(session: &mut Connection, rest: &[u8]) -> Result<()> {
-    for piece in rest.chunks(LONGEST_MESSAGE) {
+fn send_rest(session: &mut Connection, rest: &[u8], pieces: &[&[u8]]) -> Result<()> {
+    let rest = std::iter::once(rest).chain(pieces.iter().copied());
+    for piece in rest.flat_map(|rows| rows.chunks(LONGEST_MESSAGE)) {
         session.send(&copy_data_head(piece.len())?)?;
         session.send(piece)?;
     }
@@ -137,22 +151,23 @@ impl Answers {
     }
 }
 
-/// Sends a flight and reads its answers. When sending fails, what the server said before it went is
+/// Sends a flight, with the rows of its COPY in pieces, and reads its answers. When sending fails, what the server said before it went is
 /// looked for: it names the reason.
 ///
 /// More rows than the first follow when the server has begun to read them. Until then it may wait for a lock,
 /// and data that it does not take for `USER_TIMEOUT` would end the connection as if nobody were there.
-pub fn fly(session: &mut Connection, sql: &str, rows: &[u8]) -> Result<Landing> {
+pub fn fly(session: &mut Connection, sql: &str, pieces: &[&[u8]]) -> Result<Landing> {
     let mut answers = Answers::default();
-    let sent = send(session, sql, rows).and_then(|rest| {
-        if rest.is_empty() {
+    let sent = send(session, sql, pieces).and_then(|rest| {
+        let more = pieces.get(1..).unwrap_or_default();
+        if rest.is_empty() && more.is_empty() {
             return Ok(());
         }
         answers.read(session, true)?;
         if answers.failure.is_some() {
             return Ok(());
         }
-        send_rest(session, rest)
+        send_rest(session, rest, more)
     });
     if let Err(error) = sent {
         session.set_read_timeout(Some(std::time::Duration::from_millis(200)))?;

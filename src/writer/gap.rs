@@ -5,6 +5,8 @@ use std::sync::Arc;
 use super::flight::BEGIN;
 use super::progress::ProgressSql;
 use super::session::{self, SourceMark, at_destination};
+use super::tables::{self, Tables};
+use crate::change::RowShape;
 use crate::config::Config;
 use crate::error::Result;
 use crate::lsn::Lsn;
@@ -23,14 +25,16 @@ impl GapMark for GapMarker {
     fn mark(&self, from: Lsn, timeline: u32) -> Result<()> {
         let (mut session, identity, _) =
             at_destination(session::open(&self.config, &self.source, None))?;
-        let sql = ProgressSql::new(&self.config, &self.source.system_identifier, &identity);
+        let names = at_destination(tables::locate(&mut session))?;
+        let system = &self.source.system_identifier;
+        let sql = ProgressSql::new(&self.config, &names, system, &identity);
         let mark = sql.mark(from, timeline);
         at_destination(session.query(&format!("{BEGIN}; {mark}; COMMIT"))).map(drop)
     }
 }
 
 /// Inserts a row of operation MESSAGE whose context names both positions and the reason.
-pub fn statement(gap: &Gap, config: &Config) -> String {
+pub fn statement(gap: &Gap, tables: &Tables, config: &Config) -> String {
     let context = format!(
         "{{\"zemi_gap\": {{\"from\": \"{}\", \"to\": \"{}\", \"reason\": \"{}\", \"slot\": \"{}\"}}}}",
         gap.from,
@@ -38,13 +42,17 @@ pub fn statement(gap: &Gap, config: &Config) -> String {
         gap.reason.name(),
         config.slot_name
     );
+    let created_at = match tables.shape {
+        RowShape::Plain => "",
+        RowShape::WithCreatedAt => "now(), ",
+    };
     format!(
-        "INSERT INTO public.changes (id, primary_key, before, after, context, database, schema, \"table\", \
-         operation, committed_at, queued_at, transaction_id, position) \
-         VALUES (gen_random_uuid(), NULL, '{{}}', '{{}}', {}, {}, '', '', 'MESSAGE', now(), now(), 0, {}) \
-         ON CONFLICT DO NOTHING",
-        literal(&context),
+        "INSERT INTO {} ({}) VALUES (gen_random_uuid(), NULL, '{{}}', '{{}}', {}, '', '', 'MESSAGE', now(), \
+         now(), 0, {}, {created_at}{}) ON CONFLICT DO NOTHING",
+        tables.names.changes(),
+        tables.shape.columns(),
         literal(&config.source.database),
-        gap.to.0
+        gap.to.0,
+        literal(&context)
     )
 }

@@ -3,6 +3,7 @@
 use super::flight::BEGIN;
 use super::progress::ProgressSql;
 use super::session::DestinationIdentity;
+use super::tables::Tables;
 use crate::error::Result;
 use crate::wire::Connection;
 
@@ -13,7 +14,7 @@ pub(super) struct Link {
     pub(super) sql: ProgressSql,
     /// The guard is prepared in this session.
     pub(super) prepared: bool,
-    pub(super) key_limit: Option<usize>,
+    pub(super) tables: Tables,
 }
 
 impl Link {

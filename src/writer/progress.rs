@@ -1,6 +1,7 @@
 //! The progress: what of the stream is in the destination, kept beside it in the same transactions.
 
 use super::session::{DestinationIdentity, at_destination};
+use super::tables::{self, TableNames};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::lsn::Lsn;
@@ -35,6 +36,7 @@ impl Progress {
 /// Builds the statements for one slot, source and destination.
 #[derive(Debug, Clone)]
 pub struct ProgressSql {
+    table: String,
     key: String,
     values: String,
     /// Another row beside that of the slot; no slot can have its name.
@@ -45,7 +47,12 @@ pub struct ProgressSql {
 
 impl ProgressSql {
     /// For the slot of these settings on the source with this system identifier.
-    pub fn new(config: &Config, system_identifier: &str, now: &DestinationIdentity) -> ProgressSql {
+    pub fn new(
+        config: &Config,
+        names: &TableNames,
+        system_identifier: &str,
+        now: &DestinationIdentity,
+    ) -> ProgressSql {
         let slot = literal(&config.slot_name);
         let mark = literal(&format!("{} (gap)", config.slot_name));
         let system = literal(system_identifier);
@@ -57,6 +64,7 @@ impl ProgressSql {
         let destination_system = or_null(now.system.as_deref().map(literal));
         let destination_timeline = or_null(now.timeline.map(|t| t.to_string()));
         ProgressSql {
+            table: names.progress().to_owned(),
             key: key(&slot),
             values: format!("{slot}, {system}, {database}"),
             mark_key: key(&mark),
@@ -69,9 +77,8 @@ impl ProgressSql {
     pub fn read(&self, session: &mut Connection) -> Result<Option<Progress>> {
         let row = session.rows(&format!(
             "SELECT flushed_lsn, timeline, destination_system, destination_timeline, \
-             EXISTS (SELECT FROM public.zemi_progress WHERE {} AND timeline > 0) \
-             FROM public.zemi_progress WHERE {}",
-            self.mark_key, self.key
+             EXISTS (SELECT FROM {0} WHERE {1} AND timeline > 0) FROM {0} WHERE {2}",
+            self.table, self.mark_key, self.key
         ))?;
         if row.rows.is_empty() {
             return Ok(None);
@@ -88,7 +95,7 @@ impl ProgressSql {
         progress().map(Some).ok_or_else(|| {
             Error::new(
                 Kind::Setting,
-                "table public.zemi_progress has another shape than zemi made",
+                format!("table {} has another shape than zemi made", self.table),
             )
         })
     }
@@ -112,17 +119,17 @@ impl ProgressSql {
     /// may lack the right to delete it.
     pub fn unmark(&self) -> String {
         format!(
-            "UPDATE public.zemi_progress SET timeline = 0, updated_at = now() WHERE {}",
-            self.mark_key
+            "UPDATE {} SET timeline = 0, updated_at = now() WHERE {}",
+            self.table, self.mark_key
         )
     }
 
     fn insert_row(&self, values: &str, flushed: Lsn, timeline: u32) -> String {
         format!(
-            "INSERT INTO public.zemi_progress (slot_name, system_identifier, database, flushed_lsn, \
+            "INSERT INTO {} (slot_name, system_identifier, database, flushed_lsn, \
              timeline, destination_system, destination_timeline) \
              VALUES ({values}, '{flushed}', {timeline}, {})",
-            self.destination
+            self.table, self.destination
         )
     }
 
@@ -130,10 +137,10 @@ impl ProgressSql {
     /// stand at `previous`: a batch whose fate was unclear, or another instance, has moved it.
     pub fn advance(&self, previous: Lsn, next: Lsn, timeline: u32) -> String {
         format!(
-            "WITH u AS (UPDATE public.zemi_progress SET flushed_lsn = '{next}', timeline = {timeline}, \
+            "WITH u AS (UPDATE {} SET flushed_lsn = '{next}', timeline = {timeline}, \
              (destination_system, destination_timeline) = ROW({}), updated_at = now() \
              WHERE {} AND flushed_lsn = '{previous}' RETURNING 1) SELECT 1/count(*) FROM u",
-            self.destination, self.key
+            self.table, self.destination, self.key
         )
     }
 
@@ -148,9 +155,9 @@ impl ProgressSql {
     /// Locks the row where it stands at `previous`, or fails like [`ProgressSql::advance`].
     pub fn hold(&self, previous: Lsn) -> String {
         format!(
-            "WITH u AS (SELECT 1 FROM public.zemi_progress WHERE {} AND flushed_lsn = '{previous}' \
+            "WITH u AS (SELECT 1 FROM {} WHERE {} AND flushed_lsn = '{previous}' \
              FOR UPDATE) SELECT 1/count(*) FROM u",
-            self.key
+            self.table, self.key
         )
     }
 }
@@ -160,14 +167,15 @@ impl ProgressSql {
 ///
 /// The key is among the parameters, so that the statement means the same whoever prepared it: a pooler may
 /// hand out one server session to several of us.
-pub fn prepare(session: &mut Connection) -> Result<()> {
-    let prepared = session.query(
+pub fn prepare(session: &mut Connection, names: &TableNames) -> Result<()> {
+    let prepared = session.query(&format!(
         "PREPARE zemi_advance(pg_lsn, pg_lsn, int, text, text, text, text, int) AS \
-         WITH u AS (UPDATE public.zemi_progress SET flushed_lsn = $2, timeline = $3, \
+         WITH u AS (UPDATE {} SET flushed_lsn = $2, timeline = $3, \
          destination_system = $7, destination_timeline = $8, updated_at = now() \
          WHERE slot_name = $4 AND system_identifier = $5 AND database = $6 AND flushed_lsn = $1 \
          RETURNING 1) SELECT 1/count(*) FROM u",
-    );
+        names.progress()
+    ));
     match prepared {
         // Another of us did it in this server session.
         Err(e) if e.is_sqlstate("42P05") => Ok(()),
@@ -194,8 +202,8 @@ pub fn read_progress(config: &Config, system_identifier: &str) -> Result<Option<
 pub fn forget_progress(config: &Config, system_identifier: &str) -> Result<()> {
     let (mut session, sql) = open(config, system_identifier)?;
     let delete = format!(
-        "DELETE FROM public.zemi_progress WHERE {} OR {}",
-        sql.key, sql.mark_key
+        "DELETE FROM {} WHERE {} OR {}",
+        sql.table, sql.key, sql.mark_key
     );
     match session.query(&delete) {
         Err(e) if e.is_sqlstate("42P01") => Ok(()),
@@ -205,11 +213,13 @@ pub fn forget_progress(config: &Config, system_identifier: &str) -> Result<()> {
 
 fn open(config: &Config, system_identifier: &str) -> Result<(Connection, ProgressSql)> {
     let session = Connection::open(&config.destination, &[], config.connect_timeout);
+    let mut session = at_destination(session)?;
+    let names = at_destination(tables::locate(&mut session))?;
     let nobody = DestinationIdentity {
         system: None,
         timeline: None,
         started: String::new(),
     };
-    let sql = ProgressSql::new(config, system_identifier, &nobody);
-    Ok((at_destination(session)?, sql))
+    let sql = ProgressSql::new(config, &names, system_identifier, &nobody);
+    Ok((session, sql))
 }

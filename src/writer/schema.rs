@@ -1,9 +1,12 @@
 //! The tables of changes and of progress: found as they are, or made.
 
+use super::ddl;
+use super::tables::{TableNames, Tables, locate};
+use crate::change::RowShape;
 use crate::config::{ChangesFormat, Config};
 use crate::error::{At, Error, Kind, Result};
 use crate::lsn::Oid;
-use crate::wire::{Connection, identifier};
+use crate::wire::{Connection, ResultSet, identifier, literal};
 
 /// What a row needs, and the types that binary COPY can fill with it.
 const COLUMNS: [(&str, &[&str]); 13] = [
@@ -22,31 +25,39 @@ const COLUMNS: [(&str, &[&str]); 13] = [
     ("context", &["jsonb"]),
 ];
 
-/// The tables as they were found or made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tables {
-    /// The OID of `public.changes`.
-    pub changes: Oid,
-    /// The OID of `public.zemi_progress`.
-    pub progress: Oid,
-    /// How many characters `primary_key` takes.
-    pub primary_key_limit: Option<usize>,
-}
+/// What to do about a table of changes that lacks what a row needs.
+const OTHER_SHAPE: &str = "where Bemi made it, run its migrations to their end; else rename the table and let \
+                           zemi make its own";
 
 /// Checks the tables; `None` where one is missing. Changes nothing.
 pub fn look(session: &mut Connection, config: &Config) -> Result<Option<Tables>> {
-    check_schema(session, config)?;
-    let [Some(changes), Some(progress)] = find(session)? else {
+    let names = locate(session)?;
+    check_schema(session, &names, config)?;
+    let [Some(changes), Some(progress)] = find(session, &names)? else {
         return Ok(None);
     };
-    let primary_key_limit = check_columns(session, changes, config)?;
-    check_rights(session, changes, progress, config)?;
-    check_row_security(session, config)?;
-    Ok(Some(Tables {
+    check(session, names, changes, progress, config).map(Some)
+}
+
+fn check(
+    session: &mut Connection,
+    names: TableNames,
+    changes: Oid,
+    progress: Oid,
+    config: &Config,
+) -> Result<Tables> {
+    let columns = check_columns(session, &names, changes, config)?;
+    check_rights(session, &names, [changes, progress], config)?;
+    check_row_security(session, &names, [changes, progress], config)?;
+    Ok(Tables {
+        names,
         changes,
         progress,
-        primary_key_limit,
-    }))
+        primary_key_limit: columns.primary_key_limit,
+        shape: columns.shape,
+        position_indexed: columns.position_indexed,
+        lockable: columns.lockable,
+    })
 }
 
 /// Makes what is missing and checks what is there. An existing table is never altered.
@@ -55,15 +66,13 @@ pub fn prepare(session: &mut Connection, config: &Config) -> Result<Tables> {
         if let Some(tables) = look(session, config)? {
             return Ok(tables);
         }
-        let [changes, progress] = find(session)?;
-        match make(
-            session,
-            config,
-            changes.is_none(),
-            progress.is_none(),
-            "COMMIT",
-        ) {
-            Ok(()) => log::info!("made the tables that were missing in schema public"),
+        let names = locate(session)?;
+        let missing = find(session, &names)?.map(|found| found.is_none());
+        match make(session, config, &names, missing, "COMMIT") {
+            Ok(()) => log::info!(
+                "made the tables that were missing in schema {}",
+                names.schema()
+            ),
             Err(e) => {
                 // Another instance may have made them at the same moment.
                 let raced = e.is_sqlstate("42P07") || e.is_sqlstate("23505");
@@ -76,109 +85,106 @@ pub fn prepare(session: &mut Connection, config: &Config) -> Result<Tables> {
     Err(Error::new(Kind::Bug, "the tables were never found"))
 }
 
-/// Makes the tables as the start does, and undoes what it did. True where the table of changes is there
-/// already.
-pub fn rehearse(session: &mut Connection, config: &Config) -> Result<bool> {
-    check_schema(session, config)?;
-    let [changes, progress] = find(session)?;
-    if let Some(changes) = changes {
-        check_columns(session, changes, config)?;
-    }
-    if let (Some(changes), Some(progress)) = (changes, progress) {
-        check_rights(session, changes, progress, config)?;
-        check_row_security(session, config)?;
-    } else {
-        make(
-            session,
-            config,
-            changes.is_none(),
-            progress.is_none(),
-            "ROLLBACK",
-        )?;
-    }
-    Ok(changes.is_some())
+/// What [`rehearse`] found.
+pub struct Rehearsed {
+    /// Where the tables are, or would be.
+    pub names: TableNames,
+    /// The table of changes is there already.
+    pub changes_there: bool,
 }
 
-/// Makes tables, in a transaction that ends so.
+/// Makes the tables as the start does, and undoes what it did.
+pub fn rehearse(session: &mut Connection, config: &Config) -> Result<Rehearsed> {
+    let names = locate(session)?;
+    check_schema(session, &names, config)?;
+    let found = find(session, &names)?;
+    if let [Some(changes), Some(progress)] = found {
+        check(session, names.clone(), changes, progress, config)?;
+    } else {
+        if let [Some(changes), None] = found {
+            check_columns(session, &names, changes, config)?;
+        }
+        let missing = found.map(|found| found.is_none());
+        make(session, config, &names, missing, "ROLLBACK")?;
+    }
+    Ok(Rehearsed {
+        names,
+        changes_there: found[0].is_some(),
+    })
+}
+
+/// Makes the tables that are missing, in a transaction that ends so. Under the role's own `search_path`:
+/// functions of event triggers may name theirs without a schema.
 fn make(
     session: &mut Connection,
     config: &Config,
-    changes: bool,
-    progress: bool,
+    names: &TableNames,
+    [changes, progress]: [bool; 2],
     end: &str,
 ) -> Result<()> {
-    let mut sql = String::from("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; ");
+    let mut statements = vec![
+        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE".to_owned(),
+        "SET LOCAL search_path TO DEFAULT".to_owned(),
+    ];
     if changes {
-        sql.push_str(&create_changes(config.changes_format));
+        statements.extend(ddl::create_changes(names, config.changes_format));
     }
     if progress {
-        sql.push_str(CREATE_PROGRESS);
+        statements.extend(ddl::create_progress(names));
     }
-    sql.push_str(end);
-    let done = session.query(&sql).map(drop).map_err(|e| {
-        e.hint(format!(
-            "GRANT CREATE ON SCHEMA public TO {}; or let an administrator make the tables",
-            identifier(&config.destination.user)
-        ))
-    });
-    if done.is_err() {
-        session.query("ROLLBACK")?;
-    }
-    done.at(|| "making the tables changes and zemi_progress".into())
+    statements.push(end.to_owned());
+    let Err(error) = session.query(&statements.join("; ")) else {
+        return Ok(());
+    };
+    session.query("ROLLBACK")?;
+    let hint = why_refused(session, names, config)?;
+    Err(error.hint(hint)).at(|| "making the tables changes and zemi_progress".into())
 }
 
-const CREATE_PROGRESS: &str = "CREATE TABLE public.zemi_progress (\
-     slot_name text NOT NULL, system_identifier text NOT NULL, database text NOT NULL, \
-     flushed_lsn pg_lsn NOT NULL, timeline int NOT NULL, \
-     destination_system text, destination_timeline int, \
-     updated_at timestamptz NOT NULL DEFAULT now(), \
-     PRIMARY KEY (slot_name, system_identifier, database)); ";
-
-fn create_changes(format: ChangesFormat) -> String {
-    let side = match format {
-        ChangesFormat::Bemi => "jsonb NOT NULL DEFAULT '{}'",
-        ChangesFormat::Sql => "jsonb",
+/// What lets the tables be made: the right to, else that an event trigger does not run for it.
+fn why_refused(session: &mut Connection, names: &TableNames, config: &Config) -> Result<String> {
+    let schema = names.quoted_schema();
+    let found = session.query(&format!(
+        "SELECT pg_catalog.has_schema_privilege({}, 'CREATE'); \
+         SELECT pg_catalog.quote_ident(evtname) FROM pg_catalog.pg_event_trigger WHERE evtenabled <> 'D' \
+         AND evtevent IN ('ddl_command_start', 'ddl_command_end') AND (evttags IS NULL OR evttags && \
+         '{{CREATE TABLE AS,ALTER TABLE,CREATE INDEX}}') ORDER BY evtname",
+        literal(names.schema())
+    ))?;
+    let may_create = found.first().and_then(|set| set.first(0)) == Some("t");
+    let triggers = found.get(1).map(names_of).unwrap_or_default();
+    if !may_create || triggers.is_empty() {
+        return Ok(format!(
+            "GRANT CREATE ON SCHEMA {schema} TO {}; or let an administrator make the tables",
+            identifier(&config.destination.user)
+        ));
+    }
+    let switch = |how: &str| {
+        let each = triggers
+            .iter()
+            .map(|name| format!("ALTER EVENT TRIGGER {name} {how}"));
+        each.collect::<Vec<_>>().join("; ")
     };
-    let mut sql = format!(
-        "CREATE TABLE public.changes (\
-         id uuid PRIMARY KEY DEFAULT gen_random_uuid(), \
-         primary_key text, \
-         before {side}, \
-         after {side}, \
-         context jsonb NOT NULL DEFAULT '{{}}', \
-         database varchar(255) NOT NULL, \
-         schema varchar(255) NOT NULL, \
-         \"table\" varchar(255) NOT NULL, \
-         operation text NOT NULL, \
-         committed_at timestamptz NOT NULL, \
-         queued_at timestamptz NOT NULL, \
-         transaction_id bigint NOT NULL, \
-         position bigint NOT NULL, \
-         created_at timestamptz NOT NULL DEFAULT now(), \
-         CONSTRAINT changes_position_table_schema_database_operation_unique \
-         UNIQUE (position, \"table\", schema, database, operation)); "
-    );
-    for column in ["committed_at", "table", "primary_key", "operation"] {
-        sql.push_str(&format!(
-            "CREATE INDEX changes_{column}_index ON public.changes ({}); ",
-            identifier(column)
-        ));
-    }
-    for column in ["context", "before", "after"] {
-        sql.push_str(&format!(
-            "CREATE INDEX changes_{column}_index ON public.changes USING gin ({} jsonb_path_ops); ",
-            identifier(column)
-        ));
-    }
-    sql
+    Ok(format!(
+        "event triggers run for these statements; where one of them refused, a superuser can switch it off \
+         until zemi has started: {}; then: {}",
+        switch("DISABLE"),
+        switch("ENABLE")
+    ))
+}
+
+fn names_of(rows: &ResultSet) -> Vec<String> {
+    let first = |row: &Vec<Option<String>>| row.first()?.clone();
+    rows.rows.iter().filter_map(first).collect()
 }
 
 /// The OIDs of `changes` and `zemi_progress`.
-fn find(session: &mut Connection) -> Result<[Option<Oid>; 2]> {
+fn find(session: &mut Connection, names: &TableNames) -> Result<[Option<Oid>; 2]> {
+    let schema = literal(names.schema());
     let oid = |name: &str| {
         format!(
             "(SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
-             ON n.oid = c.relnamespace WHERE n.nspname = 'public' AND c.relname = '{name}' \
+             ON n.oid = c.relnamespace WHERE n.nspname = {schema} AND c.relname = '{name}' \
              AND c.relkind IN ('r', 'p', 'v', 'f', 'm'))"
         )
     };
@@ -191,91 +197,132 @@ fn find(session: &mut Connection) -> Result<[Option<Oid>; 2]> {
     Ok([found(0), found(1)])
 }
 
-/// Checks that an existing table of changes takes our rows; returns the length of `primary_key`.
-fn check_columns(session: &mut Connection, changes: Oid, config: &Config) -> Result<Option<usize>> {
-    let found = session.rows(&format!(
+/// What the columns of an existing table of changes ask for.
+struct Columns {
+    primary_key_limit: Option<usize>,
+    shape: RowShape,
+    position_indexed: bool,
+    lockable: bool,
+}
+
+/// A column of an existing table of changes.
+struct Column<'a> {
+    name: &'a str,
+    type_name: &'a str,
+    type_modifier: i32,
+    not_null: bool,
+    has_default: bool,
+}
+
+impl Column<'_> {
+    fn read(row: &[Option<String>]) -> Option<Column<'_>> {
+        let text = |i: usize| row.get(i).and_then(Option::as_deref);
+        Some(Column {
+            name: text(0)?,
+            type_name: text(1)?,
+            type_modifier: text(2)?.parse().ok()?,
+            not_null: text(3)? == "t",
+            has_default: text(4)? == "t",
+        })
+    }
+}
+
+/// Checks that an existing table of changes takes our rows.
+fn check_columns(
+    session: &mut Connection,
+    names: &TableNames,
+    changes: Oid,
+    config: &Config,
+) -> Result<Columns> {
+    let sets = session.query(&format!(
         "SELECT a.attname, t.typname, a.atttypmod, a.attnotnull, \
          a.atthasdef OR a.attidentity <> '' FROM pg_catalog.pg_attribute a \
          JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
-         WHERE a.attrelid = {changes} AND a.attnum > 0 AND NOT a.attisdropped"
+         WHERE a.attrelid = {changes} AND a.attnum > 0 AND NOT a.attisdropped; \
+         SELECT EXISTS (SELECT FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a \
+         ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] WHERE i.indrelid = {changes} \
+         AND i.indisvalid AND i.indpred IS NULL AND a.attname = 'position'), \
+         (SELECT relkind IN ('r', 'p') FROM pg_catalog.pg_class WHERE oid = {changes})"
     ))?;
-    let bad = |problem: String| {
-        Error::new(Kind::Setting, format!("table public.changes: {problem}"))
-            .hint("rename the table and let zemi make its own, or bring it to Bemi's shape")
-    };
-    let mut limit = None;
-    let text = |row: &'_ Vec<Option<String>>, i: usize| -> String {
-        row.get(i)
-            .and_then(Option::as_deref)
-            .unwrap_or_default()
-            .to_owned()
+    let fact = |column| sets.get(1).and_then(|set| set.first(column)) == Some("t");
+    let rows = sets.first().map(|set| &*set.rows).unwrap_or_default();
+    let columns: Vec<Column<'_>> = rows.iter().filter_map(|row| Column::read(row)).collect();
+    let table = names.changes();
+    let bad = |problem: String| Error::new(Kind::Setting, format!("table {table}: {problem}"));
+    let mut found = Columns {
+        primary_key_limit: None,
+        shape: RowShape::Plain,
+        position_indexed: fact(0),
+        lockable: fact(1),
     };
     for (name, types) in COLUMNS {
-        let Some(row) = found.rows.iter().find(|row| text(row, 0) == name) else {
-            return Err(bad(format!("expected a column {name}, found none")));
+        let Some(column) = columns.iter().find(|column| column.name == name) else {
+            return Err(bad(format!("expected a column {name}, found none")).hint(OTHER_SHAPE));
         };
-        if !types.contains(&text(row, 1).as_str()) {
+        if !types.contains(&column.type_name) {
             return Err(bad(format!(
                 "expected column {name} to be {}, found {}",
                 types.join(" or "),
-                text(row, 1)
-            )));
+                column.type_name
+            ))
+            .hint(OTHER_SHAPE));
         }
         if name == "primary_key" {
             // The modifier of varchar(n) is n + 4; -1 without a length.
-            limit = text(row, 2)
-                .parse::<usize>()
-                .ok()
-                .map(|modifier| modifier.saturating_sub(4));
+            let length = column.type_modifier.checked_sub(4);
+            found.primary_key_limit = length.and_then(|length| usize::try_from(length).ok());
         }
         let side = name == "before" || name == "after";
-        if side && config.changes_format == ChangesFormat::Sql && text(row, 3) == "t" {
+        if side && config.changes_format == ChangesFormat::Sql && column.not_null {
             return Err(bad(format!(
                 "CHANGES_FORMAT=sql writes NULL, and column {name} is NOT NULL"
             ))
             .hint(format!(
-                "ALTER TABLE public.changes ALTER COLUMN {name} DROP NOT NULL"
+                "ALTER TABLE {table} ALTER COLUMN {name} DROP NOT NULL"
             )));
         }
     }
-    for row in &found.rows {
-        let name = text(row, 0);
-        let ours = COLUMNS.iter().any(|(ours, _)| *ours == name);
-        if !ours && text(row, 3) == "t" && text(row, 4) != "t" {
-            return Err(bad(format!(
-                "column {name} is NOT NULL without a default, and zemi does not fill it"
-            )));
+    for column in &columns {
+        let known = COLUMNS.iter().any(|(name, _)| *name == column.name);
+        if known || !column.not_null || column.has_default {
+            continue;
         }
+        // Bemi's worker fills it, and its migrations give it no default.
+        if column.name == "created_at" && column.type_name == "timestamptz" {
+            found.shape = RowShape::WithCreatedAt;
+            continue;
+        }
+        return Err(bad(format!(
+            "column {} is NOT NULL without a default, and zemi does not fill it",
+            column.name
+        ))
+        .hint(format!(
+            "ALTER TABLE {table} ALTER COLUMN {} DROP NOT NULL, or SET DEFAULT",
+            identifier(column.name)
+        )));
     }
-    Ok(limit)
+    Ok(found)
 }
 
-/// Names in the schema cannot even be looked up without USAGE; TEMPORARY is for rows that COPY refuses,
-/// which may come much later.
-fn check_schema(session: &mut Connection, config: &Config) -> Result<()> {
-    let found = session.rows(
-        "SELECT has_schema_privilege('public', 'USAGE'), \
-         has_database_privilege(current_database(), 'TEMPORARY')",
-    )?;
-    let database = identifier(&config.destination.database);
-    let rights = [
-        ("USAGE", "SCHEMA public".to_owned()),
-        ("TEMPORARY", format!("DATABASE {database}")),
-    ];
-    for (column, (right, on)) in rights.iter().enumerate() {
-        if found.first(column) != Some("t") {
-            return Err(missing_right(right, on, config));
-        }
+/// Names in the schema cannot even be looked up without USAGE.
+fn check_schema(session: &mut Connection, names: &TableNames, config: &Config) -> Result<()> {
+    let found = session.rows(&format!(
+        "SELECT pg_catalog.has_schema_privilege({}, 'USAGE')",
+        literal(names.schema())
+    ))?;
+    if found.first(0) == Some("t") {
+        return Ok(());
     }
-    Ok(())
+    let on = format!("SCHEMA {}", names.quoted_schema());
+    Err(missing_right("USAGE", &on, config))
 }
 
 /// Rights that a rare statement needs are asked for at the start: a late context updates rows, and taking
 /// over a table reads them.
 fn check_rights(
     session: &mut Connection,
-    changes: Oid,
-    progress: Oid,
+    names: &TableNames,
+    [changes, progress]: [Oid; 2],
     config: &Config,
 ) -> Result<()> {
     let forget = if config.cleanup_on_shutdown {
@@ -284,8 +331,8 @@ fn check_rights(
         ""
     };
     let tables = [
-        ("changes", changes, ""),
-        ("zemi_progress", progress, forget),
+        (names.changes(), changes, ""),
+        (names.progress(), progress, forget),
     ];
     let asked = tables.map(|(_, oid, more)| {
         format!(
@@ -296,7 +343,7 @@ fn check_rights(
     let missing = session.query(&asked.join("; "))?;
     for ((table, ..), missing) in tables.iter().zip(&missing) {
         if let Some(rights) = missing.first(0) {
-            return Err(missing_right(rights, &format!("public.{table}"), config));
+            return Err(missing_right(rights, table, config));
         }
     }
     Ok(())
@@ -311,21 +358,26 @@ fn missing_right(right: &str, on: &str, config: &Config) -> Error {
     .hint(format!("GRANT {right} ON {on} TO {}", identifier(user)))
 }
 
-fn check_row_security(session: &mut Connection, config: &Config) -> Result<()> {
-    let row = session.rows(
-        "SELECT row_security_active('public.changes'), row_security_active('public.zemi_progress')",
-    )?;
-    for (column, table) in ["changes", "zemi_progress"].into_iter().enumerate() {
+fn check_row_security(
+    session: &mut Connection,
+    names: &TableNames,
+    [changes, progress]: [Oid; 2],
+    config: &Config,
+) -> Result<()> {
+    let row = session.rows(&format!(
+        "SELECT row_security_active({changes}::oid), row_security_active({progress}::oid)"
+    ))?;
+    for (column, table) in [names.changes(), names.progress()].into_iter().enumerate() {
         if row.first(column) == Some("t") {
             return Err(Error::new(
                 Kind::Setting,
                 format!(
-                    "row-level security of public.{table} applies to {}",
+                    "row-level security of {table} applies to {}",
                     config.destination.user
                 ),
             )
             .hint(format!(
-                "ALTER ROLE {} BYPASSRLS; or ALTER TABLE public.{table} DISABLE ROW LEVEL SECURITY",
+                "ALTER ROLE {} BYPASSRLS; or ALTER TABLE {table} DISABLE ROW LEVEL SECURITY",
                 identifier(&config.destination.user)
             )));
         }

@@ -1,6 +1,7 @@
 //! The session with the destination: who it is, and what it promises.
 
-use super::schema::{self, Tables};
+use super::schema;
+use super::tables::Tables;
 use crate::config::Config;
 use crate::error::{At, Error, Kind, Result};
 use crate::replication::source;
@@ -11,12 +12,11 @@ use crate::wire::{Connection, advise};
 ///
 /// A line that is dead for us only must not stay alive for the server: its backend would hold the row of the
 /// progress, and the next session wait for it, until the server's own keepalive gives up after two hours.
-const SESSION: [(&str, &str); 15] = [
+const SESSION: [(&str, &str); 14] = [
     ("application_name", "zemi"),
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO"),
     ("TimeZone", "UTC"),
-    ("search_path", ""),
     ("synchronous_commit", "on"),
     ("client_min_messages", "error"),
     ("statement_timeout", "0"),
@@ -112,9 +112,13 @@ fn connect(config: &Config) -> Result<Prepared> {
         let control = session.rows("SELECT system_identifier FROM pg_control_system()")?;
         identity.system = control.first(0).map(str::to_owned);
     }
+    // Not in the startup packet: what that holds is what `SET search_path TO DEFAULT` goes back to, which has
+    // to be the role's own where tables are looked for and made.
+    let mut settings = String::from("SET search_path = ''");
     if version >= 170_000 {
-        session.query("SET transaction_timeout = 0")?;
+        settings.push_str("; SET transaction_timeout = 0");
     }
+    session.query(&settings)?;
     Ok(Prepared {
         session,
         identity,

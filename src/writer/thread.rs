@@ -6,11 +6,12 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::account::{self, Account};
-use super::careful::Careful;
+use super::fallback::Fallback;
 use super::flight::{self, BEGIN};
 use super::link::Link;
 use super::progress::{self, Progress, ProgressSql};
 use super::session::{self, SourceMark, at_destination};
+use super::tables::Tables;
 use super::{Destination, Early, Work, gap, schema};
 use crate::backoff::Backoff;
 use crate::change::Batch;
@@ -62,8 +63,8 @@ struct State {
     flushed: Option<Lsn>,
     /// A destination transaction holds the first pieces of a source transaction.
     piece_open: bool,
-    /// Rows are written the careful way up to the end of the transaction that COPY refused.
-    careful: bool,
+    /// Rows are written in pieces up to the end of the transaction that COPY refused.
+    fallback: bool,
     /// A piece of a large transaction failed, and nothing has become durable since: that a session can be
     /// opened says little.
     unproven: bool,
@@ -84,7 +85,7 @@ impl Writer {
             timeline: 0,
             flushed: None,
             piece_open: false,
-            careful: false,
+            fallback: false,
             unproven: false,
             tables_missing: false,
             account: Account::default(),
@@ -195,38 +196,64 @@ impl Writer {
     /// Opens a session, finds or makes the tables, and reads the progress.
     fn connect(&self, state: &mut State) -> Result<Option<Progress>> {
         let early = self.early.take();
-        let prepared = early.unwrap_or_else(|| session::prepare(&self.config))?;
-        let found = prepared.tables;
+        let mut prepared = early.unwrap_or_else(|| session::prepare(&self.config))?;
+        let found = prepared.tables.take();
         let (mut session, identity, same_cluster) =
             session::ready(prepared, &self.config, &self.source, state.same_cluster)?;
         let tables = match found {
             Some(tables) => tables,
             None => schema::prepare(&mut session, &self.config)?,
         };
-        let same_database = self.config.source.database == self.config.destination.database;
-        self.destination.set(tables, same_cluster && same_database);
-        let sql = ProgressSql::new(&self.config, &self.source.system_identifier, &identity);
-        progress::prepare(&mut session)?;
+        let system = &self.source.system_identifier;
+        let sql = ProgressSql::new(&self.config, &tables.names, system, &identity);
+        progress::prepare(&mut session, &tables.names)?;
         let progress = sql.read(&mut session)?;
         log::info!(
             destination:% = self.config.destination;
             "connected to the destination {}",
             self.config.destination
         );
-        if state.same_cluster.replace(same_cluster).is_some() {
+        let first = state.same_cluster.replace(same_cluster).is_none();
+        self.note_tables(&tables, same_cluster);
+        if first && tables.names.schema() != "public" {
+            log::info!(
+                "changes go to {}, which the role's search_path finds before schema public",
+                tables.names.changes()
+            );
+        }
+        if !first {
             self.metrics.storage_reconnections.add(1);
         } else {
             state.flushed = progress.as_ref().map(|p| p.flushed);
         }
-        let key_limit = tables.primary_key_limit;
         state.link = Some(Link {
             session,
             identity,
             sql,
             prepared: true,
-            key_limit,
+            tables,
         });
         Ok(progress)
+    }
+
+    /// Tells the other threads of the tables.
+    fn note_tables(&self, tables: &Tables, same_cluster: bool) {
+        let same_database = self.config.source.database == self.config.destination.database;
+        let is_source = same_cluster && same_database;
+        self.destination.set(tables.clone(), is_source);
+    }
+
+    /// Looks at the tables again: they may have been altered since the session was opened. `None` where they
+    /// are gone.
+    fn refresh_tables(&self, state: &mut State) -> Result<()> {
+        let Some(link) = state.link.as_mut() else {
+            return Ok(());
+        };
+        if let Some(tables) = schema::look(&mut link.session, &self.config)? {
+            self.note_tables(&tables, state.same_cluster == Some(true));
+            link.tables = tables;
+        }
+        Ok(())
     }
 
     /// Makes sure of a session whose progress is where this writer left it. `sent` is where a batch of
@@ -274,7 +301,7 @@ impl Writer {
                 self.metrics.destination.note(&gap.to_string());
                 gap.log("destination");
                 let advance = link.sql.advance(progress.flushed, expected, state.timeline);
-                let record = gap::statement(&gap, &self.config);
+                let record = gap::statement(&gap, &link.tables, &self.config);
                 link.transaction(&format!("{record}; {advance}"))?;
                 Ok(false)
             }
@@ -337,7 +364,7 @@ impl Writer {
                 return Ok(());
             };
             let progress = format!("{}; {progress}", link.sql.unmark());
-            let record = gap::statement(gap, &writer.config);
+            let record = gap::statement(gap, &link.tables, &writer.config);
             match link.transaction(&format!("{record}; {progress}")) {
                 // Bemi's table may allow its own four operations only.
                 Err(e) if e.is_about_data() && !e.is_sqlstate("22012") => {
@@ -443,9 +470,9 @@ impl Writer {
                 "the pieces before this one are gone",
             ));
         }
-        let careful = state.careful;
-        let result = if careful {
-            self.carefully(batch, state)
+        let fallback = state.fallback;
+        let result = if fallback {
+            self.fallback(batch, state)
         } else {
             self.fast(batch, state)
         };
@@ -454,7 +481,7 @@ impl Writer {
             if batch.open {
                 state.account.piece(batch);
             } else {
-                state.careful = false;
+                state.fallback = false;
                 state.tables_missing = false;
                 self.landed(batch, state);
             }
@@ -488,12 +515,17 @@ impl Writer {
                 return self.attempt(batch, state);
             }
         }
-        if error.is_about_data() && !careful {
-            state.careful = true;
+        if error.is_sqlstate("23502") || error.is_sqlstate("42703") {
+            // A column was dropped, or has lost its default.
+            self.refresh_tables(state)?;
+            self.check_shape(batch, state)?;
+        }
+        if error.is_about_data() && !fallback {
+            state.fallback = true;
             if batch.continues {
                 return Err(error);
             }
-            log::debug!("destination: {error}; writing the batch row by row where needed");
+            log::debug!("destination: {error}; writing the batch in pieces");
             return self.attempt(batch, state);
         }
         Err(error)
@@ -526,24 +558,45 @@ impl Writer {
         (before, after)
     }
 
+    /// Rows that lack a column which the table needs, or have one that it lacks, are made again.
+    fn check_shape(&self, batch: &Batch, state: &State) -> Result<()> {
+        match &state.link {
+            Some(link) if link.tables.shape != batch.shape && batch.count > 0 => Err(Error::new(
+                Kind::Resync,
+                format!(
+                    "expected rows of {} with the columns {}",
+                    link.tables.names.changes(),
+                    link.tables.shape.columns()
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     fn fast(&self, batch: &Batch, state: &mut State) -> Result<()> {
+        self.check_shape(batch, state)?;
         let Some(link) = state.link.as_ref() else {
             return Err(Error::new(Kind::Network, "no session"));
         };
-        let (before, after) = self.statements(batch, state, link);
-        let mut sql = format!("{before}{}", flight::copy_statement());
+        let names = &link.tables.names;
+        let (mut sql, after) = self.statements(batch, state, link);
+        if link.tables.position_indexed {
+            for truncated in &batch.truncated {
+                sql.push_str(&flight::truncated_before(names, truncated));
+                sql.push_str("; ");
+            }
+        }
+        sql.push_str(&flight::copy_statement(names, batch.shape));
         for patch in &batch.patches {
             sql.push_str("; ");
-            sql.push_str(&flight::patch_statement(
-                patch,
-                &self.config.source.database,
-            ));
+            let database = &self.config.source.database;
+            sql.push_str(&flight::patch_statement(names, patch, database));
         }
         sql.push_str(&after);
         let Some(link) = state.link.as_mut() else {
             return Ok(());
         };
-        let landing = flight::fly(&mut link.session, &sql, &batch.rows)?;
+        let landing = flight::fly(&mut link.session, &sql, &[&batch.rows])?;
         if batch.open {
             Ok(())
         } else {
@@ -551,7 +604,8 @@ impl Writer {
         }
     }
 
-    fn carefully(&self, batch: &Batch, state: &mut State) -> Result<()> {
+    fn fallback(&self, batch: &Batch, state: &mut State) -> Result<()> {
+        self.check_shape(batch, state)?;
         let Some(link) = state.link.as_ref() else {
             return Err(Error::new(Kind::Network, "no session"));
         };
@@ -562,12 +616,12 @@ impl Writer {
         if let Some(before) = before.strip_suffix("; ") {
             link.session.query(before)?;
         }
-        let mut careful = Careful::new(&mut link.session, link.key_limit)?;
-        careful.write(&batch.rows, batch.count)?;
+        let mut fallback = Fallback::new(&mut link.session, &link.tables, batch)?;
+        fallback.write()?;
         for patch in &batch.patches {
-            careful.patch(patch, &self.config.source.database)?;
+            fallback.patch(patch, &self.config.source.database)?;
         }
-        let outcome = careful.outcome;
+        let outcome = fallback.outcome;
         if let Some(after) = after.strip_prefix("; ") {
             let sets = link.session.query(after)?;
             if !batch.open {
@@ -575,7 +629,7 @@ impl Writer {
                 flight::committed(&flight::Landing { last_tag })?;
             }
         }
-        state.account.careful(outcome);
+        state.account.fallback(outcome);
         Ok(())
     }
 

@@ -2,25 +2,16 @@
 
 use super::support::replay::assert_replays;
 use super::support::scene::{PATIENCE, caught_up, changes, settings, streaming};
-use super::support::{Server, Sql, Zemi};
+use super::support::{Server, Sql, Stage, Zemi, bemi};
 
-/// As Bemi makes it, with what an operator may have added.
-const TABLE: &str = r#"
-    CREATE FUNCTION public.uuid_generate_v4() RETURNS uuid LANGUAGE sql AS 'SELECT gen_random_uuid()';
-    CREATE TABLE changes (
-        id uuid PRIMARY KEY DEFAULT uuid_generate_v4(),
-        created_at timestamptz(0) NOT NULL DEFAULT now(),
-        primary_key varchar(255),
-        before jsonb NOT NULL DEFAULT '{}', after jsonb NOT NULL DEFAULT '{}',
-        context jsonb NOT NULL DEFAULT '{}',
-        database varchar(255) NOT NULL, schema varchar(255) NOT NULL, "table" varchar(255) NOT NULL,
-        operation text NOT NULL CHECK (operation IN ('CREATE', 'UPDATE', 'DELETE', 'TRUNCATE')),
-        committed_at timestamptz(0) NOT NULL, queued_at timestamptz(0) NOT NULL,
-        transaction_id bigint NOT NULL, position bigint NOT NULL,
-        note text DEFAULT 'ours',
-        CONSTRAINT changes_position_table_schema_database_operation_unique
-            UNIQUE (position, "table", schema, database, operation));
-    CREATE INDEX somebodys ON changes (note, committed_at)"#;
+/// As Bemi's migrations leave it, with what an operator may have added.
+fn table() -> String {
+    format!(
+        "{}; ALTER TABLE changes ADD note text DEFAULT 'ours'; \
+         CREATE INDEX somebodys ON changes (note, committed_at)",
+        bemi::migrated(bemi::ALL)
+    )
+}
 
 /// The settings for another slot.
 fn with_slot(settings: &[(String, String)], name: &str) -> Vec<(String, String)> {
@@ -35,7 +26,7 @@ fn rows_that_are_there_already_stay_as_they_are_and_the_rest_is_added() {
     let destination = Server::start(15, &[]);
     let mut sql = Sql::open(&source, "postgres");
     let mut dest = Sql::open(&destination, "postgres");
-    dest.run(TABLE);
+    dest.run(&table());
     sql.run("CREATE TABLE t (id int PRIMARY KEY, v text)");
     let settings = settings(&source, Some(&destination));
 
@@ -100,7 +91,7 @@ fn rows_that_are_there_already_stay_as_they_are_and_the_rest_is_added() {
 fn a_table_that_lacks_a_column_is_named_with_it_and_left_alone() {
     let source = Server::start(15, &[]);
     let mut sql = Sql::open(&source, "postgres");
-    sql.run(TABLE);
+    sql.run(&table());
     sql.run("ALTER TABLE changes DROP COLUMN queued_at");
     let mut zemi = Zemi::start(&settings(&source, None));
     assert_eq!(zemi.wait_exit(PATIENCE), Some(78));
@@ -128,7 +119,11 @@ fn a_gap_is_logged_where_the_table_allows_no_message() {
     let destination = Server::start(15, &[]);
     let mut sql = Sql::open(&source, "postgres");
     let mut dest = Sql::open(&destination, "postgres");
-    dest.run(TABLE);
+    dest.run(&table());
+    dest.run(
+        "ALTER TABLE changes DROP CONSTRAINT changes_operation_check, \
+         ADD CHECK (operation IN ('CREATE', 'UPDATE', 'DELETE', 'TRUNCATE'))",
+    );
     sql.run("CREATE TABLE t (id int PRIMARY KEY)");
     let settings = settings(&source, Some(&destination));
     let mut zemi = streaming(&settings);
@@ -152,4 +147,117 @@ fn a_gap_is_logged_where_the_table_allows_no_message() {
         "{}",
         zemi.log()
     );
+}
+
+#[test]
+fn a_table_is_used_after_each_of_bemis_migrations_that_leaves_what_a_row_needs() {
+    let source = Server::start(15, &[]);
+    let mut sql = Sql::open(&source, "postgres");
+    sql.run("CREATE TABLE t (id int PRIMARY KEY)");
+    for count in 1..=bemi::ALL {
+        let database = format!("after_{count}");
+        sql.run(&format!("CREATE DATABASE {database}"));
+        let mut dest = Sql::open(&source, &database);
+        dest.run(&bemi::migrated(count));
+        let mut settings = settings(&source, None);
+        settings.push(("DEST_DB_NAME".into(), database));
+        let missing = match count {
+            1 => "expected a column before, found none",
+            2..=5 => "expected column transaction_id to be int8, found int4",
+            _ => {
+                let zemi = streaming(&settings);
+                sql.run(&format!("INSERT INTO t VALUES ({count})"));
+                caught_up(&mut sql);
+                drop(zemi);
+                assert_eq!(
+                    changes(
+                        &mut dest,
+                        "operation, primary_key, created_at = queued_at, committed_at <= now()"
+                    ),
+                    format!("CREATE|{count}|t|t")
+                );
+                let noted = dest.value("SELECT count(*) FROM _bemi_migrations");
+                assert_eq!(noted, count.to_string());
+                continue;
+            }
+        };
+        let mut zemi = Zemi::start(&settings);
+        assert_eq!(zemi.wait_exit(PATIENCE), Some(78), "{count}");
+        let log = zemi.log();
+        assert!(log.contains(missing), "{count}: {log}");
+        assert!(log.contains("run its migrations to their end"), "{log}");
+    }
+}
+
+#[test]
+fn a_gap_is_recorded_in_bemis_table() {
+    let mut stage = Stage::new(
+        15,
+        &format!(
+            "{}; CREATE TABLE t (id int PRIMARY KEY)",
+            bemi::migrated(bemi::ALL)
+        ),
+        &[],
+    );
+    stage.sql.run("INSERT INTO t VALUES (1)");
+    caught_up(&mut stage.sql);
+    stage.zemi.kill();
+    super::support::wait_until("the slot can be dropped", PATIENCE, || {
+        let dropped = stage
+            .sql
+            .try_rows("SELECT pg_drop_replication_slot('zemi')");
+        dropped.is_ok()
+    });
+    stage.zemi = streaming(&settings(&stage.server, None));
+    stage.sql.run("INSERT INTO t VALUES (2)");
+    assert_eq!(
+        stage.changes_where(
+            "operation = 'MESSAGE'",
+            "context ? 'zemi_gap', created_at IS NOT NULL"
+        ),
+        "t|t"
+    );
+}
+
+#[test]
+fn created_at_that_loses_its_default_or_goes_is_noticed_while_zemi_runs() {
+    let mut stage = Stage::new(15, "CREATE TABLE t (id int PRIMARY KEY)", &[]);
+    stage.sql.run("INSERT INTO t VALUES (1)");
+    caught_up(&mut stage.sql);
+    stage
+        .sql
+        .run("ALTER TABLE changes ALTER created_at DROP DEFAULT");
+    stage
+        .sql
+        .run("INSERT INTO t VALUES (2); INSERT INTO t VALUES (3)");
+    let columns = "primary_key, created_at IS NOT NULL";
+    assert_eq!(stage.changes_of("t", columns), "1|t\n2|t\n3|t");
+    stage.sql.run("ALTER TABLE changes DROP COLUMN created_at");
+    stage
+        .sql
+        .run("INSERT INTO t SELECT generate_series(4, 20000)");
+    stage.sql.run("INSERT INTO t VALUES (20001)");
+    caught_up(&mut stage.sql);
+    let count = "SELECT count(*), count(DISTINCT primary_key) FROM changes";
+    assert_eq!(stage.sql.text(count), "20001|20001");
+}
+
+#[test]
+fn bemis_worker_goes_on_with_the_table_that_zemi_leaves() {
+    for before in [bemi::migrated(bemi::ALL), String::new()] {
+        let before = format!("{before}; CREATE TABLE t (id int PRIMARY KEY)");
+        let mut stage = Stage::new(15, &before, &[]);
+        stage.sql.run("INSERT INTO t VALUES (1); TRUNCATE t");
+        assert_eq!(stage.changes_of("t", "operation"), "CREATE\nTRUNCATE");
+        stage.zemi.sigterm();
+        assert_eq!(stage.zemi.wait_exit(PATIENCE), Some(0));
+        // A new change, and one that is there.
+        stage.sql.run(&bemi::insert("1000", "1000"));
+        let there = "(SELECT position FROM changes WHERE operation = 'CREATE' ORDER BY position DESC LIMIT 1)";
+        stage.sql.run(&bemi::insert(there, "1000"));
+        assert_eq!(stage.sql.value("SELECT count(*) FROM changes"), "3");
+        let unread = "SELECT count(*) FROM changes WHERE before IS NULL OR after IS NULL OR context IS NULL \
+             OR created_at IS NULL OR operation NOT IN ('CREATE', 'UPDATE', 'DELETE', 'TRUNCATE', 'MESSAGE')";
+        assert_eq!(stage.sql.value(unread), "0");
+    }
 }

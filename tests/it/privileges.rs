@@ -75,7 +75,6 @@ fn a_role_without_any_right_is_told_each_that_it_needs_in_one_database() {
             r#"GRANT CONNECT ON DATABASE "postgres" TO "zemi""#,
             r#"ALTER ROLE "zemi" REPLICATION"#,
             r#"GRANT USAGE ON SCHEMA public TO "zemi""#,
-            r#"GRANT TEMPORARY ON DATABASE "postgres" TO "zemi""#,
             r#"GRANT CREATE ON SCHEMA public TO "zemi""#,
             r#"GRANT "app" TO "zemi""#,
             r#"GRANT CREATE ON DATABASE "postgres" TO "zemi""#,
@@ -116,7 +115,6 @@ fn a_publication_of_a_superuser_needs_no_right_on_tables_and_those_of_the_destin
             r#"GRANT CONNECT ON DATABASE "postgres" TO "zemi""#,
             r#"ALTER ROLE "zemi" REPLICATION"#,
             r#"GRANT CONNECT ON DATABASE "audit" TO "zemi""#,
-            r#"GRANT TEMPORARY ON DATABASE "audit" TO "zemi""#,
             r#"GRANT SELECT, INSERT, UPDATE ON public.changes TO "zemi""#,
             r#"GRANT SELECT, INSERT, UPDATE ON public.zemi_progress TO "zemi""#,
         ]
@@ -154,7 +152,7 @@ fn tables_of_a_superuser_are_published_by_one() {
     let (server, mut sql) = strict_server();
     sql.run(
         "ALTER TABLE t OWNER TO postgres; ALTER ROLE zemi REPLICATION; \
-         GRANT CONNECT, CREATE, TEMPORARY ON DATABASE postgres TO zemi; \
+         GRANT CONNECT, CREATE ON DATABASE postgres TO zemi; \
          GRANT USAGE, CREATE ON SCHEMA public TO zemi",
     );
     let mut settings = settings(&server, None);
@@ -173,7 +171,7 @@ fn a_table_of_somebody_else_is_named_and_tracked_once_the_hint_was_followed() {
     let (server, mut sql) = strict_server();
     sql.run(
         "ALTER ROLE zemi REPLICATION; CREATE ROLE \"other \"\"one\"; \
-         GRANT CONNECT, CREATE, TEMPORARY ON DATABASE postgres TO zemi; \
+         GRANT CONNECT, CREATE ON DATABASE postgres TO zemi; \
          GRANT USAGE, CREATE ON SCHEMA public TO zemi; GRANT app TO zemi; \
          CREATE TABLE theirs (id int PRIMARY KEY); ALTER TABLE theirs OWNER TO \"other \"\"one\"",
     );
@@ -205,7 +203,7 @@ fn tables_that_an_administrator_published_are_not_called_untracked() {
         "ALTER ROLE zemi REPLICATION; CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id); \
          CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10); \
          CREATE TABLE hidden (id int PRIMARY KEY); CREATE PUBLICATION zemi FOR TABLE t, p; \
-         GRANT CONNECT, TEMPORARY ON DATABASE postgres TO zemi; \
+         GRANT CONNECT ON DATABASE postgres TO zemi; \
          GRANT USAGE, CREATE ON SCHEMA public TO zemi",
     );
     let mut settings = settings(&server, None);

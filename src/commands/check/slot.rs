@@ -3,7 +3,7 @@
 use super::super::finding::Findings;
 use crate::config::Config;
 use crate::error::{At, Kind, Result};
-use crate::replication::source;
+use crate::replication::{predecessor, source};
 use crate::wire::{Connection, ResultSet, literal};
 
 /// A slot that nobody reads and that keeps more than this is worth a word.
@@ -24,6 +24,9 @@ pub fn check(config: &Config, session: &mut Connection, findings: &mut Findings)
             other.at(|| "slot".into())?;
             present(config, session, findings)?;
         }
+    }
+    if let Some(found) = predecessor::look(session, config)? {
+        findings.warn("slot", found.found(), found.fix());
     }
     if limit(2) == "-1" {
         findings.warn(

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::{all_names, read_publications};
 use crate::config::Config;
 use crate::error::Result;
+use crate::replication::source::BEGIN_DDL;
 use crate::wire::{Connection, identifier, literal};
 
 /// How long tables that were listed just now hold up a change that makes their list count: an application
@@ -64,7 +65,7 @@ pub(super) fn take_place(session: &mut Connection, config: &Config) -> Result<bo
     }
     let (name, next) = (identifier(&name), identifier(&next_name));
     session.query(&format!(
-        "BEGIN; DROP PUBLICATION {name}; ALTER PUBLICATION {next} RENAME TO {name}; COMMIT"
+        "{BEGIN_DDL}; DROP PUBLICATION {name}; ALTER PUBLICATION {next} RENAME TO {name}; COMMIT"
     ))?;
     Ok(true)
 }

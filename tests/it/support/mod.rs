@@ -1,5 +1,6 @@
 //! What the tests stand on: servers, processes, SQL, waiting, and the judge.
 
+pub mod bemi;
 pub mod cluster;
 pub mod http;
 pub mod load;
