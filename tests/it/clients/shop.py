@@ -38,14 +38,14 @@ def add(engine, *names):
             session.flush()
 
 
-def main(port, password):
-    address = f"postgres:{password}@127.0.0.1:{port}/postgres"
-    engine = create_engine(f"postgresql+psycopg://{address}")
+def migrate(engine):
     with engine.begin() as connection:
         Base.metadata.create_all(connection)
         with Operations.context(MigrationContext.configure(connection)):
             Bemi.migration_upgrade()
 
+
+def write_all(engine, engine2):
     add(engine, "a")
     add(engine, "b")
     add(engine, "c")
@@ -62,10 +62,20 @@ def main(port, password):
     add(engine, "first", "second")
 
     # psycopg2 puts values into the text of a statement, its comment included.
-    engine = create_engine(f"postgresql+psycopg2://{address}")
-    write(engine, "plain", insert(Item).values(name="plain"))
-    write(engine, "quote", insert(Item).values(name='say "hi"'))
-    write(engine, "after", insert(Item).values(name="after"))
+    write(engine2, "plain", insert(Item).values(name="plain"))
+    write(engine2, "quote", insert(Item).values(name='say "hi"'))
+    write(engine2, "after", insert(Item).values(name="after"))
+
+
+def main(port, password, what):
+    address = f"postgres:{password}@127.0.0.1:{port}/postgres"
+    engine = create_engine(f"postgresql+psycopg://{address}")
+    if what == "migrate":
+        migrate(engine)
+    elif what == "write":
+        write_all(engine, create_engine(f"postgresql+psycopg2://{address}"))
+    elif what == "more":
+        add(engine, "more")
 
 
 main(*sys.argv[1:])

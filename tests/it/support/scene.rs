@@ -26,13 +26,18 @@ pub fn streaming(settings: &[(String, String)]) -> Zemi {
 
 /// Waits until all that was committed on the source so far is confirmed by zemi's slot `zemi`.
 pub fn caught_up(source: &mut Sql) {
+    confirmed(source, "zemi");
+}
+
+/// Waits until all that was committed on the source so far is confirmed by this slot.
+pub fn confirmed(source: &mut Sql, slot: &str) {
     let target = source.value("SELECT pg_current_wal_insert_lsn()");
     // What the background of the server writes alone would not wake the walsender.
     source.run("SELECT pg_logical_emit_message(true, 'test', '')");
     wait_until("zemi confirms what was committed", PATIENCE, || {
         let confirmed = format!(
             "SELECT confirmed_flush_lsn >= '{target}' FROM pg_replication_slots \
-             WHERE slot_name = 'zemi'"
+             WHERE slot_name = '{slot}'"
         );
         source.value(&confirmed) == "t"
     });

@@ -1,0 +1,147 @@
+//! An application whose migration ran before zemi starts, in the database that is also the destination.
+//!
+//! The migrations of Bemi's packages make an event trigger: each CREATE TABLE in the database, also one
+//! of zemi's, gives all tables a row trigger that sends the context. So `changes` and `zemi_progress`
+//! have such triggers, too.
+
+use super::application::Application;
+use crate::support::http::{free_port, metric, with_ports};
+use crate::support::scene::{PATIENCE, caught_up, confirmed, settings, streaming};
+use crate::support::{Server, Sql, Zemi};
+
+/// Exit code of a refusal (`EX_NOPERM`).
+const REFUSED: i32 = 77;
+
+/// What is compared of a change.
+pub const COLUMNS: &str =
+    "operation, after->>'name', context->>'step', left(context->>'SQL', 6), context->>'user'";
+
+/// A server on which an application has run its migration, and nothing of zemi's yet.
+pub struct Migrated {
+    server: Server,
+    sql: Sql,
+    application: Application,
+    settings: Vec<(String, String)>,
+}
+
+impl Migrated {
+    /// Zemi is going to be the superuser.
+    pub fn new(major: u32, application: Application) -> Migrated {
+        let server = Server::start(major, &[]);
+        application.run(&server, "migrate");
+        let mut sql = Sql::open(&server, "postgres");
+        let found = sql.text("SELECT evtname FROM pg_event_trigger");
+        assert_eq!(found, "_bemi_create_table_trigger");
+        let settings = settings(&server, None);
+        Migrated {
+            server,
+            sql,
+            application,
+            settings,
+        }
+    }
+
+    /// Zemi is going to be a role of its own, which owns none of the application's tables; a superuser
+    /// has made the publication.
+    pub fn with_own_role(mut self) -> Migrated {
+        self.sql.run(
+            "CREATE ROLE zemi LOGIN REPLICATION PASSWORD 'secret'; \
+             GRANT CREATE ON SCHEMA public TO zemi; CREATE PUBLICATION zemi FOR ALL TABLES",
+        );
+        let own = [("DB_USER", "zemi"), ("DB_PASSWORD", "secret")];
+        self.settings
+            .extend(own.map(|(n, v)| (n.to_owned(), v.to_owned())));
+        self
+    }
+
+    /// A superuser's run of zemi makes the tables, which its role may then use.
+    pub fn with_tables_of_a_superuser(mut self) -> Migrated {
+        let mut zemi = streaming(&settings(&self.server, None));
+        stop(&mut zemi);
+        self.sql
+            .run("GRANT SELECT, INSERT, UPDATE ON changes, zemi_progress TO zemi");
+        self
+    }
+
+    /// Zemi cannot make its tables: the event trigger refuses them to a role that does not own the
+    /// application's tables. It stops and says who can.
+    pub fn assert_refused(&mut self) {
+        let mut zemi = Zemi::start(&self.settings);
+        let code = zemi.wait_exit(PATIENCE);
+        let log = zemi.log();
+        assert_eq!(code, Some(REFUSED), "{log}");
+        assert!(log.contains("must be owner of"), "{log}");
+        assert!(
+            log.contains("let an administrator make the tables"),
+            "{log}"
+        );
+        let made = "SELECT count(*) FROM pg_class WHERE relname IN ('changes', 'zemi_progress')";
+        assert_eq!(self.sql.value(made), "0");
+    }
+
+    /// Starts zemi, lets the application write, and compares the changes of its table with these. Then
+    /// zemi reads the same transactions again, from a slot without progress, and finds their rows there.
+    pub fn assert_writes(&mut self, wanted: &[String]) {
+        let mut zemi = streaming(&self.settings);
+        self.sql
+            .run("SELECT pg_create_logical_replication_slot('again', 'pgoutput')");
+        self.application.run(&self.server, "write");
+        caught_up(&mut self.sql);
+        assert_eq!(self.sql.text(&changes_of(COLUMNS)), wanted.join("\n"));
+        stop(&mut zemi);
+        let whole = "to_jsonb(changes)";
+        let before = self.sql.text(&changes_of(whole));
+
+        let port = free_port();
+        let mut settings = with_ports(self.settings.clone(), free_port(), port);
+        settings.push(("SLOT_NAME".into(), "again".into()));
+        let zemi = streaming(&settings);
+        self.application.run(&self.server, "more");
+        confirmed(&mut self.sql, "again");
+        let after = self.sql.text(&changes_of(whole));
+        let more = after.strip_prefix(&before).expect("rows stay as they were");
+        assert_eq!(more.trim().lines().count(), 1, "{more}");
+        let last = self.sql.text(&changes_of("operation, after->>'name'"));
+        assert!(last.ends_with("\nCREATE|more"), "{last}");
+        // They did come again.
+        let duplicates = metric(port, "changes_duplicated_total");
+        assert_eq!(duplicates, wanted.len() as f64);
+        let log = zemi.log();
+        assert!(!log.contains(" WARN ") && !log.contains(" ERROR "), "{log}");
+        // No change of zemi's own tables is one.
+        let others = "SELECT count(*) FROM changes WHERE \"table\" <> 'items'";
+        assert_eq!(self.sql.value(others), "0");
+    }
+
+    /// The tables that have the row trigger of the package, by name.
+    pub fn tables_with_trigger(&mut self) -> String {
+        self.sql.text(
+            "SELECT tgrelid::regclass FROM pg_trigger WHERE tgname LIKE '\\_bemi\\_row\\_trigger%' \
+             ORDER BY tgrelid::regclass::text",
+        )
+    }
+}
+
+fn changes_of(columns: &str) -> String {
+    format!("SELECT {columns} FROM public.changes WHERE \"table\" = 'items' ORDER BY position")
+}
+
+fn stop(zemi: &mut Zemi) {
+    zemi.sigterm();
+    assert_eq!(zemi.wait_exit(PATIENCE), Some(0), "{}", zemi.log());
+}
+
+/// A change of [`COLUMNS`] with the context of an application.
+pub fn change(operation: &str, name: &str, step: &str) -> String {
+    let sql = if operation == "CREATE" {
+        "INSERT"
+    } else {
+        operation
+    };
+    format!("{operation}|{name}|{step}|{sql}|Zoë \"Z\" O'Hara")
+}
+
+/// A change of [`COLUMNS`] without context.
+pub fn without_context(operation: &str, name: &str) -> String {
+    format!("{operation}|{name}|-|-|-")
+}

@@ -1,0 +1,71 @@
+//! An application with @bemi-db/prisma.
+
+use super::application::Application;
+use super::environment;
+use super::migrated::{Migrated, change, without_context};
+use std::path::Path;
+
+/// The package holds a driver adapter for the interface of Prisma 6.7: a later query compiler asks it for
+/// what it does not have.
+const PACKAGES: &[&str] = &[
+    "@bemi-db/prisma@1.1.0",
+    "@prisma/client@6.7.0",
+    "prisma@6.7.0",
+    "pg@8.16.0",
+];
+
+fn application() -> Option<Application> {
+    let schema = include_str!("shop_prisma.prisma");
+    let home = environment::prisma("prisma", PACKAGES, schema)?;
+    let node = Path::new("node");
+    Some(Application::new(node, "shop_prisma.mjs", &[&home]))
+}
+
+fn wanted() -> Vec<String> {
+    let mut wanted = vec![
+        change("CREATE", "a", "add a"),
+        change("CREATE", "b", "add b"),
+        change("CREATE", "c", "add c"),
+        change("UPDATE", "A", "update a"),
+        change("UPDATE", "B", "update b"),
+        change("DELETE", "-", "delete c"),
+    ];
+    for n in 0..3 {
+        wanted.push(change("CREATE", &format!("bulk {n}"), "bulk"));
+    }
+    wanted.push(without_context("CREATE", "nobody"));
+    for _ in 0..3 {
+        wanted.push(change("UPDATE", "say \"hi\"", "raw"));
+    }
+    wanted.push(change("CREATE", "first", "add first"));
+    wanted.push(change("CREATE", "second", "add first"));
+    for _ in 0..3 {
+        wanted.push(change("DELETE", "-", "delete all"));
+    }
+    wanted
+}
+
+#[test]
+fn zemi_starts_after_the_migration_of_bemi_prisma() {
+    let Some(application) = application() else {
+        return;
+    };
+    let mut migrated = Migrated::new(17, application);
+    migrated.assert_writes(&wanted());
+    assert_eq!(
+        migrated.tables_with_trigger(),
+        "changes\nitems\nzemi_progress"
+    );
+}
+
+#[test]
+fn zemi_with_a_role_of_its_own_needs_tables_made_after_the_migration_of_bemi_prisma() {
+    let Some(application) = application() else {
+        return;
+    };
+    let mut migrated = Migrated::new(15, application).with_own_role();
+    migrated.assert_refused();
+    migrated
+        .with_tables_of_a_superuser()
+        .assert_writes(&wanted());
+}
