@@ -1,9 +1,10 @@
 //! An application with @bemi-db/prisma.
 
+use std::path::Path;
+
 use super::application::Application;
 use super::environment;
-use super::migrated::{Migrated, change, without_context};
-use std::path::Path;
+use super::migrated::{Migrated, USER, without_context};
 
 /// The package holds a driver adapter for the interface of Prisma 6.7: a later query compiler asks it for
 /// what it does not have.
@@ -19,6 +20,11 @@ fn application() -> Option<Application> {
     let home = environment::prisma("prisma", PACKAGES, schema)?;
     let node = Path::new("node");
     Some(Application::new(node, "shop_prisma.mjs", &[&home]))
+}
+
+/// This package leaves the statement out of the context unless it is asked for it.
+fn change(operation: &str, name: &str, step: &str) -> String {
+    format!("{operation}|{name}|{step}|-|{USER}")
 }
 
 fn wanted() -> Vec<String> {
@@ -38,7 +44,7 @@ fn wanted() -> Vec<String> {
         wanted.push(change("UPDATE", "say \"hi\"", "raw"));
     }
     wanted.push(change("CREATE", "first", "add first"));
-    wanted.push(change("CREATE", "second", "add first"));
+    wanted.push(change("CREATE", "second", "add second"));
     for _ in 0..3 {
         wanted.push(change("DELETE", "-", "delete all"));
     }

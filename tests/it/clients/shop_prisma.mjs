@@ -66,7 +66,7 @@ async function write(prisma) {
   setBemiContext(context("raw"));
   const name = 'say "hi"';
   await prisma.$executeRaw`UPDATE items SET name = ${name} WHERE name LIKE 'bulk%'`;
-  // Two contexts in one transaction: the package gives the first of them to each statement.
+  // Two contexts in one transaction.
   await prisma.$transaction(async (transaction) => {
     setBemiContext(context("add first"));
     await transaction.item.create({ data: { name: "first" } });
@@ -82,7 +82,7 @@ async function main() {
     return migrate();
   }
   const adapter = new PrismaPg({ connectionString });
-  const prisma = withBemiExtension(new PrismaClient({ adapter }), { injectSqlInContext: true });
+  const prisma = withBemiExtension(new PrismaClient({ adapter }));
   if (what === "write") {
     await write(prisma);
   } else if (what === "more") {
