@@ -19,10 +19,15 @@ pub const COLUMNS: &str =
 /// The user of each context.
 pub const USER: &str = "Zoë \"Z\" O'Hara";
 
-/// A server on which an application has run its migration, and nothing of zemi's yet.
+/// The slot from which zemi reads all transactions a second time.
+const AGAIN: &str = "again";
+
+/// A server on which an application has run its migration, and nothing of zemi's yet. The fields are
+/// dropped in this order, so that zemi is gone before its server.
 pub struct Migrated {
-    server: Server,
+    zemi: Option<Zemi>,
     sql: Sql,
+    server: Server,
     application: Application,
     settings: Vec<(String, String)>,
 }
@@ -37,8 +42,9 @@ impl Migrated {
         assert_eq!(found, "_bemi_create_table_trigger");
         let settings = settings(&server, None);
         Migrated {
-            server,
+            zemi: None,
             sql,
+            server,
             application,
             settings,
         }
@@ -86,8 +92,9 @@ impl Migrated {
     /// zemi reads the same transactions again, from a slot without progress, and finds their rows there.
     pub fn assert_writes(&mut self, wanted: &[String]) {
         let mut zemi = streaming(&self.settings);
-        self.sql
-            .run("SELECT pg_create_logical_replication_slot('again', 'pgoutput')");
+        self.sql.run(&format!(
+            "SELECT pg_create_logical_replication_slot('{AGAIN}', 'pgoutput')"
+        ));
         self.application.run(&self.server, "write");
         caught_up(&mut self.sql);
         assert_eq!(self.sql.text(&changes_of(COLUMNS)), wanted.join("\n"));
@@ -97,10 +104,10 @@ impl Migrated {
 
         let port = free_port();
         let mut settings = with_ports(self.settings.clone(), free_port(), port);
-        settings.push(("SLOT_NAME".into(), "again".into()));
+        settings.push(("SLOT_NAME".into(), AGAIN.into()));
         let zemi = streaming(&settings);
         self.application.run(&self.server, "more");
-        confirmed(&mut self.sql, "again");
+        confirmed(&mut self.sql, AGAIN);
         let after = self.sql.text(&changes_of(whole));
         let more = after.strip_prefix(&before).expect("rows stay as they were");
         assert_eq!(more.trim().lines().count(), 1, "{more}");
@@ -114,6 +121,25 @@ impl Migrated {
         // No change of zemi's own tables is one.
         let others = "SELECT count(*) FROM changes WHERE \"table\" <> 'items'";
         assert_eq!(self.sql.value(others), "0");
+        self.zemi = Some(zemi);
+    }
+
+    /// After [`Migrated::assert_writes`]: a role that owns the application's tables, and is no superuser,
+    /// makes another one. The event trigger needs the right TRIGGER on zemi's tables for that.
+    pub fn assert_owner_makes_tables(&mut self) {
+        assert!(self.zemi.is_some(), "zemi runs");
+        self.sql.run(
+            "CREATE ROLE shop LOGIN PASSWORD 'secret'; GRANT CREATE ON SCHEMA public TO shop; \
+             GRANT TRIGGER ON changes, zemi_progress TO shop; ALTER TABLE items OWNER TO shop; \
+             ALTER TABLE IF EXISTS django_migrations OWNER TO shop",
+        );
+        let mut shop = Sql::as_role(&self.server, "postgres", "shop", "secret").unwrap();
+        shop.run("CREATE TABLE orders (id int PRIMARY KEY)");
+        shop.run("INSERT INTO orders VALUES (7) /*Bemi {\"step\": \"order\"} Bemi*/");
+        confirmed(&mut self.sql, AGAIN);
+        let order =
+            "SELECT operation, primary_key, context FROM changes WHERE \"table\" = 'orders'";
+        assert_eq!(self.sql.text(order), "CREATE|7|{\"step\": \"order\"}");
     }
 
     /// The tables that have the row trigger of the package, by name.

@@ -71,7 +71,7 @@ fn zemi_with_a_role_of_its_own_needs_tables_made_after_the_migration_of_bemi_pri
     };
     let mut migrated = Migrated::new(15, application).with_own_role();
     migrated.assert_refused();
-    migrated
-        .with_tables_of_a_superuser()
-        .assert_writes(&wanted());
+    let mut migrated = migrated.with_tables_of_a_superuser();
+    migrated.assert_writes(&wanted());
+    migrated.assert_owner_makes_tables();
 }

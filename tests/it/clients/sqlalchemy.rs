@@ -94,4 +94,5 @@ fn zemi_with_a_role_of_its_own_starts_after_the_migration_of_bemi_sqlalchemy() {
     // The package passes over tables that the role does not own.
     let mut migrated = Migrated::new(15, application).with_own_role();
     migrated.assert_writes(&wanted());
+    migrated.assert_owner_makes_tables();
 }
