@@ -65,3 +65,12 @@ fn zemi_with_a_role_of_its_own_needs_tables_made_after_the_migration_of_bemi_dja
     migrated.assert_writes(&wanted());
     migrated.assert_owner_makes_tables();
 }
+
+#[test]
+fn a_start_after_the_migration_of_bemi_django_delays_no_write_behind_an_open_transaction() {
+    let Some(application) = application() else {
+        return;
+    };
+    // Of the three packages, this one makes the triggers of all tables anew at each CREATE TABLE.
+    Migrated::new(17, application).assert_start_delays_no_write();
+}

@@ -7,7 +7,7 @@
 use super::application::Application;
 use crate::support::http::{free_port, metric, with_ports};
 use crate::support::scene::{PATIENCE, caught_up, confirmed, settings, streaming};
-use crate::support::{Server, Sql, Zemi};
+use crate::support::{Server, Sql, Zemi, wait_until};
 
 /// Exit code of a refusal (`EX_NOPERM`).
 const REFUSED: i32 = 77;
@@ -86,6 +86,23 @@ impl Migrated {
         );
         let made = "SELECT count(*) FROM pg_class WHERE relname IN ('changes', 'zemi_progress')";
         assert_eq!(self.sql.value(made), "0");
+    }
+
+    /// A session of the application holds a transaction open while zemi starts, and another one writes.
+    pub fn assert_start_delays_no_write(&mut self) {
+        let mut open = Sql::open(&self.server, "postgres");
+        open.run("BEGIN; INSERT INTO items (name) VALUES ('open')");
+        let zemi = Zemi::start(&self.settings);
+        // For a table, or for the end of the transaction with the slot.
+        wait_until("zemi waits for the transaction", PATIENCE, || {
+            let waits = "SELECT count(*) FROM pg_stat_activity \
+                         WHERE application_name = 'zemi' AND wait_event_type = 'Lock'";
+            self.sql.value(waits) != "0"
+        });
+        self.sql.run("SET statement_timeout = '10s'");
+        self.sql.run("INSERT INTO items (name) VALUES ('other')");
+        open.run("COMMIT");
+        zemi.wait_for_log("streaming from", PATIENCE);
     }
 
     /// Starts zemi, lets the application write, and compares the changes of its table with these. Then
