@@ -9,6 +9,7 @@ mod flight;
 mod forms;
 mod gap;
 mod link;
+mod package_trigger;
 mod progress;
 mod schema;
 mod session;

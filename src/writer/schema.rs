@@ -1,6 +1,7 @@
 //! The tables of changes and of progress: found as they are, or made.
 
 use super::ddl;
+use super::package_trigger::{self, Hindered};
 use super::tables::{TableNames, Tables, locate};
 use crate::change::RowShape;
 use crate::config::{ChangesFormat, Config};
@@ -91,6 +92,8 @@ pub struct Rehearsed {
     pub names: TableNames,
     /// The table of changes is there already.
     pub changes_there: bool,
+    /// An event trigger and these tables are in the way of others.
+    pub hindered: Option<Hindered>,
 }
 
 /// Makes the tables as the start does, and undoes what it did.
@@ -98,8 +101,10 @@ pub fn rehearse(session: &mut Connection, config: &Config) -> Result<Rehearsed> 
     let names = locate(session)?;
     check_schema(session, &names, config)?;
     let found = find(session, &names)?;
+    let mut hindered = None;
     if let [Some(changes), Some(progress)] = found {
-        check(session, names.clone(), changes, progress, config)?;
+        let tables = check(session, names.clone(), changes, progress, config)?;
+        hindered = package_trigger::look(session, &tables)?;
     } else {
         if let [Some(changes), None] = found {
             check_columns(session, &names, changes, config)?;
@@ -110,6 +115,7 @@ pub fn rehearse(session: &mut Connection, config: &Config) -> Result<Rehearsed> 
     Ok(Rehearsed {
         names,
         changes_there: found[0].is_some(),
+        hindered,
     })
 }
 

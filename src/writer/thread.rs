@@ -12,7 +12,7 @@ use super::link::Link;
 use super::progress::{self, Progress, ProgressSql};
 use super::session::{self, SourceMark, at_destination};
 use super::tables::Tables;
-use super::{Destination, Early, Work, gap, schema};
+use super::{Destination, Early, Work, gap, package_trigger, schema};
 use crate::backoff::Backoff;
 use crate::change::Batch;
 use crate::config::Config;
@@ -94,6 +94,7 @@ impl Writer {
         let known = at_destination(self.first_connection(&mut state))?;
         // Nobody waits for it when the end was asked for meanwhile.
         let _ = self.ready.send(Ready { known });
+        self.warn_of_hindered(&mut state);
         loop {
             let work = self
                 .work
@@ -113,6 +114,19 @@ impl Writer {
                 }
                 Work::End => return Ok(()),
             }
+        }
+    }
+
+    /// Names the roles whose CREATE TABLE meets zemi's tables, once a start.
+    fn warn_of_hindered(&self, state: &mut State) {
+        let Some(link) = state.link.as_mut() else {
+            return;
+        };
+        match package_trigger::look(&mut link.session, &link.tables) {
+            Ok(None) => {}
+            Ok(Some(hindered)) => log::warn!("{}. Hint: {}", hindered.found(), hindered.fix()),
+            // The session is lost, and says so at its next use.
+            Err(e) => log::debug!("{e}"),
         }
     }
 

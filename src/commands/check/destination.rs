@@ -31,6 +31,9 @@ pub fn check(config: &Config, mark: Option<&SourceMark>, findings: &mut Findings
             if let Err(e) = indexes(&mut session, &found.names, findings) {
                 findings.error("destination", &e);
             }
+            if let Some(hindered) = found.hindered {
+                findings.warn("destination", hindered.found(), hindered.fix());
+            }
             Some(found.names)
         }
         Ok(found) => {

@@ -1,16 +1,12 @@
 //! An application whose migration ran before zemi starts, in the database that is also the destination.
 //!
-//! The migrations of Bemi's packages make an event trigger: each CREATE TABLE in the database, also one
-//! of zemi's, gives all tables a row trigger that sends the context. So `changes` and `zemi_progress`
-//! have such triggers, too.
+//! The migrations of Bemi's packages make an event trigger: each CREATE TABLE in the database gives all tables
+//! a row trigger that sends the context. So `changes` and `zemi_progress` come to have such triggers, too.
 
 use super::application::Application;
 use crate::support::http::{free_port, metric, with_ports};
 use crate::support::scene::{PATIENCE, caught_up, confirmed, settings, streaming};
 use crate::support::{Server, Sql, Zemi, wait_until};
-
-/// Exit code of a refusal (`EX_NOPERM`).
-const REFUSED: i32 = 77;
 
 /// What is compared of a change.
 pub const COLUMNS: &str =
@@ -63,31 +59,6 @@ impl Migrated {
         self
     }
 
-    /// A superuser's run of zemi makes the tables, which its role may then use.
-    pub fn with_tables_of_a_superuser(mut self) -> Migrated {
-        let mut zemi = streaming(&settings(&self.server, None));
-        stop(&mut zemi);
-        self.sql
-            .run("GRANT SELECT, INSERT, UPDATE ON changes, zemi_progress TO zemi");
-        self
-    }
-
-    /// Zemi cannot make its tables: the event trigger makes a trigger on each table, which needs the right
-    /// TRIGGER on those of the application. It stops and says who can.
-    pub fn assert_refused(&mut self) {
-        let mut zemi = Zemi::start(&self.settings);
-        let code = zemi.wait_exit(PATIENCE);
-        let log = zemi.log();
-        assert_eq!(code, Some(REFUSED), "{log}");
-        assert!(log.contains("permission denied for table items"), "{log}");
-        assert!(
-            log.contains("let an administrator make the tables"),
-            "{log}"
-        );
-        let made = "SELECT count(*) FROM pg_class WHERE relname IN ('changes', 'zemi_progress')";
-        assert_eq!(self.sql.value(made), "0");
-    }
-
     /// A session of the application holds a transaction open while zemi starts, and another one writes.
     pub fn assert_start_delays_no_write(&mut self) {
         let mut open = Sql::open(&self.server, "postgres");
@@ -109,6 +80,12 @@ impl Migrated {
     /// zemi reads the same transactions again, from a slot without progress, and finds their rows there.
     pub fn assert_writes(&mut self, wanted: &[String]) {
         let mut zemi = streaming(&self.settings);
+        assert!(!self.tables_with_trigger().contains("changes"));
+        self.sql.run("CREATE TABLE later (id int PRIMARY KEY)");
+        let triggers = self.tables_with_trigger();
+        for table in ["changes", "items", "later", "zemi_progress"] {
+            assert!(triggers.contains(table), "{triggers}");
+        }
         self.sql.run(&format!(
             "SELECT pg_create_logical_replication_slot('{AGAIN}', 'pgoutput')"
         ));
@@ -142,14 +119,21 @@ impl Migrated {
     }
 
     /// After [`Migrated::assert_writes`]: a role that owns the application's tables, and is no superuser,
-    /// makes another one. The event trigger needs the right TRIGGER on zemi's tables for that.
+    /// makes another one. The event trigger needs the right TRIGGER on zemi's tables for that, which `zemi
+    /// check` says.
     pub fn assert_owner_makes_tables(&mut self) {
         assert!(self.zemi.is_some(), "zemi runs");
         self.sql.run(
             "CREATE ROLE shop LOGIN PASSWORD 'secret'; GRANT CREATE ON SCHEMA public TO shop; \
-             GRANT TRIGGER ON changes, zemi_progress TO shop; ALTER TABLE items OWNER TO shop; \
+             ALTER TABLE items OWNER TO shop; ALTER TABLE later OWNER TO shop; \
              ALTER TABLE IF EXISTS django_migrations OWNER TO shop",
         );
+        let (code, said, _) = Zemi::says(&["check"], &self.settings);
+        assert_eq!(code, 0, "{said}");
+        let (_, fix) = said.split_once("which shop may not").expect("a warning");
+        let (_, fix) = fix.split_once(" -> ").expect("what to do");
+        let (grant, _) = fix.split_once(" (").expect("the SQL first");
+        self.sql.run(grant);
         let mut shop = Sql::as_role(&self.server, "postgres", "shop", "secret").unwrap();
         shop.run("CREATE TABLE orders (id int PRIMARY KEY)");
         shop.run("INSERT INTO orders VALUES (7) /*Bemi {\"step\": \"order\"} Bemi*/");
@@ -160,7 +144,7 @@ impl Migrated {
     }
 
     /// The tables that have the row trigger of the package, by name.
-    pub fn tables_with_trigger(&mut self) -> String {
+    fn tables_with_trigger(&mut self) -> String {
         self.sql.text(
             "SELECT tgrelid::regclass FROM pg_trigger WHERE tgname LIKE '\\_bemi\\_row\\_trigger%' \
              ORDER BY tgrelid::regclass::text",
