@@ -358,9 +358,8 @@ impl Supervisor {
         let mut session = source::open_session(&self.config)?;
         cleanup::drop_all(&self.config, &mut session, &mark.system_identifier)?;
         log::info!(
-            "dropped slot {}, publication {} and the progress",
-            self.config.slot_name,
-            self.config.publication_name
+            "dropped slot {}, its publications and the progress",
+            self.config.slot_name
         );
         Ok(())
     }

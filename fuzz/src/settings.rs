@@ -59,7 +59,15 @@ fn check(config: &Config, (schema, table, column): &(String, String, String)) {
         slot.iter()
             .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
     );
-    assert!((1..=55).contains(&config.publication_name.len()));
+    assert!((1..=63).contains(&config.publication_name.len()));
+    let folded = config.publication_folded.as_ref();
+    assert!(folded.is_none_or(|folded| *folded != config.publication_name));
+    assert!(
+        config
+            .tables
+            .as_ref()
+            .is_none_or(|tables| !tables.is_empty())
+    );
     assert!(config.hash_columns.is_empty() || config.hash_key.is_some());
     for pattern in config.tables.iter().flatten().chain(&config.exclude_tables) {
         let again = zemi::config::Pattern::parse_list(&pattern.to_string()).unwrap();

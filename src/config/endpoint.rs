@@ -28,8 +28,8 @@ pub struct Endpoint {
     pub database: String,
     /// The role: not empty, no NUL.
     pub user: String,
-    /// The password, without NUL; used only where the server asks for one.
-    pub password: Option<Secret>,
+    /// The password; used only where the server asks for one.
+    pub password: Password,
     /// How the line to it is encrypted. Unix sockets never are, as with libpq.
     pub tls: Tls,
 }
@@ -41,6 +41,19 @@ pub enum Host {
     Tcp(String),
     /// The directory of a Unix socket, absolute.
     Unix(PathBuf),
+}
+
+/// What there is to answer a server that asks for a password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Password {
+    /// This one, without NUL and not empty.
+    Given(Secret),
+    /// Nothing: the setting of this name is empty, for a login that asks for none (`trust`, `peer`,
+    /// `cert`).
+    None {
+        /// The setting's name as it was used.
+        setting: String,
+    },
 }
 
 impl Endpoint {
@@ -107,30 +120,44 @@ pub(super) const DESTINATION: Names = Names {
 pub(super) fn read(
     vars: &Vars,
     names: &Names,
-    default_password: Option<&Secret>,
+    default_password: Option<&Password>,
+    warnings: &mut Vec<String>,
 ) -> Result<Endpoint> {
     let port = port(vars.get(names.port))?;
-    let password = match vars.secret(names.password, names.password_file)? {
-        Some(given) if given.expose().contains(&0) => {
-            // The PasswordMessage is a zero-terminated string, so the rest would be cut off.
-            let file = vars.get(names.password_file);
-            let value = vars.set(names.password).unwrap_or(file);
-            return Err(value.bad("a password without a zero byte"));
-        }
-        Some(given) => given,
-        None => match default_password {
-            Some(default) => default.clone(),
-            None => Secret::new(vars.get(names.password).text),
-        },
-    };
+    let password = password(vars, names, default_password)?;
     Ok(Endpoint {
         host: host(vars.get(names.host), port)?,
         port,
         database: name(vars.get(names.database), "the name of a database")?,
         user: name(vars.get(names.user), "the name of a role")?,
-        password: Some(password),
-        tls: tls::read(vars, &names.tls)?,
+        password,
+        tls: tls::read(vars, &names.tls, warnings)?,
     })
+}
+
+/// Empty is no password, other than unset: PostgreSQL itself knows no empty one
+/// (`CheckPasswordAuth`, `auth.c`).
+fn password(vars: &Vars, names: &Names, default: Option<&Password>) -> Result<Password> {
+    match vars.secret(names.password, names.password_file)? {
+        Some(given) if given.expose().contains(&0) => {
+            // The PasswordMessage is a zero-terminated string, so the rest would be cut off.
+            let file = vars.get(names.password_file);
+            let value = vars.set(names.password).unwrap_or(file);
+            Err(value.bad("a password without a zero byte"))
+        }
+        Some(given) if given.expose().is_empty() => {
+            let setting = vars.get(names.password_file).name.to_owned();
+            Ok(Password::None { setting })
+        }
+        Some(given) => Ok(Password::Given(given)),
+        None => Ok(match (vars.emptied(names.password), default) {
+            (Some(name), _) => Password::None {
+                setting: name.to_owned(),
+            },
+            (None, Some(default)) => default.clone(),
+            (None, None) => Password::Given(Secret::new(vars.get(names.password).text)),
+        }),
+    }
 }
 
 fn port(value: Value<'_>) -> Result<u16> {

@@ -1,8 +1,8 @@
 //! The settings: environment to [`Config`]. A leaf that imports nothing but `error`.
 //!
-//! Empty means unset. A bad value is an error that names its variable, what it was (unless it may
-//! hold a secret) and what it may be. The table [`SETTINGS`] is what is read, what `zemi --help`
-//! prints and what counts as known, so that the three cannot differ.
+//! Empty means unset, but for passwords, where it means none. A bad value is an error that names its
+//! variable, what it was (unless it may hold a secret) and what it may be. The table [`SETTINGS`] is
+//! what is read, what `zemi --help` prints and what counts as known, so that the three cannot differ.
 
 mod endpoint;
 mod nearest;
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-pub use endpoint::{Endpoint, Host};
+pub use endpoint::{Endpoint, Host, Password};
 pub use pattern::{ColumnPattern, Pattern};
 pub use secret::Secret;
 pub use settings::{Fallback, SETTINGS, Setting, help};
@@ -35,8 +35,11 @@ const SHORTEST_HASH_KEY: usize = 16;
 /// Words").
 const LONGEST_NAME: usize = 63;
 
-/// What the name of the second publication adds to that of the first.
-pub const UPDATES_SUFFIX: &str = "_updates";
+/// The longest time limit, in seconds: a day.
+const LONGEST_LIMIT: u64 = 86_400;
+
+/// What a limit of 0 s for connecting stands for. Nothing waits that long, and no clock overflows by it.
+const NO_LIMIT: Duration = Duration::from_secs(366 * 86_400);
 
 /// All settings, checked. `Debug` shows no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,14 +48,16 @@ pub struct Config {
     pub source: Endpoint,
     /// The server and database that hold `changes` (`DEST_DB_*`); by default the source.
     pub destination: Endpoint,
-    /// Bounds name lookup, connect, TLS and authentication together (`CONNECT_TIMEOUT`): 1 to 600
-    /// s.
+    /// Bounds name lookup, connect, TLS and authentication together (`CONNECT_TIMEOUT`): 1 s to a
+    /// day, or a year where there is no limit (0).
     pub connect_timeout: Duration,
     /// The replication slot (`SLOT_NAME`): 1 to 63 of `a-z0-9_`.
     pub slot_name: String,
-    /// The publication (`PUBLICATION_NAME`): 1 to 55 bytes, any characters but NUL, to be quoted.
-    /// There is room for [`UPDATES_SUFFIX`] behind it.
+    /// The publication (`PUBLICATION_NAME`): 1 to 63 bytes, any characters but NUL, to be quoted.
     pub publication_name: String,
+    /// What SQL makes of that name without quotes, where it is another one: meant where only that one is
+    /// there. `None` where the setting has quotes itself.
+    pub publication_folded: Option<String>,
     /// `SLOT_FAILOVER`: the slot is synchronised to standbys, from PostgreSQL 17 on.
     pub slot_failover: bool,
     /// `PUBLISH_VIA_PARTITION_ROOT`: changes of partitions are published as the parent's.
@@ -74,7 +79,7 @@ pub struct Config {
     /// `gin_pending_list_limit` of the session that writes (`GIN_PENDING_LIST_LIMIT`), in kB: 64 to
     /// 2097151; `None`: the server's own.
     pub gin_pending_list_limit: Option<u32>,
-    /// How long a stop may take to finish and confirm (`SHUTDOWN_TIMEOUT`): 0 to 3600 s.
+    /// How long a stop may take to finish and confirm (`SHUTDOWN_TIMEOUT`): 0 s to a day.
     pub shutdown_timeout: Duration,
     /// `CLEANUP_ON_SHUTDOWN`: stopping drops slot, publication and progress.
     pub cleanup_on_shutdown: bool,
@@ -137,9 +142,9 @@ impl Config {
             }
         }
 
-        let source = endpoint::read(&vars, &endpoint::SOURCE, None)?;
-        let password = source.password.as_ref();
-        let destination = endpoint::read(&vars, &endpoint::DESTINATION, password)?;
+        let source = endpoint::read(&vars, &endpoint::SOURCE, None, &mut warnings)?;
+        let password = Some(&source.password);
+        let destination = endpoint::read(&vars, &endpoint::DESTINATION, password, &mut warnings)?;
         let hash_columns = columns(vars.get("HASH_COLUMNS"))?;
         let hash_key = hash_key(&vars)?;
         if hash_key.is_none() && !hash_columns.is_empty() {
@@ -154,12 +159,21 @@ impl Config {
             ));
         }
         let listed = tables(vars.get("TABLES"))?;
+        if let Some(value) = vars.set("TABLES")
+            && listed.is_empty()
+        {
+            return Err(value.bad("one table at least, or nothing for all of them"));
+        }
+        let slot_name = slot_name(vars.get("SLOT_NAME"), &mut warnings)?;
+        let (publication_name, publication_folded) =
+            publication_name(vars.get("PUBLICATION_NAME"))?;
         let config = Config {
             source,
             destination,
-            connect_timeout: seconds(vars.get("CONNECT_TIMEOUT"), 1, 600)?,
-            slot_name: slot_name(vars.get("SLOT_NAME"))?,
-            publication_name: publication_name(vars.get("PUBLICATION_NAME"))?,
+            connect_timeout: connect_timeout(vars.get("CONNECT_TIMEOUT"))?,
+            slot_name,
+            publication_name,
+            publication_folded,
             slot_failover: vars.get("SLOT_FAILOVER").boolean()?,
             publish_via_partition_root: vars.get("PUBLISH_VIA_PARTITION_ROOT").boolean()?,
             tables: (!listed.is_empty()).then_some(listed),
@@ -172,11 +186,13 @@ impl Config {
                 .choice(&[("bemi", ChangesFormat::Bemi), ("sql", ChangesFormat::Sql)])?,
             json_type_coercion: vars.get("JSON_TYPE_COERCION").boolean()?,
             gin_pending_list_limit: gin_pending_list_limit(&vars)?,
-            shutdown_timeout: seconds(vars.get("SHUTDOWN_TIMEOUT"), 0, 3600)?,
+            shutdown_timeout: seconds(vars.get("SHUTDOWN_TIMEOUT"))?,
             cleanup_on_shutdown: vars.get("CLEANUP_ON_SHUTDOWN").boolean()?,
             log_level: vars.get("LOG_LEVEL").choice(&[
                 ("off", LevelFilter::Off),
                 ("error", LevelFilter::Error),
+                // Zig's own name of it.
+                ("err", LevelFilter::Error),
                 ("warn", LevelFilter::Warn),
                 ("info", LevelFilter::Info),
                 ("debug", LevelFilter::Debug),
@@ -211,11 +227,16 @@ fn refuse_what_is_not_built(vars: &Vars) -> Result<()> {
     Ok(())
 }
 
-fn seconds(value: Value<'_>, least: u64, most: u64) -> Result<Duration> {
+fn seconds(value: Value<'_>) -> Result<Duration> {
     let seconds = value
-        .number(least..=most)
+        .number(0..=LONGEST_LIMIT)
         .map_err(|error| error.hint("the unit is seconds"))?;
     Ok(Duration::from_secs(seconds))
+}
+
+fn connect_timeout(value: Value<'_>) -> Result<Duration> {
+    let limit = seconds(value)?;
+    Ok(if limit.is_zero() { NO_LIMIT } else { limit })
 }
 
 /// The range is the server's own (`gin_pending_list_limit`, `guc.c`, with 64-bit sizes).
@@ -230,29 +251,44 @@ fn gin_pending_list_limit(vars: &Vars) -> Result<Option<u32>> {
 }
 
 /// PostgreSQL's own rule (documentation, "Replication Slots", "Querying and Manipulating
-/// Replication Slots").
-fn slot_name(value: Value<'_>) -> Result<String> {
-    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+/// Replication Slots"). No slot has an upper-case letter in its name, so that one can only mean the
+/// lower-case letter that a replication command makes of it.
+fn slot_name(value: Value<'_>, warnings: &mut Vec<String>) -> Result<String> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let text = value.text;
     if text.is_empty() || text.len() > LONGEST_NAME || !text.bytes().all(is_allowed) {
-        return Err(value.bad("1 to 63 lower-case letters a-z, digits and underscores"));
+        return Err(value.bad("1 to 63 letters a-z, digits and underscores"));
     }
-    Ok(text.into())
+    let folded = text.to_ascii_lowercase();
+    if folded != text {
+        warnings.push(format!(
+            "{} is {text:?}: names of slots are in lower case, so the slot is {folded:?}",
+            value.name
+        ));
+    }
+    Ok(folded)
 }
 
-fn publication_name(value: Value<'_>) -> Result<String> {
-    const LONGEST: usize = LONGEST_NAME - UPDATES_SUFFIX.len();
+/// The name, and what SQL makes of it where it stands without quotes (`downcase_identifier`,
+/// `scansup.c`). Double quotes take it as it is, as in SQL.
+fn publication_name(value: Value<'_>) -> Result<(String, Option<String>)> {
     let text = value.text;
-    if text.is_empty() || text.len() > LONGEST || text.contains('\0') {
-        return Err(value.bad(&format!("1 to {LONGEST} bytes, none of them zero")));
+    let inner = text.strip_prefix('"').and_then(|t| t.strip_suffix('"'));
+    let (name, folded) = match inner {
+        Some(inner) => (inner.replace("\"\"", "\""), None),
+        None => (text.to_owned(), Some(text.to_ascii_lowercase())),
+    };
+    if name.is_empty() || name.len() > LONGEST_NAME || name.contains('\0') {
+        return Err(value.bad(&format!("1 to {LONGEST_NAME} bytes, none of them zero")));
     }
-    Ok(text.into())
+    let folded = folded.filter(|folded| *folded != name);
+    Ok((name, folded))
 }
 
+/// `None` where there is none: unset, or 0.
 fn port(vars: &Vars, name: &'static str) -> Result<Option<u16>> {
-    vars.set(name)
-        .map(|value| value.number(1..=u16::MAX))
-        .transpose()
+    let port = vars.set(name).map(|value| value.number(0..=u16::MAX));
+    Ok(port.transpose()?.filter(|port| *port > 0))
 }
 
 fn bind(value: Value<'_>) -> Result<IpAddr> {

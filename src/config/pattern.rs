@@ -32,7 +32,7 @@ impl Pattern {
         self.table.matches(table) && any_or_matches(self.schema.as_ref(), schema)
     }
 
-    /// From a comma list; empty text is an empty list.
+    /// From a comma list; one that names nothing is an empty list.
     ///
     /// # Errors
     /// A text that names the entry and what is wrong with it.
@@ -59,7 +59,7 @@ impl ColumnPattern {
             && any_or_matches(self.schema.as_ref(), schema)
     }
 
-    /// From a comma list; empty text is an empty list.
+    /// From a comma list; one that names nothing is an empty list.
     ///
     /// # Errors
     /// A text that names the entry and what is wrong with it.
@@ -98,20 +98,14 @@ fn any_or_matches(glob: Option<&Glob>, name: &str) -> bool {
     glob.is_none_or(|glob| glob.matches(name))
 }
 
-/// Splits the list, and each entry at its dots; `make` puts the names of an entry together.
+/// Splits the list, and each entry at its dots; `make` puts the names of an entry together. Entries
+/// without any text are passed over, as a template leaves them where a part of it is empty.
 fn parse_entries<T>(
     list: &str,
     make: impl Fn(String, Vec<Glob>) -> Result<T, &'static str>,
 ) -> Result<Vec<T>, String> {
-    if list.is_empty() {
-        return Ok(Vec::new());
-    }
     let entries = split_outside_quotes(list, ',');
-    let entry = |(index, entry): (usize, &&str)| {
-        let text = entry.trim();
-        if text.is_empty() {
-            return Err(format!("entry {} of the list is empty", index + 1));
-        }
+    let entry = |(index, text): (usize, &str)| {
         split_outside_quotes(text, '.')
             .into_iter()
             .map(Glob::parse)
@@ -119,7 +113,9 @@ fn parse_entries<T>(
             .and_then(|parts| make(text.into(), parts))
             .map_err(|problem| format!("entry {} of the list, {text:?}, {problem}", index + 1))
     };
-    entries.iter().enumerate().map(entry).collect()
+    let entries = entries.into_iter().map(str::trim).enumerate();
+    let named = entries.filter(|(_, text)| !text.is_empty());
+    named.map(entry).collect()
 }
 
 /// The pieces between the separators that stand outside double quotes. A doubled quote closes and

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use std::path::PathBuf;
 
+mod earlier;
 mod refused;
 mod secrets;
 mod tls;
@@ -38,6 +39,10 @@ fn refusal(vars: Vars<'_>) -> String {
     text
 }
 
+fn given(password: &str) -> Password {
+    Password::Given(Secret::new(password))
+}
+
 /// A file of this test process with this content; removed when dropped.
 struct File(PathBuf);
 
@@ -67,7 +72,7 @@ fn nothing_set_gives_the_defaults_of_the_documentation() {
         port: 5432,
         database: "postgres".into(),
         user: "postgres".into(),
-        password: Some(Secret::new("postgres")),
+        password: given("postgres"),
         tls: Tls::default(),
     };
     let expected = Config {
@@ -76,6 +81,7 @@ fn nothing_set_gives_the_defaults_of_the_documentation() {
         connect_timeout: Duration::from_secs(10),
         slot_name: "zemi".into(),
         publication_name: "zemi".into(),
+        publication_folded: None,
         slot_failover: false,
         publish_via_partition_root: false,
         tables: None,
@@ -99,8 +105,10 @@ fn nothing_set_gives_the_defaults_of_the_documentation() {
 }
 
 #[test]
-fn empty_means_unset() {
-    let empty: Vec<_> = SETTINGS.iter().map(|setting| (setting.name, "")).collect();
+fn empty_means_unset_but_for_passwords() {
+    let names = SETTINGS.iter().map(|setting| setting.name);
+    let others = names.filter(|name| !name.ends_with("_PASSWORD"));
+    let empty: Vec<_> = others.map(|name| (name, "")).collect();
     assert_eq!(config(&empty), config(&[]));
     assert_eq!(config(&[("DB_UNKNOWN", "")]), config(&[]));
 }
@@ -130,7 +138,7 @@ fn the_destination_takes_each_value_of_its_own_or_the_sources() {
             "PORT" => expected.port = 7000,
             "NAME" => expected.database = text.into(),
             "USER" => expected.user = text.into(),
-            _ => expected.password = Some(Secret::new(text)),
+            _ => expected.password = given(text),
         }
         for prefix in ["DEST_DB_", "DESTINATION_DB_"] {
             let name = format!("{prefix}{name}");
@@ -193,13 +201,21 @@ fn values_are_read_as_documented() {
             "{text}"
         );
     }
-    for (text, seconds) in [("0", 0), ("3600", 3600), (" 7 ", 7), ("007", 7)] {
+    for (text, seconds) in [
+        ("0", 0),
+        ("86400", 86_400),
+        (" 7 ", 7),
+        ("007", 7),
+        ("1_000", 1000),
+    ] {
         let timeout = config(&[("SHUTDOWN_TIMEOUT", text)]).shutdown_timeout;
         assert_eq!(timeout, Duration::from_secs(seconds));
     }
     for (text, level) in [
         ("off", LevelFilter::Off),
         ("error", LevelFilter::Error),
+        ("err", LevelFilter::Error),
+        ("ERR", LevelFilter::Error),
         ("WARN", LevelFilter::Warn),
         ("info", LevelFilter::Info),
         ("debug", LevelFilter::Debug),
@@ -211,7 +227,7 @@ fn values_are_read_as_documented() {
     assert_eq!(config(&[("DB_NAME", " my db ")]).source.database, " my db ");
     let slot = "s".repeat(63);
     assert_eq!(config(&[("SLOT_NAME", &slot)]).slot_name, slot);
-    let publication = "Ü".repeat(27);
+    let publication = "ü".repeat(31);
     assert_eq!(
         config(&[("PUBLICATION_NAME", &publication)]).publication_name,
         publication

@@ -79,9 +79,10 @@ pub(super) const DESTINATION: Names = Names {
     key: "DEST_DB_SSL_KEY",
 };
 
-/// Reads one side. A file that would not be used is refused where it was given for this very side:
-/// somebody believes that the line is encrypted.
-pub(super) fn read(vars: &Vars, names: &Names) -> Result<Tls> {
+/// Reads one side. A client certificate that would not be used is refused where it was given for this
+/// very side: its owner believes that the line is encrypted. Root certificates get a warning, since the
+/// Zig program passes over them there.
+pub(super) fn read(vars: &Vars, names: &Names, warnings: &mut Vec<String>) -> Result<Tls> {
     let value = vars.get(names.mode);
     let mode = value.choice(&[
         ("disable", TlsMode::Disable),
@@ -90,7 +91,13 @@ pub(super) fn read(vars: &Vars, names: &Names) -> Result<Tls> {
         ("verify-full", TlsMode::VerifyFull),
     ])?;
     if mode == TlsMode::Disable {
-        for name in [names.root, names.certificate, names.key] {
+        if let Some(file) = vars.set(names.root) {
+            warnings.push(format!(
+                "{} has no effect, and the connection is not encrypted: {} is disable",
+                file.name, names.mode
+            ));
+        }
+        for name in [names.certificate, names.key] {
             if let Some(file) = vars.set(name) {
                 let message = format!(
                     "{} is set and {} is disable: expected require, verify-ca or verify-full",

@@ -17,8 +17,13 @@ const LONGEST_SHOWN: usize = 80;
 /// The longest unknown name that is compared with the known ones.
 const LONGEST_COMPARED: usize = 64;
 
-/// The known variables that are set and not empty, by the name of their setting.
-pub(super) struct Vars(BTreeMap<&'static str, Set>);
+/// The known variables of an environment, by the name of their setting.
+pub(super) struct Vars {
+    /// Those that are set and not empty.
+    set: BTreeMap<&'static str, Set>,
+    /// Those that are set to nothing, with the name that was used.
+    empty: BTreeMap<&'static str, String>,
+}
 
 struct Set {
     /// The name that was used.
@@ -44,16 +49,20 @@ impl Vars {
         vars: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<(Vars, Vec<String>)> {
         let mut sets: BTreeMap<&'static str, Set> = BTreeMap::new();
+        let mut empty = BTreeMap::new();
         let mut warnings = Vec::new();
         for (name, text) in vars {
-            if text.is_empty() {
-                continue;
-            }
             let name = name.to_string_lossy().into_owned();
             let Some(setting) = settings::find(&name) else {
-                warnings.extend(warning_of_unknown(&name));
+                if !text.is_empty() {
+                    warnings.extend(warning_of_unknown(&name));
+                }
                 continue;
             };
+            if text.is_empty() {
+                empty.entry(setting.name).or_insert(name);
+                continue;
+            }
             // The bytes are not shown: they may be a password in another encoding.
             let text = text.into_string().map_err(|_| {
                 Error::new(
@@ -76,13 +85,22 @@ impl Vars {
                 }
             }
         }
-        Ok((Vars(sets), warnings))
+        let vars = Vars { set: sets, empty };
+        Ok((vars, warnings))
+    }
+
+    /// The name by which a setting was set to the empty text, where it has no other value.
+    pub(super) fn emptied(&self, name: &str) -> Option<&str> {
+        match self.set.contains_key(name) {
+            true => None,
+            false => self.empty.get(name).map(String::as_str),
+        }
     }
 
     /// The value of a setting where it is set.
     pub(super) fn set(&self, name: &str) -> Option<Value<'_>> {
         let setting = settings::find(name)?;
-        let set = self.0.get(setting.name)?;
+        let set = self.set.get(setting.name)?;
         Some(Value {
             name: &set.name,
             text: &set.text,
@@ -177,16 +195,19 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// A whole number in decimal digits, within the range.
+    /// A whole number in decimal digits, within the range. Underscores may stand between digits, as
+    /// the Zig program reads numbers (`std.fmt.parseUnsigned`).
     pub(super) fn number<N>(&self, range: RangeInclusive<N>) -> Result<N>
     where
         N: FromStr + PartialOrd + std::fmt::Display,
     {
         let text = self.text.trim();
+        let at_an_end = text.starts_with('_') || text.ends_with('_');
+        let digits = text.replace('_', "");
         // FromStr also takes a sign.
-        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        match text.parse() {
-            Ok(number) if digits && range.contains(&number) => Ok(number),
+        let is_whole = !at_an_end && digits.bytes().all(|byte| byte.is_ascii_digit());
+        match digits.parse() {
+            Ok(number) if is_whole && range.contains(&number) => Ok(number),
             _ => Err(self.bad(&format!(
                 "a whole number from {} to {}",
                 range.start(),

@@ -4,11 +4,15 @@
 //! are two publications: `<name>` and `<name>_updates`, and a table that cannot publish its updates is
 //! only ever in the first, which then publishes inserts and truncates alone.
 
+mod names;
 mod staged;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use staged::next_name;
+use names::{Names, resolve};
+use told::mend;
+pub use told::warn;
 
 use super::source::{self, BEGIN_DDL, Server};
 use crate::change::Tracked;
@@ -83,17 +87,8 @@ pub struct Published {
     pub untracked: BTreeSet<String>,
     /// Tables that the settings want and the role may not publish, with what mends it.
     pub forbidden: BTreeMap<String, String>,
-}
-
-/// The name of the publication of updates and deletes.
-pub fn updates_name(config: &Config) -> String {
-    format!("{}_updates", config.publication_name)
-}
-
-/// Every name that a publication of ours can have.
-pub fn all_names(config: &Config) -> [String; 3] {
-    let name = config.publication_name.clone();
-    [name, updates_name(config), next_name(config)]
+    /// Where the names are not those of the setting as it is written: why.
+    pub remark: Option<String>,
 }
 
 /// Looks at tables and publications and brings the publications in line. Changes nothing where nothing
@@ -111,10 +106,10 @@ pub fn bring_in_line(
 /// Reads what [`bring_in_line`] is going to read, for the server session to have its catalogs at hand by
 /// then: half of a start is waiting for that.
 pub fn warm_up(session: &mut Connection, config: &Config) {
-    let names = all_names(config);
     let read = source::read_slot(session, config)
         .and_then(|_| read_tables(session))
-        .and_then(|_| read_publications(session, &names));
+        .and_then(|_| resolve(session, config))
+        .and_then(|(names, _)| read_publications(session, &names));
     if let Err(e) = read {
         // It will be asked again, and will say so again.
         log::debug!("{e}");
@@ -156,7 +151,7 @@ fn run(
     // Ours are not looked at, but their UPDATE and DELETE have to work like everybody's.
     let own_usable = tables.iter().all(|t| !own(t) || t.partitioned || t.usable);
     tables.retain(|table| !own(table));
-    let names = all_names(config);
+    let (names, remark) = resolve(session, config)?;
     let now = read_publications(session, &names)?;
 
     let for_all = config.tables.is_none()
@@ -171,6 +166,7 @@ fn run(
             .map(Table::quoted)
             .collect(),
         forbidden: BTreeMap::new(),
+        remark,
     };
     let foreign = now[0].as_ref().is_some_and(|p| !p.owned);
     let refused =
@@ -188,7 +184,7 @@ fn run(
                 table.owner
             ),
         )
-        .hint(mend(table, config)));
+        .hint(mend(table, config, &names)));
     }
 
     // Where somebody else made the first one, it is used as it is, alone or with his second one.
@@ -226,14 +222,14 @@ fn run(
     let unchanged = listing.is_empty() && statements.is_empty() && !is_staged;
     let mut steps = || -> Result<()> {
         if narrows && !listing.is_empty() && end == COMMIT {
-            transact(session, &listing, config, end)?;
+            transact(session, &listing, config, &names, end)?;
             staged::settle(session, &names[1])?;
             listing.clear();
         }
         // One transaction, so that no point of the write-ahead log sees one without the other.
         listing.append(&mut statements);
-        transact(session, &listing, config, end)?;
-        if is_staged && end == COMMIT && !staged::take_place(session, config)? {
+        transact(session, &listing, config, &names, end)?;
+        if is_staged && end == COMMIT && !staged::take_place(session, &names)? {
             log::info!(
                 "publication {} becomes a list of tables when the transactions that are open now have ended",
                 names[0]
@@ -265,7 +261,7 @@ fn run(
         published.forbidden = forbidden
             .into_iter()
             .filter(|t| !is_listed(t))
-            .map(|t| (t.quoted(), mend(t, config)))
+            .map(|t| (t.quoted(), mend(t, config, &names)))
             .collect();
     }
     let now = match unchanged {
@@ -287,6 +283,7 @@ fn transact(
     session: &mut Connection,
     statements: &[String],
     config: &Config,
+    names: &Names,
     end: &str,
 ) -> Result<()> {
     if statements.is_empty() {
@@ -304,26 +301,9 @@ fn transact(
         e.hint(format!(
             "GRANT CREATE ON DATABASE {} TO {user}; or let a superuser CREATE PUBLICATION {} FOR ALL TABLES",
             identifier(&config.source.database),
-            identifier(&config.publication_name)
+            identifier(&names[0])
         ))
     })
-}
-
-/// What lets zemi publish somebody else's table.
-fn mend(table: &Table, config: &Config) -> String {
-    let name = identifier(&config.publication_name);
-    if table.owner_is_superuser {
-        // Nobody becomes a member of a superuser for this.
-        return format!(
-            "CREATE PUBLICATION {name} FOR ALL TABLES; as a superuser, after dropping what zemi made"
-        );
-    }
-    format!(
-        "GRANT {} TO {}; or let a superuser CREATE PUBLICATION {name} FOR ALL TABLES, after dropping \
-         what zemi made",
-        identifier(&table.owner),
-        identifier(&config.source.user)
-    )
 }
 
 /// The tables that a publication publishes, whoever listed them.
@@ -397,10 +377,7 @@ fn with_parts(session: &mut Connection, tables: &[Oid]) -> Result<BTreeSet<Oid>>
 }
 
 /// The publications of these names, as far as they exist.
-fn read_publications(
-    session: &mut Connection,
-    names: &[String; 3],
-) -> Result<[Option<Publication>; 3]> {
+fn read_publications(session: &mut Connection, names: &Names) -> Result<[Option<Publication>; 3]> {
     let found = session.rows(&format!(
         "SELECT puballtables, concat_ws(', ', CASE WHEN pubinsert THEN 'insert' END, \
          CASE WHEN pubupdate THEN 'update' END, CASE WHEN pubdelete THEN 'delete' END, \
@@ -558,7 +535,7 @@ fn align(
 
 /// The publications that are there, and whether each is ours, to be dropped.
 pub fn there(session: &mut Connection, config: &Config) -> Result<Vec<(String, bool)>> {
-    let names = all_names(config);
+    let (names, _) = resolve(session, config)?;
     let now = read_publications(session, &names)?;
     let there = names.into_iter().zip(now);
     Ok(there
@@ -583,25 +560,4 @@ pub fn drop_publications(session: &mut Connection, config: &Config) -> Result<()
         }
     }
     Ok(())
-}
-
-/// Says once which tables are not tracked as one would expect, with the SQL that mends it.
-pub fn warn(published: &Published, told: &mut BTreeSet<String>) {
-    for table in &published.untracked {
-        if told.insert(format!("u{table}")) {
-            log::warn!(
-                table = table.as_str();
-                "UPDATE and DELETE of {table} are not tracked: it has no usable replica identity. To \
-                 track them: ALTER TABLE {table} REPLICA IDENTITY FULL"
-            );
-        }
-    }
-    for (table, mend) in &published.forbidden {
-        if told.insert(format!("f{table}")) {
-            log::warn!(
-                table = table.as_str();
-                "{table} is not tracked: only its owner can publish it. To track it: {mend}"
-            );
-        }
-    }
 }

@@ -10,7 +10,7 @@ use postgres_protocol::message::frontend;
 use super::connection::Session;
 use super::pooler;
 use super::response::server_error;
-use crate::config::{Endpoint, Secret};
+use crate::config::{Endpoint, Password, Secret};
 use crate::error::{Error, Kind, Result};
 
 /// Authentication messages are short; a longer one does not come from a PostgreSQL server.
@@ -145,16 +145,17 @@ fn reply(session: &mut Session, secret: &[u8]) -> Result<()> {
 }
 
 fn password(endpoint: &Endpoint) -> Result<&Secret> {
-    endpoint.password.as_ref().ok_or_else(|| {
-        Error::new(
-            Kind::Refused,
-            format!(
-                "the server asks for the password of {:?}, and none is set",
-                endpoint.user
-            ),
-        )
-        .hint("set DB_PASSWORD (DEST_DB_PASSWORD for the destination)")
-    })
+    match &endpoint.password {
+        Password::Given(secret) => Ok(secret),
+        Password::None { setting } => {
+            let user = &endpoint.user;
+            let message =
+                format!("the server asks for the password of {user:?}, and {setting} is empty");
+            Err(Error::new(Kind::Refused, message).hint(format!(
+                "give it in {setting}; or let pg_hba.conf ask for none from this host"
+            )))
+        }
+    }
 }
 
 fn startup_error(body: &[u8]) -> Error {

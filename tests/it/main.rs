@@ -11,6 +11,7 @@ mod context;
 mod crud;
 mod damage;
 mod ddl;
+mod earlier;
 mod encodings;
 mod event_triggers;
 mod exits;

@@ -134,6 +134,9 @@ fn publications(
         ),
         names => findings.ok("publication", format!("{} found", names.join(" and "))),
     }
+    if let Some(remark) = &published.remark {
+        findings.ok("publication", remark.as_str());
+    }
     for (table, mend) in &published.forbidden {
         findings.fail(
             "tables",

@@ -103,13 +103,26 @@ fn a_column_has_a_table_and_perhaps_a_schema() {
 }
 
 #[test]
+fn entries_without_text_name_nothing() {
+    let names = |list: &str| -> Vec<String> {
+        let tables = Pattern::parse_list(list).unwrap();
+        tables.iter().map(Pattern::to_string).collect()
+    };
+    for list in ["", " ", ",", " ,\t, "] {
+        assert_eq!(names(list), [""; 0], "{list:?}");
+    }
+    for list in ["a,b", ",a,b", "a,,b", "a , , b,", "a,b, "] {
+        assert_eq!(names(list), ["a", "b"], "{list:?}");
+    }
+    assert_eq!(names("\",\",,"), ["\",\""]);
+    assert_eq!(ColumnPattern::parse_list("a.b,, ").unwrap().len(), 1);
+}
+
+#[test]
 fn a_bad_table_entry_is_refused_with_its_place_and_reason() {
     for (list, expected) in [
-        (" ", "entry 1 of the list is empty"),
-        (",", "entry 1 of the list is empty"),
-        ("a,,b", "entry 2 of the list is empty"),
-        ("a,", "entry 2 of the list is empty"),
         ("a,.b", "entry 2 of the list, \".b\", has an empty name"),
+        ("a,,.b", "entry 3 of the list, \".b\", has an empty name"),
         ("a.", "entry 1 of the list, \"a.\", has an empty name"),
         (
             "\"\"",
@@ -160,7 +173,7 @@ fn a_bad_column_entry_is_refused_with_its_place_and_reason() {
             "entry 1 of the list, \"a.b.c.d\", has more than three names",
         ),
         ("a..c", "entry 1 of the list, \"a..c\", has an empty name"),
-        ("a.b, ", "entry 2 of the list is empty"),
+        ("a.b, ,c", "entry 3 of the list, \"c\", names no table"),
     ] {
         assert_eq!(
             ColumnPattern::parse_list(list).unwrap_err(),

@@ -7,19 +7,19 @@ fn passwords_come_from_files_too_and_from_one_place_only() {
     let file = File::new("password", b"from file\n");
     let missing = format!("{}-missing", file.path());
     let from_file = config(&[("DB_PASSWORD_FILE", file.path())]);
-    let expected = Some(Secret::new("from file"));
+    let expected = given("from file");
     assert_eq!(from_file.source.password, expected);
     assert_eq!(from_file.destination.password, expected);
     for name in ["DEST_DB_PASSWORD_FILE", "DESTINATION_DB_PASSWORD_FILE"] {
         let config = config(&[(name, file.path()), ("DB_PASSWORD", "direct")]);
-        assert_eq!(config.source.password, Some(Secret::new("direct")));
+        assert_eq!(config.source.password, given("direct"));
         assert_eq!(config.destination.password, expected, "{name}");
     }
     let own = config(&[
         ("DB_PASSWORD_FILE", file.path()),
         ("DEST_DB_PASSWORD", "own"),
     ]);
-    assert_eq!(own.destination.password, Some(Secret::new("own")));
+    assert_eq!(own.destination.password, given("own"));
 
     assert_eq!(
         refusal(&[("DB_PASSWORD", "x"), ("DB_PASSWORD_FILE", file.path())]),
@@ -38,12 +38,43 @@ fn passwords_come_from_files_too_and_from_one_place_only() {
         "{text}"
     );
     assert!(!text.contains("missing"), "{text}");
-    let empty = File::new("empty-password", b"\n");
-    let text = refusal(&[("DEST_DB_PASSWORD_FILE", empty.path())]);
-    assert_eq!(text, "the file that DEST_DB_PASSWORD_FILE names is empty");
     let zero = File::new("zero-password", b"a\0b");
     let text = refusal(&[("DB_PASSWORD_FILE", zero.path())]);
     assert!(text.starts_with("DB_PASSWORD_FILE is not usable"), "{text}");
+}
+
+#[test]
+fn an_empty_password_is_none_and_tells_where_it_was_empty() {
+    let none = |setting: &str| Password::None {
+        setting: setting.into(),
+    };
+    let both = config(&[("DB_PASSWORD", "")]);
+    assert_eq!(both.source.password, none("DB_PASSWORD"));
+    assert_eq!(both.destination.password, none("DB_PASSWORD"));
+    let own = config(&[("DB_PASSWORD", ""), ("DEST_DB_PASSWORD", "own")]);
+    assert_eq!(own.source.password, none("DB_PASSWORD"));
+    assert_eq!(own.destination.password, given("own"));
+    for name in ["DEST_DB_PASSWORD", "DESTINATION_DB_PASSWORD"] {
+        let one = config(&[("DB_PASSWORD", "direct"), (name, "")]);
+        assert_eq!(one.source.password, given("direct"));
+        assert_eq!(one.destination.password, none(name));
+    }
+    // Another value counts, under whatever name.
+    let file = File::new("beside-empty", b"from file");
+    let from_file = config(&[("DB_PASSWORD", ""), ("DB_PASSWORD_FILE", file.path())]);
+    assert_eq!(from_file.source.password, given("from file"));
+    let two = config(&[("DEST_DB_PASSWORD", ""), ("DESTINATION_DB_PASSWORD", "own")]);
+    assert_eq!(two.destination.password, given("own"));
+
+    let empty = File::new("empty-password", b"\n");
+    let from_file = config(&[("DEST_DB_PASSWORD_FILE", empty.path())]);
+    assert_eq!(from_file.source.password, given("postgres"));
+    let expected = none("DEST_DB_PASSWORD_FILE");
+    assert_eq!(from_file.destination.password, expected);
+    assert_eq!(
+        config(&[("DB_PASSWORD_FILE", "")]).source.password,
+        given("postgres")
+    );
 }
 
 #[test]
@@ -51,6 +82,7 @@ fn hashed_columns_and_a_key_go_together() {
     let columns = ("HASH_COLUMNS", "users.email");
     let file = File::new("key", b"0123456789abcdef\xff\r\n");
     let short_file = File::new("short-key", b"0123456789abcde\n");
+    let empty_file = File::new("empty-key", b"\n");
     let from_file = config(&[columns, ("HASH_KEY_FILE", file.path())]);
     assert_eq!(
         from_file.hash_key.unwrap().expose(),
@@ -72,6 +104,10 @@ fn hashed_columns_and_a_key_go_together() {
     );
     assert_eq!(
         refusal(&[columns, ("HASH_KEY_FILE", short_file.path())]),
+        format!("HASH_KEY_FILE {short}")
+    );
+    assert_eq!(
+        refusal(&[columns, ("HASH_KEY_FILE", empty_file.path())]),
         format!("HASH_KEY_FILE {short}")
     );
     let text = refusal(&[columns, ("HASH_KEY_FILE", "/no/such/file")]);

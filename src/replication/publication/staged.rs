@@ -8,8 +8,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{all_names, read_publications};
-use crate::config::Config;
+use super::names::Names;
+use super::read_publications;
 use crate::error::Result;
 use crate::replication::source::BEGIN_DDL;
 use crate::wire::{Connection, identifier, literal};
@@ -17,11 +17,6 @@ use crate::wire::{Connection, identifier, literal};
 /// How long tables that were listed just now hold up a change that makes their list count: an application
 /// may be waiting for it.
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// The name of the publication that takes the place of the first one.
-pub fn next_name(config: &Config) -> String {
-    format!("{}_next", config.publication_name)
-}
 
 /// Whether every transaction that can still change something began after this publication became what it
 /// is.
@@ -56,14 +51,13 @@ pub(super) fn settle(session: &mut Connection, name: &str) -> Result<()> {
 
 /// Puts the next publication in the place of the first one, once nothing is open from before it was there.
 /// False when it has to wait.
-pub(super) fn take_place(session: &mut Connection, config: &Config) -> Result<bool> {
-    let names = all_names(config);
-    let [_, _, next] = read_publications(session, &names)?;
+pub(super) fn take_place(session: &mut Connection, names: &Names) -> Result<bool> {
+    let [_, _, next] = read_publications(session, names)?;
     let [name, _, next_name] = names;
-    if next.is_none() || !is_settled(session, &next_name)? {
+    if next.is_none() || !is_settled(session, next_name)? {
         return Ok(false);
     }
-    let (name, next) = (identifier(&name), identifier(&next_name));
+    let (name, next) = (identifier(name), identifier(next_name));
     session.query(&format!(
         "{BEGIN_DDL}; DROP PUBLICATION {name}; ALTER PUBLICATION {next} RENAME TO {name}; COMMIT"
     ))?;
