@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Select, Sender};
 
@@ -49,6 +50,8 @@ struct State {
     failed: Option<String>,
     /// After such a message nothing counts until the stream starts again.
     broken: bool,
+    /// How long the writer was waited for while the chunk at hand was decoded.
+    waited: Duration,
 }
 
 impl Decoder {
@@ -59,6 +62,7 @@ impl Decoder {
             seen: HashSet::new(),
             failed: None,
             broken: true,
+            waited: Duration::ZERO,
         };
         loop {
             let feed = if state.batch.is_ready() && self.feed.is_empty() {
@@ -73,7 +77,7 @@ impl Decoder {
                 Feed::Start(start) => self.start(start, &mut state)?,
                 Feed::Frames(chunk) => {
                     if !state.broken {
-                        self.frames(&chunk, &mut state)?;
+                        self.timed(&chunk, &mut state)?;
                     }
                     self.metrics.bytes_decoded.add(chunk.filled as u64);
                     self.note_filling(&state.batch);
@@ -160,6 +164,20 @@ impl Decoder {
         self.hand_over(Work::End)
     }
 
+    /// Decodes a chunk and notes how long that took, unless it held keepalives alone.
+    fn timed(&mut self, chunk: &Chunk, state: &mut State) -> Result<()> {
+        let messages = self.metrics.wal_messages.get();
+        state.waited = Duration::ZERO;
+        let began = Instant::now();
+        self.frames(chunk, state)?;
+        if self.metrics.wal_messages.get() > messages {
+            let took = began.elapsed().saturating_sub(state.waited).as_micros();
+            let took = u64::try_from(took).unwrap_or(u64::MAX);
+            self.metrics.decode_duration.observe(took, 1);
+        }
+        Ok(())
+    }
+
     fn frames(&mut self, chunk: &Chunk, state: &mut State) -> Result<()> {
         for body in chunk.copy_data() {
             let taken = match body.and_then(parse) {
@@ -192,7 +210,10 @@ impl Decoder {
         let batch = std::mem::replace(&mut state.batch, next);
         // The writer may take long to be free.
         self.note_filling(&batch);
-        self.hand_over(Work::Batch(batch))
+        let began = Instant::now();
+        self.hand_over(Work::Batch(batch))?;
+        state.waited += began.elapsed();
+        Ok(())
     }
 
     fn message(&mut self, data: &XLogData<'_>, chunk: &Chunk, state: &mut State) -> Result<()> {

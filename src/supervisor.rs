@@ -156,7 +156,9 @@ impl Supervisor {
                 Ok(found) => return Ok(Some(found)),
                 Err(e) => e,
             };
-            if error.remedy() != Remedy::Retry {
+            let again = error.remedy() == Remedy::Retry;
+            self.metrics.source_failed(again);
+            if !again {
                 return Err(error);
             }
             self.metrics.source.down(&error);

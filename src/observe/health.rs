@@ -64,15 +64,22 @@ pub fn body(metrics: &Metrics) -> String {
     out
 }
 
-/// Begins an object with the state and the lag.
+/// Begins an object with the state and the lag, and with what the Zig program says of the same.
 pub(super) fn push_state(out: &mut String, metrics: &Metrics) {
     let (state, since) = state(metrics);
+    let status = if is_ready(metrics) { "ok" } else { "unhealthy" };
     // Writing to a String cannot fail.
     out.push_str("{\"state\":");
     push_json(out, state);
     out.push_str(",\"since\":");
     push_time(out, since);
-    let _ = write!(out, ",\"lag_bytes\":{}", metrics.lag_bytes());
+    let _ = write!(
+        out,
+        ",\"status\":\"{status}\",\"replication\":{},\"storage\":{},\"lag_bytes\":{}",
+        metrics.source.state().connected,
+        metrics.destination.state().connected,
+        metrics.lag_bytes()
+    );
     out.push_str(",\"lag_seconds\":");
     push_seconds(out, metrics.lag_seconds());
 }
@@ -117,11 +124,18 @@ mod tests {
         assert!(!is_ready(&metrics) && is_alive(&metrics));
         let body: Value = serde_json::from_str(&body(&metrics)).unwrap();
         assert_eq!(body["destination"]["connected"], false);
+        assert_eq!(body["status"], "unhealthy");
+        assert_eq!(body["replication"], true);
+        assert_eq!(body["storage"], false);
         let error = &body["destination"]["last_error"];
         assert_eq!(error["message"], "connection \"refused\"");
         assert_eq!(&body["last_error"], error);
         assert_eq!(body["since"], body["destination"]["since"]);
         assert_eq!(body["source"]["last_error"]["message"], "an older one");
+        metrics.destination.up();
+        let read: Value = serde_json::from_str(&super::body(&metrics)).unwrap();
+        assert_eq!(read["status"], "ok");
+        assert_eq!(read["storage"], true);
         metrics.failed_since.set(now_microseconds());
         assert!(!is_alive(&metrics) && !is_ready(&metrics));
     }

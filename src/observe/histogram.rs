@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The most bounds that a histogram has, the last of them infinity.
-const MOST: usize = 16;
+const MOST: usize = 17;
 
 /// Counts observations by upper bounds, as Prometheus does ("Histogram" in its documentation of metric
 /// types). Observing takes two atomic additions and no lock.
@@ -33,8 +33,8 @@ impl Histogram {
     /// Microseconds, shown as seconds: 0.25 ms to 60 s.
     pub const fn of_microseconds() -> Histogram {
         const BOUNDS: &[u64] = &[
-            250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000,
-            2_500_000, 10_000_000, 60_000_000,
+            250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+            1_000_000, 2_500_000, 5_000_000, 10_000_000, 60_000_000,
         ];
         Histogram::new(BOUNDS, 1e6)
     }
@@ -99,6 +99,16 @@ mod tests {
         assert_eq!(read.buckets.last(), Some(&(10_000.0, 5)));
         assert_eq!(read.count, 8);
         assert!((read.sum - 40_007.0).abs() < 1e-6, "{}", read.sum);
+    }
+
+    #[test]
+    fn what_is_above_the_last_bound_is_counted_too() {
+        let histogram = Histogram::of_microseconds();
+        histogram.observe(60_000_000, 1);
+        histogram.observe(60_000_001, 2);
+        let read = histogram.read();
+        assert_eq!(read.buckets.last(), Some(&(60.0, 1)));
+        assert_eq!(read.count, 3);
     }
 
     #[test]

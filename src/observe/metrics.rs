@@ -20,6 +20,8 @@ macro_rules! metrics {
             pub commit_to_durable: Histogram,
             /// How long the destination took for a batch.
             pub persist_duration: Histogram,
+            /// How long the decoder took for a chunk of the stream, without waiting for the writer.
+            pub decode_duration: Histogram,
             /// How many rows a batch held.
             pub batch_rows: Histogram,
             /// The replication connection.
@@ -40,6 +42,7 @@ macro_rules! metrics {
                     $($name: Metric::default(),)*
                     commit_to_durable: Histogram::of_microseconds(),
                     persist_duration: Histogram::of_microseconds(),
+                    decode_duration: Histogram::of_microseconds(),
                     batch_rows: Histogram::of_rows(),
                     source: Side::default(),
                     destination: Side::default(),
@@ -97,6 +100,8 @@ metrics! {
     replaced,
     /// Batches that were committed.
     batches,
+    /// Fragments of transactions larger than a batch that were sent before the transaction's end.
+    early_flushes,
     /// Gaps that were found.
     gaps,
     /// XLogData messages.
@@ -117,6 +122,10 @@ metrics! {
     storage_reconnections,
     /// Times the source was connected again.
     replication_reconnections,
+    /// Errors of the source's side after which it was tried again.
+    source_transient_errors,
+    /// Errors of the source's side that ended the process.
+    source_permanent_errors,
     /// A gauge: the last position received from the source.
     last_received_lsn,
     /// A gauge: the last position that is durable in the destination.
@@ -146,6 +155,14 @@ impl Metrics {
     /// Durable changes of every kind.
     pub fn changes(&self) -> u64 {
         self.inserts.get() + self.updates.get() + self.deletes.get() + self.truncates.get()
+    }
+
+    /// Counts an error of the source's side: whether it is tried again after it.
+    pub fn source_failed(&self, again: bool) {
+        match again {
+            true => self.source_transient_errors.add(1),
+            false => self.source_permanent_errors.add(1),
+        }
     }
 
     /// How much WAL the source has written that is not yet done with, in bytes, as far as it has said.

@@ -65,8 +65,8 @@ impl Shows {
         let health =
             |good: bool| Response::json(if good { 200 } else { 503 }, health::body(metrics));
         match request.path.as_str() {
-            "/" | "/healthz" if self.health => health(health::is_alive(metrics)),
-            "/readyz" if self.health => health(health::is_ready(metrics)),
+            "/" | "/healthz" | "/health" if self.health => health(health::is_alive(metrics)),
+            "/readyz" | "/ready" if self.health => health(health::is_ready(metrics)),
             "/status" if self.health => status::page(),
             "/status.json" if self.health => Response::json(200, status::body(metrics, settings)),
             "/metrics" if self.metrics => Response {
@@ -74,6 +74,8 @@ impl Shows {
                 content_type: prometheus::CONTENT_TYPE,
                 body: prometheus::page(metrics),
             },
+            // What the Zig program answers there.
+            "/" if self.metrics => Response::text(200, "ok"),
             _ => Response::text(404, self.index()),
         }
     }
@@ -104,9 +106,11 @@ mod tests {
     fn each_port_shows_its_own() {
         let metrics = Metrics::default();
         for (path, health, counters) in [
-            ("/", 200, 404),
+            ("/", 200, 200),
             ("/healthz", 200, 404),
+            ("/health", 200, 404),
             ("/readyz", 503, 404),
+            ("/ready", 503, 404),
             ("/status", 200, 404),
             ("/status.json", 200, 404),
             ("/metrics", 404, 200),
@@ -122,5 +126,22 @@ mod tests {
         metrics.source.up();
         metrics.destination.up();
         assert_eq!(status(Shows::HEALTH, "/readyz", &metrics), 200);
+        assert_eq!(status(Shows::HEALTH, "/ready", &metrics), 200);
+    }
+
+    #[test]
+    fn the_root_is_ok_on_the_port_of_metrics_and_health_where_it_is_both() {
+        let metrics = Metrics::default();
+        let body = |shows: Shows, path: &str| {
+            let request = Request {
+                method: Method::Get,
+                path: path.into(),
+            };
+            shows.answer(&request, &metrics, "{}").body
+        };
+        assert_eq!(body(Shows::METRICS, "/"), "ok\n");
+        for path in ["/", "/health", "/ready"] {
+            assert!(body(Shows::BOTH, path).starts_with("{\"state\":"), "{path}");
+        }
     }
 }

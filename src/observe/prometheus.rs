@@ -1,5 +1,7 @@
 //! The metrics in Prometheus' text format (prometheus.io, "Exposition formats", version 0.0.4).
 
+mod shared;
+
 use std::fmt::Write;
 use std::time::UNIX_EPOCH;
 
@@ -10,9 +12,21 @@ use super::metrics::Metrics;
 /// The content type of what [`page`] makes.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// All metrics.
+/// All metrics. Those that the Zig program exports have its second prefix too, as they have there.
 pub fn page(metrics: &Metrics) -> String {
-    let mut page = Page(String::with_capacity(8 * 1024));
+    let mut page = Page {
+        text: String::with_capacity(20 * 1024),
+        prefix: "zemi",
+    };
+    own(&mut page, metrics);
+    shared::append(&mut page, metrics);
+    page.prefix = "bemi";
+    shared::append(&mut page, metrics);
+    page.text
+}
+
+/// What the Zig program does not know.
+fn own(page: &mut Page, metrics: &Metrics) {
     page.head(
         "changes_total",
         "counter",
@@ -31,49 +45,9 @@ pub fn page(metrics: &Metrics) -> String {
     }
     for (name, count, help) in [
         (
-            "changes_filtered_total",
-            &metrics.filtered,
-            "Changes of tables that are not tracked.",
-        ),
-        (
-            "changes_duplicated_total",
-            &metrics.duplicated,
-            "Changes that were there already.",
-        ),
-        (
             "transactions_total",
             &metrics.transactions,
             "Transactions that are durable.",
-        ),
-        (
-            "wal_messages_received_total",
-            &metrics.wal_messages,
-            "Messages of the stream.",
-        ),
-        (
-            "keepalives_received_total",
-            &metrics.keepalives,
-            "Keepalives of the source.",
-        ),
-        (
-            "decode_errors_total",
-            &metrics.decode_errors,
-            "Messages that could not be decoded.",
-        ),
-        (
-            "persist_errors_total",
-            &metrics.persist_errors,
-            "Attempts to reach the destination or to write there that failed.",
-        ),
-        (
-            "storage_reconnections_total",
-            &metrics.storage_reconnections,
-            "Times the destination was connected again.",
-        ),
-        (
-            "replication_reconnections_total",
-            &metrics.replication_reconnections,
-            "Times the source was connected again.",
         ),
         (
             "values_replaced_total",
@@ -98,44 +72,13 @@ pub fn page(metrics: &Metrics) -> String {
     ] {
         page.number(name, "counter", help, count.get());
     }
-    let connected = |side: &super::side::Side| u8::from(side.state().connected);
     let started = metrics.started.duration_since(UNIX_EPOCH);
     let gauge = "gauge";
-    page.number(
-        "last_received_lsn",
-        gauge,
-        "The last position received, as a number of bytes.",
-        metrics.last_received_lsn.get(),
-    );
-    page.number(
-        "last_flushed_lsn",
-        gauge,
-        "The last position that is durable, as a number of bytes.",
-        metrics.last_flushed_lsn.get(),
-    );
-    page.number(
-        "replication_connected",
-        gauge,
-        "Whether the stream of the source is read (1) or not (0).",
-        connected(&metrics.source),
-    );
-    page.number(
-        "storage_connected",
-        gauge,
-        "Whether the destination is connected (1) or not (0).",
-        connected(&metrics.destination),
-    );
     page.number(
         "start_time_seconds",
         gauge,
         "When the process started, since 1970.",
         started.unwrap_or_default().as_secs_f64(),
-    );
-    page.number(
-        "replication_lag_bytes",
-        gauge,
-        "WAL that the source has written and that is not done with.",
-        metrics.lag_bytes(),
     );
     page.number(
         "replication_lag_seconds",
@@ -171,28 +114,27 @@ pub fn page(metrics: &Metrics) -> String {
         "From the commit on the source to the commit at the destination, at most.",
         &metrics.commit_to_durable,
     );
-    page.histogram(
-        "persist_duration_seconds",
-        "How long the destination took for a batch.",
-        &metrics.persist_duration,
-    );
     page.histogram("batch_rows", "Rows in a batch.", &metrics.batch_rows);
-    page.0
 }
 
-struct Page(String);
+struct Page {
+    text: String,
+    /// What every name begins with.
+    prefix: &'static str,
+}
 
 /// Writing to a String cannot fail, so its results are dropped.
 impl Page {
     fn head(&mut self, name: &str, kind: &str, help: &str) {
+        let prefix = self.prefix;
         let _ = write!(
-            self.0,
-            "# HELP zemi_{name} {help}\n# TYPE zemi_{name} {kind}\n"
+            self.text,
+            "# HELP {prefix}_{name} {help}\n# TYPE {prefix}_{name} {kind}\n"
         );
     }
 
     fn line(&mut self, series: &str, value: impl std::fmt::Display) {
-        let _ = writeln!(self.0, "zemi_{series} {value}");
+        let _ = writeln!(self.text, "{}_{series} {value}", self.prefix);
     }
 
     fn number(&mut self, name: &str, kind: &str, help: &str, value: impl std::fmt::Display) {
@@ -222,6 +164,10 @@ mod tests {
     fn every_line_is_help_type_or_a_sample_of_the_family_above() {
         let metrics = Metrics::default();
         metrics.persist_duration.observe(700, 2);
+        metrics.inserts.add(5);
+        metrics.early_flushes.add(3);
+        metrics.source_failed(true);
+        metrics.decode_duration.observe(400, 1);
         let page = page(&metrics);
         let mut family = "";
         let mut seen = HashSet::new();
@@ -248,10 +194,24 @@ mod tests {
             page.contains("zemi_persist_duration_seconds_sum 0.0014\n"),
             "{page}"
         );
-        for bound in ["0.00025", "0.025", "0.05", "0.1", "60"] {
+        for bound in ["0.00025", "0.025", "0.05", "0.1", "0.5", "5", "60"] {
             let bucket = format!("zemi_persist_duration_seconds_bucket{{le=\"{bound}\"}} ");
             assert!(page.contains(&bucket), "{bound}: {page}");
         }
+        for prefix in ["zemi", "bemi"] {
+            for sample in [
+                "changes_processed_total{operation=\"CREATE\"} 5",
+                "changes_processed_total{operation=\"TRUNCATE\"} 0",
+                "transaction_early_flushes_total 3",
+                "replication_transient_errors_total 1",
+                "replication_permanent_errors_total 0",
+                "decode_duration_seconds_bucket{le=\"0.0005\"} 1",
+            ] {
+                let sample = format!("\n{prefix}_{sample}\n");
+                assert!(page.contains(&sample), "{sample}: {page}");
+            }
+        }
+        assert!(!page.contains("bemi_changes_total"), "{page}");
         assert!(page.ends_with('\n'));
     }
 }

@@ -126,7 +126,9 @@ impl Reader {
                 backoff.reset();
             }
             let mut wait = backoff.wait();
-            match self.judge(&error, &mut memory) {
+            let judged = self.judge(&error, &mut memory);
+            self.metrics.source_failed(judged.is_ok());
+            match judged {
                 Ok(least) => wait = wait.max(least),
                 Err(()) => break Err(error),
             }

@@ -19,7 +19,8 @@ pub(super) struct Account {
 
 impl Account {
     /// A piece was written and is not yet durable.
-    pub(super) fn piece(&mut self, batch: &Batch) {
+    pub(super) fn piece(&mut self, batch: &Batch, metrics: &Metrics) {
+        metrics.early_flushes.add(1);
         self.pieces.add(&batch.counts);
         self.by_table.add(&batch.tally);
     }

@@ -493,7 +493,7 @@ impl Writer {
         let Err(error) = result else {
             state.piece_open = batch.open;
             if batch.open {
-                state.account.piece(batch);
+                state.account.piece(batch, &self.metrics);
             } else {
                 state.fallback = false;
                 state.tables_missing = false;

@@ -13,26 +13,49 @@ use super::support::proxy::{Proxy, Weather};
 use super::support::scene::{PATIENCE, caught_up, settings, streaming};
 use super::support::{Server, Sql, Zemi, wait_until};
 
-/// What there is, by type.
+/// What there is beside what the Zig program exports, by type.
 const NAMES: [(&str, &str); 3] = [
     (
         "counter",
-        "changes_total changes_filtered_total changes_duplicated_total transactions_total \
-         wal_messages_received_total keepalives_received_total decode_errors_total \
-         persist_errors_total storage_reconnections_total replication_reconnections_total \
-         values_replaced_total gaps_total bytes_received_total batches_total",
+        "changes_total transactions_total values_replaced_total gaps_total bytes_received_total \
+         batches_total",
     ),
     (
         "gauge",
-        "last_received_lsn last_flushed_lsn replication_connected storage_connected \
-         start_time_seconds replication_lag_bytes replication_lag_seconds queue_bytes \
-         slot_retained_bytes ready build_info",
+        "start_time_seconds replication_lag_seconds queue_bytes slot_retained_bytes ready \
+         build_info",
+    ),
+    ("histogram", "commit_to_durable_seconds batch_rows"),
+];
+
+/// What the Zig program exports (its `Metrics.render`), and is exported here.
+const SHARED: [(&str, &str); 3] = [
+    (
+        "counter",
+        "changes_processed_total changes_filtered_total changes_duplicated_total \
+         transactions_processed_total wal_messages_received_total keepalives_received_total \
+         decode_errors_total persist_errors_total storage_reconnections_total \
+         replication_reconnections_total transaction_early_flushes_total \
+         replication_transient_errors_total replication_permanent_errors_total",
+    ),
+    (
+        "gauge",
+        "replication_lag_bytes last_received_lsn last_flushed_lsn replication_connected \
+         storage_connected uptime_seconds",
     ),
     (
         "histogram",
-        "commit_to_durable_seconds persist_duration_seconds batch_rows",
+        "persist_duration_seconds decode_duration_seconds",
     ),
 ];
+
+/// The upper bounds of its histograms.
+const BOUNDS: &str = "0.001 0.005 0.01 0.025 0.05 0.1 0.25 0.5 1 2.5 5 10 +Inf";
+
+/// Which of these the dashboard does not show: second names, and what the other panels tell as well.
+const NOT_SHOWN: &str = "changes_processed_total transactions_processed_total uptime_seconds \
+                         transaction_early_flushes_total replication_transient_errors_total \
+                         replication_permanent_errors_total decode_duration_seconds";
 
 fn is_installed(program: &str) -> bool {
     let version = Command::new(program).arg("--version").output();
@@ -89,11 +112,20 @@ fn all_names_are_there_and_dashboard_and_alerts_name_no_others() {
     let _zemi = alone(port);
     let page = get(port, "/metrics").1;
     let mut expected = BTreeSet::new();
-    for (kind, names) in NAMES {
+    let own = NAMES.map(|names| ("zemi", names));
+    let shared = SHARED.map(|names| ("zemi", names));
+    let second = SHARED.map(|names| ("bemi", names));
+    for (prefix, (kind, names)) in own.into_iter().chain(shared).chain(second) {
         for name in names.split_whitespace() {
-            let line = format!("# TYPE zemi_{name} {kind}");
+            let line = format!("# TYPE {prefix}_{name} {kind}");
             assert!(page.lines().any(|l| l == line), "{line}:\n{page}");
             expected.insert(line);
+        }
+    }
+    for name in SHARED[2].1.split_whitespace() {
+        for bound in BOUNDS.split_whitespace() {
+            let bucket = format!("zemi_{name}_bucket{{le=\"{bound}\"}} 0");
+            assert!(page.lines().any(|l| l == bucket), "{bucket}:\n{page}");
         }
     }
     let found: BTreeSet<String> = page
@@ -121,14 +153,15 @@ fn all_names_are_there_and_dashboard_and_alerts_name_no_others() {
     let panels = dashboard["panels"].as_array().unwrap();
     let ids: BTreeSet<u64> = panels.iter().map(|p| p["id"].as_u64().unwrap()).collect();
     assert_eq!(ids.len(), panels.len());
-    for (_, names) in NAMES {
+    for (_, names) in NAMES.into_iter().chain(SHARED) {
         for name in names.split_whitespace() {
+            let is_second = NOT_SHOWN.split_whitespace().any(|other| other == name);
             let shown = panels.iter().any(|panel| {
                 let targets = panel["targets"].as_array().unwrap().iter();
                 let mut texts = targets.filter_map(|t| t["expr"].as_str());
                 texts.any(|text| text.contains(&format!("zemi_{name}")))
             });
-            assert!(shown, "no panel shows {name}");
+            assert!(shown != is_second, "{name}: a panel shows it: {shown}");
         }
     }
     if is_installed("promtool") {
@@ -174,7 +207,9 @@ fn what_is_filtered_replaced_refused_lost_and_there_already_is_counted() {
     sql.run("CREATE TABLE u (id text PRIMARY KEY); INSERT INTO u VALUES ('garble')");
     caught_up(&mut sql);
     assert!(metric(port, "decode_errors_total") == 1.0);
-    assert!(metric(port, "replication_reconnections_total") >= 1.0);
+    let again = metric(port, "replication_reconnections_total");
+    assert!(again >= 1.0);
+    assert!(metric(port, "replication_transient_errors_total") >= again);
     let changes = "SELECT count(*), count(DISTINCT position) FROM changes";
     assert_eq!(sql.text(changes), "7|7");
 
@@ -189,6 +224,7 @@ fn what_is_filtered_replaced_refused_lost_and_there_already_is_counted() {
         metric(port, "changes_duplicated_total") == 7.0
     });
     assert!(metric(port, "changes_total{operation=\"insert\"}") == 0.0);
+    assert!(metric(port, "changes_processed_total{operation=\"CREATE\"}") == 0.0);
     assert_eq!(sql.text(changes), "7|7");
     zemi.sigterm();
     assert_eq!(zemi.wait_exit(PATIENCE), Some(0));

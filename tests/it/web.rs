@@ -29,8 +29,25 @@ fn what_happens_is_counted_and_an_outage_is_shown() {
     ] {
         let found = metric(port, &format!("changes_total{{operation=\"{operation}\"}}"));
         assert!(found == count, "{operation}: {found}");
+        let name = match operation {
+            "insert" => "CREATE".to_owned(),
+            other => other.to_uppercase(),
+        };
+        let found = metric(
+            port,
+            &format!("changes_processed_total{{operation=\"{name}\"}}"),
+        );
+        assert!(found == count, "{name}: {found}");
     }
     assert!(metric(port, "transactions_total") == 1.0);
+    assert!(metric(port, "transactions_processed_total") == 1.0);
+    // Of the one transaction, every batch but the last was a fragment.
+    let batches = metric(port, "batch_rows_count");
+    assert!(metric(port, "transaction_early_flushes_total") == batches - 1.0);
+    assert!(metric(port, "decode_duration_seconds_count") >= 1.0);
+    assert!(metric(port, "decode_duration_seconds_sum") > 0.0);
+    assert!(metric(port, "uptime_seconds") > 0.0);
+    assert!(metric(port, "replication_transient_errors_total") == 0.0);
     assert!(metric(port, "commit_to_durable_seconds_count") == 1.0);
     assert!(metric(port, "batch_rows_sum") == 10006.0);
     assert!(metric(port, "replication_connected") == 1.0);
@@ -49,8 +66,15 @@ fn what_happens_is_counted_and_an_outage_is_shown() {
         serde_json::json!([1, 0, 0, 0])
     );
     assert_eq!(status["state"], "streaming");
+    assert_eq!(status["status"], "ok");
     assert!(get(port, "/status").1.starts_with("<!doctype html>"));
-    assert_eq!(get(port, "/readyz").0, 200);
+    for path in ["/readyz", "/ready", "/healthz", "/health", "/"] {
+        assert_eq!(get(port, path).0, 200, "{path}");
+        let said = json(port, path);
+        assert_eq!(said["status"], "ok", "{path}");
+        assert_eq!(said["replication"], true, "{path}");
+        assert_eq!(said["storage"], true, "{path}");
+    }
 
     destination.stop("fast");
     sql.run("INSERT INTO t VALUES (1)");
@@ -58,6 +82,14 @@ fn what_happens_is_counted_and_an_outage_is_shown() {
         get(port, "/readyz").0 == 503
     });
     assert_eq!(get(port, "/healthz").0, 200);
+    assert_eq!(get(port, "/health").0, 200);
+    assert_eq!(get(port, "/ready").0, 503);
+    for path in ["/health", "/ready", "/status.json"] {
+        let said = json(port, path);
+        assert_eq!(said["status"], "unhealthy", "{path}");
+        assert_eq!(said["replication"], true, "{path}");
+        assert_eq!(said["storage"], false, "{path}");
+    }
     let ready = json(port, "/readyz");
     assert_eq!(ready["state"], "destination away");
     assert_eq!(ready["destination"]["connected"], false);
@@ -87,6 +119,8 @@ fn what_happens_is_counted_and_an_outage_is_shown() {
     wait_until("it reads the source again", PATIENCE, || {
         metric(port, "replication_reconnections_total") == 1.0
     });
+    assert!(metric(port, "replication_transient_errors_total") >= 1.0);
+    assert!(metric(port, "replication_permanent_errors_total") == 0.0);
     caught_up(&mut sql);
     assert!(metric(port, "storage_reconnections_total") == 1.0);
     drop(zemi);
@@ -102,6 +136,9 @@ fn pages_answer_before_the_servers_do_and_each_port_has_its_own() {
     assert_eq!(get(health, "/readyz").0, 503);
     assert_eq!(get(health, "/metrics").0, 404);
     assert_eq!(get(metrics, "/healthz").0, 404);
+    assert_eq!(get(metrics, "/"), (200, "ok\n".to_owned()));
+    assert!(get(health, "/").1.starts_with("{\"state\":"));
+    assert!(metric(metrics, "replication_transient_errors_total") >= 1.0);
     assert!(metric(metrics, "replication_connected") == 0.0);
     let mut asked = Zemi::with_args(&["health"], &with_ports(Vec::new(), health, metrics));
     assert_eq!(asked.wait_exit(PATIENCE), Some(0));
@@ -156,5 +193,7 @@ fn a_destination_that_answers_and_takes_nothing_is_never_ready() {
         });
     }
     caught_up(&mut sql);
+    // The second one is larger than a batch, however often it was begun anew.
+    assert!(metric(port, "transaction_early_flushes_total") >= 4.0);
     assert_eq!(other.value("SELECT count(*) FROM changes"), "20001");
 }
