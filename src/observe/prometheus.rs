@@ -166,7 +166,10 @@ mod tests {
         metrics.persist_duration.observe(700, 2);
         metrics.inserts.add(5);
         metrics.early_flushes.add(3);
-        metrics.source_failed(true);
+        metrics.source_failed(false);
+        for _ in 0..2 {
+            metrics.source_failed(true);
+        }
         metrics.decode_duration.observe(400, 1);
         let page = page(&metrics);
         let mut family = "";
@@ -203,8 +206,8 @@ mod tests {
                 "changes_processed_total{operation=\"CREATE\"} 5",
                 "changes_processed_total{operation=\"TRUNCATE\"} 0",
                 "transaction_early_flushes_total 3",
-                "replication_transient_errors_total 1",
-                "replication_permanent_errors_total 0",
+                "replication_transient_errors_total 2",
+                "replication_permanent_errors_total 1",
                 "decode_duration_seconds_bucket{le=\"0.0005\"} 1",
             ] {
                 let sample = format!("\n{prefix}_{sample}\n");

@@ -1,5 +1,7 @@
 //! Health, metrics and status page, while all is well and while a server is away.
 
+use std::time::Duration;
+
 use super::support::http::{free_port, get, json, metric, with_ports};
 use super::support::scene::{PATIENCE, caught_up, settings, streaming};
 use super::support::{Server, Sql, Zemi, wait_until};
@@ -196,4 +198,25 @@ fn a_destination_that_answers_and_takes_nothing_is_never_ready() {
     // The second one is larger than a batch, however often it was begun anew.
     assert!(metric(port, "transaction_early_flushes_total") >= 4.0);
     assert_eq!(other.value("SELECT count(*) FROM changes"), "20001");
+}
+
+#[test]
+fn waiting_for_the_destination_is_not_decoding() {
+    let server = Server::start(15, &[]);
+    let port = free_port();
+    let _zemi = streaming(&with_ports(settings(&server, None), port, port));
+    let mut sql = Sql::open(&server, "postgres");
+    let mut other = Sql::open(&server, "postgres");
+    sql.run("CREATE TABLE t (id int PRIMARY KEY, x text)");
+    caught_up(&mut sql);
+    other.run("BEGIN; LOCK TABLE changes IN EXCLUSIVE MODE");
+    // Several batches: the decoder waits inside a chunk.
+    sql.run("INSERT INTO t SELECT n, repeat('x', 1000) FROM generate_series(1, 30000) n");
+    let held = Duration::from_secs(6);
+    std::thread::sleep(held);
+    other.run("COMMIT");
+    caught_up(&mut sql);
+    let decoding = metric(port, "decode_duration_seconds_sum");
+    assert!(decoding < held.as_secs_f64(), "{decoding}");
+    assert!(metric(port, "persist_duration_seconds_sum") > 5.0);
 }
