@@ -67,8 +67,9 @@ pub fn look(session: &mut Connection, config: &Config) -> Result<Option<Predeces
 pub fn check_publication(session: &mut Connection, config: &Config) -> Result<()> {
     let name = &config.publication_name;
     let there = session.rows(&format!(
-        "SELECT FROM pg_publication WHERE pubname = {}",
-        literal(name)
+        "SELECT FROM pg_publication WHERE pubname IN ({}, {})",
+        literal(name),
+        literal(config.publication_folded.as_ref().unwrap_or(name))
     ))?;
     if !there.rows.is_empty() {
         return Ok(());
