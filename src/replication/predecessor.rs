@@ -38,8 +38,8 @@ impl Predecessor {
             ),
         };
         format!(
-            "to go on where it stopped, stop the other tracker and start zemi with {settings}; if the slot is \
-             not needed: SELECT pg_drop_replication_slot('{SLOT}')"
+            "to go on where it stopped, stop the other tracker and start zemi with {settings}; if the slot \
+             is not needed: SELECT pg_drop_replication_slot('{SLOT}')"
         )
     }
 }

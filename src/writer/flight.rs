@@ -151,8 +151,8 @@ impl Answers {
     }
 }
 
-/// Sends a flight, with the rows of its COPY in pieces, and reads its answers. When sending fails, what the server said before it went is
-/// looked for: it names the reason.
+/// Sends a flight, with the rows of its COPY in pieces, and reads its answers. When sending fails, what the
+/// server said before it went is looked for: it names the reason.
 ///
 /// More rows than the first follow when the server has begun to read them. Until then it may wait for a lock,
 /// and data that it does not take for `USER_TIMEOUT` would end the connection as if nobody were there.

@@ -1,9 +1,9 @@
 //! The event trigger of Bemi's packages, in the database that holds `changes`.
 //!
-//! At each CREATE TABLE its procedure puts a row trigger on every table, Zemi's two among them, and it runs with
-//! the rights of the role that makes the table. Where that may not (CREATE TRIGGER needs the right TRIGGER), the
-//! statement fails with bemi-django and @bemi-db/prisma; with bemi-sqlalchemy, which catches the error, its new
-//! table gets no row trigger, and its changes no context.
+//! At each CREATE TABLE its procedure puts a row trigger on every table, Zemi's two among them, and it runs
+//! with the rights of the role that makes the table. Where that may not (CREATE TRIGGER needs the right
+//! TRIGGER), the statement fails with bemi-django and @bemi-db/prisma; with bemi-sqlalchemy, which catches
+//! the error, its new table gets no row trigger, and its changes no context.
 
 use super::tables::Tables;
 use crate::error::Result;
@@ -23,8 +23,8 @@ impl Hindered {
     /// What was found.
     pub fn found(&self) -> String {
         format!(
-            "event trigger {NAME} puts a trigger on {} too, which {} may not: CREATE TABLE of that role fails, \
-             or leaves the new table without context",
+            "event trigger {NAME} puts a trigger on {} too, which {} may not: CREATE TABLE of that role \
+             fails, or leaves the new table without context",
             self.tables,
             self.roles.join(", ")
         )
@@ -34,8 +34,8 @@ impl Hindered {
     pub fn fix(&self) -> String {
         let roles: Vec<String> = self.roles.iter().map(|role| identifier(role)).collect();
         format!(
-            "GRANT TRIGGER ON {} TO {} (the triggers run with the rights of zemi's role); or another database \
-             as the destination (DEST_DB_NAME)",
+            "GRANT TRIGGER ON {} TO {} (the triggers run with the rights of zemi's role); or another \
+             database as the destination (DEST_DB_NAME)",
             self.tables,
             roles.join(", ")
         )

@@ -27,8 +27,8 @@ const COLUMNS: [(&str, &[&str]); 13] = [
 ];
 
 /// What to do about a table of changes that lacks what a row needs.
-const OTHER_SHAPE: &str = "where Bemi made it, run its migrations to their end; else rename the table and let \
-                           zemi make its own";
+const OTHER_SHAPE: &str = "where Bemi made it, run its migrations to their end; else rename the table \
+                           and let zemi make its own";
 
 /// Checks the tables; `None` where one is missing. Changes nothing.
 pub fn look(session: &mut Connection, config: &Config) -> Result<Option<Tables>> {

@@ -16,8 +16,9 @@ fn with(settings: &[(String, String)], more: &[(&str, &str)]) -> Vec<(String, St
 /// Makes of the rows that are there what the Zig program would have written: ids of its own, all tables of
 /// a TRUNCATE at one position, and every value a string.
 const AS_ZIG_WRITES: &str = "UPDATE changes SET id = gen_random_uuid(), position = CASE operation \
-     WHEN 'TRUNCATE' THEN coalesce((SELECT max(p.position) FROM changes p WHERE p.transaction_id = changes.transaction_id \
-       AND p.operation = 'TRUNCATE' AND p.\"table\" = 'a' AND p.position <= changes.position), position) ELSE position END, \
+     WHEN 'TRUNCATE' THEN coalesce((SELECT max(p.position) FROM changes p \
+       WHERE p.transaction_id = changes.transaction_id AND p.operation = 'TRUNCATE' AND p.\"table\" = 'a' \
+       AND p.position <= changes.position), position) ELSE position END, \
      after = (SELECT coalesce(jsonb_object_agg(key, value), '{}') FROM jsonb_each_text(after)), \
      queued_at = now()";
 
@@ -118,16 +119,18 @@ fn the_zig_program_is_taken_over_and_finds_its_own_when_it_comes_back() {
         "after",
     ] {
         let exists = format!(
-            "SELECT count(*) FROM pg_indexes WHERE tablename = 'changes' AND indexname = 'changes_{column}_index'"
+            "SELECT count(*) FROM pg_indexes WHERE tablename = 'changes' \
+             AND indexname = 'changes_{column}_index'"
         );
         assert_eq!(sql.value(&exists), "1", "{column}");
     }
     for (offset, rows) in [("0", "50"), ("1", "51")] {
         sql.run(&format!(
-            "INSERT INTO changes (primary_key, before, after, context, database, schema, \"table\", operation, \
-             committed_at, queued_at, transaction_id, position) \
-             SELECT primary_key, '{{}}', '{{}}', '{{}}', database, schema, \"table\", operation, committed_at, \
-             now(), transaction_id, position + {offset} FROM changes ORDER BY position DESC LIMIT 1 \
+            "INSERT INTO changes (primary_key, before, after, context, database, schema, \"table\", \
+             operation, committed_at, queued_at, transaction_id, position) \
+             SELECT primary_key, '{{}}', '{{}}', '{{}}', database, schema, \"table\", operation, \
+             committed_at, now(), transaction_id, position + {offset} FROM changes \
+             ORDER BY position DESC LIMIT 1 \
              ON CONFLICT ON CONSTRAINT changes_position_table_schema_database_operation_unique DO NOTHING"
         ));
         assert_eq!(sql.value("SELECT count(*) FROM changes"), rows);
@@ -139,8 +142,8 @@ fn the_zig_program_is_taken_over_and_finds_its_own_when_it_comes_back() {
     assert!(said.contains("stays: it was not made by zemi"), "{said}");
     sql.run("INSERT INTO a VALUES (51, 'later')");
     let read = format!(
-        "SELECT count(*) FROM pg_logical_slot_peek_binary_changes('{SLOT}', NULL, NULL, 'proto_version', '2', \
-         'publication_names', 'bemi', 'messages', 'true') WHERE position('later'::bytea in data) > 0"
+        "SELECT count(*) FROM pg_logical_slot_peek_binary_changes('{SLOT}', NULL, NULL, 'proto_version', \
+         '2', 'publication_names', 'bemi', 'messages', 'true') WHERE position('later'::bytea in data) > 0"
     );
     assert_eq!(sql.value(&read), "1");
 }

@@ -210,6 +210,34 @@ fn rows_that_the_destination_cannot_spell_do_not_stop_the_stream() {
 }
 
 #[test]
+fn rows_that_the_destination_cannot_spell_are_known_when_they_come_again() {
+    let server = Server::start(15, &[]);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run(
+        "CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
+    );
+    sql.run("CREATE TABLE \"€\" (id text PRIMARY KEY); CREATE TABLE t (id text PRIMARY KEY)");
+    let settings = with(settings(&server, None), &[("DEST_DB_NAME", "latin")]);
+    let mut zemi = streaming(&settings);
+    sql.run("SELECT pg_create_logical_replication_slot('again', 'pgoutput')");
+    sql.run("INSERT INTO \"€\" VALUES ('a'), ('b'); INSERT INTO t VALUES ('5 €'), ('6')");
+    caught_up(&mut sql);
+    zemi.sigterm();
+    assert_eq!(zemi.wait_exit(PATIENCE), Some(0));
+    let mut there = Sql::open(&server, "latin");
+    let before = there.text("SELECT id FROM changes ORDER BY 1");
+    assert_eq!(before.lines().count(), 4);
+    let zemi = streaming(&with(settings, &[("SLOT_NAME", "again")]));
+    sql.run("INSERT INTO t VALUES ('7')");
+    wait_until("the new row arrives", PATIENCE, || {
+        there.value("SELECT count(*) FROM changes WHERE primary_key = '7'") == "1"
+    });
+    there.run("DELETE FROM changes WHERE primary_key = '7'");
+    assert_eq!(there.text("SELECT id FROM changes ORDER BY 1"), before);
+    drop(zemi);
+}
+
+#[test]
 fn a_row_that_is_refused_at_commit_or_by_an_internal_error_is_found_and_written_safely() {
     let server = Server::start(15, &[]);
     let mut sql = Sql::open(&server, "postgres");

@@ -1,7 +1,7 @@
 //! An application whose migration ran before zemi starts, in the database that is also the destination.
 //!
-//! The migrations of Bemi's packages make an event trigger: each CREATE TABLE in the database gives all tables
-//! a row trigger that sends the context. So `changes` and `zemi_progress` come to have such triggers, too.
+//! The migrations of Bemi's packages make an event trigger: each CREATE TABLE in the database gives all
+//! tables a row trigger that sends the context. So `changes` and `zemi_progress` come to have such triggers.
 
 use super::application::Application;
 use crate::support::http::{free_port, metric, with_ports};

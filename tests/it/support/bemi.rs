@@ -1,5 +1,5 @@
-//! The table `changes` as Bemi's worker makes it: what its migrations (MikroORM, March 2024) leave, in words of
-//! our own.
+//! The table `changes` as Bemi's worker makes it: what its migrations (MikroORM, February to April 2024)
+//! leave, in words of our own.
 
 /// What each migration does, in their order.
 const MIGRATIONS: [&str; 7] = [
