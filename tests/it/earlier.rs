@@ -61,7 +61,10 @@ fn a_publication_that_sql_folded_is_found_everywhere() {
         &[("PUBLICATION_NAME", "MyPub"), ("TABLES", "t")],
     );
     let mut sql = Sql::open(&server, "postgres");
-    sql.run("CREATE TABLE t (id int PRIMARY KEY); CREATE PUBLICATION MyPub FOR ALL TABLES");
+    sql.run(
+        "CREATE TABLE t (id int PRIMARY KEY); CREATE PUBLICATION MyPub FOR ALL TABLES; \
+         COMMENT ON PUBLICATION mypub IS 'made by zemi'",
+    );
     let (code, out, _) = Zemi::says(&["check"], &settings);
     assert_eq!(code, 0, "{out}");
     assert!(out.contains("mypub found"), "{out}");
