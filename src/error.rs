@@ -20,8 +20,8 @@ pub enum Kind {
     Refused,
     /// Another process holds the replication slot.
     Busy,
-    /// The network, a time limit or a peer that went away.
-    Network,
+    /// What retrying mends: the network, a time limit, a peer that went away.
+    Transient,
     /// An error message of a PostgreSQL server; the SQLSTATE says more.
     Server,
     /// A peer that does not follow the frontend/backend protocol.
@@ -224,7 +224,7 @@ impl Error {
             Kind::Setting => Remedy::Stop(Exit::Config),
             Kind::Refused => Remedy::Stop(Exit::Refused),
             Kind::Busy => Remedy::Stop(Exit::Busy),
-            Kind::Network | Kind::Protocol | Kind::Decode | Kind::Resync => Remedy::Retry,
+            Kind::Transient | Kind::Protocol | Kind::Decode | Kind::Resync => Remedy::Retry,
             Kind::Stopped => Remedy::Stop(Exit::Ok),
             Kind::Bug => Remedy::Stop(Exit::Bug),
             Kind::Server => self.0.sqlstate.map_or(Remedy::Retry, remedy_of_sqlstate),

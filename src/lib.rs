@@ -15,22 +15,23 @@
 //! | thread | module | owns |
 //! |---|---|---|
 //! | http | [`observe::http`] | the web pages, where settings ask for them |
-//! | main | [`supervisor`] | the lives of the others, the exit code, the upkeep of publications |
-//! | signals | [`supervisor`] | SIGTERM and SIGINT |
-//! | reader | [`replication::reader`] | the replication connection, slot, publications |
-//! | decoder | [`decoder`] | transactions, relations, the catalog session, the batch being filled |
-//! | writer | [`writer`] | the destination's session, tables, progress |
+//! | main | [`pipeline::supervisor`] | the lives of the others, the exit code |
+//! | signals | [`pipeline::supervisor`] | SIGTERM and SIGINT |
+//! | publications | [`pipeline::publication_refresh`] | a look at all tables, now and then |
+//! | reader | [`pipeline::reader`] | the replication connection, slot, publications |
+//! | decoder | [`pipeline::decoder`] | transactions, relations, the catalog session, the batch being filled |
+//! | writer | [`pipeline::writer`] | the destination's session, tables, progress |
 //!
 //! # What is always true
 //!
 //! 1. **Exactly once.** Rows and progress are committed together; the guard in that transaction moves the
-//!    progress only from where this process left it ([`writer::Progress`]). Nothing is
+//!    progress only from where this process left it ([`destination::progress`]). Nothing is
 //!    confirmed to the source before the destination's COMMIT was answered
-//!    ([`replication::feedback::Feedback::confirm`]). A transaction that comes again is recognised by its
+//!    ([`pipeline::feedback::Feedback::confirm`]). A transaction that comes again is recognised by its
 //!    position ([`change::Assembler::restart`]).
 //! 2. **Nothing is skipped silently.** A message that cannot be decoded ends the stream; a value that
 //!    jsonb refuses is written in a safe form and counted; a stretch of WAL that is lost leaves a row of
-//!    operation `MESSAGE` and an error in the log ([`replication::start`]).
+//!    operation `MESSAGE` and an error in the log ([`resume`]).
 //! 3. **Memory is bounded.** Every channel is; a batch is at most [`change::batch::BYTES_LIMIT`] and one
 //!    row; a larger transaction streams into an open destination transaction.
 //! 4. **The values are PostgreSQL's own**: what `to_jsonb` gives ([`change::json`]).
@@ -38,34 +39,33 @@
 //! 6. **Idle is idle.** A transaction without rows is confirmed and not written; so is a keepalive.
 //! 7. **No secret** reaches a log, an error or a `Debug` output ([`config::Secret`], [`error`]).
 //!
-//! # Runs
+//! # Epochs
 //!
-//! Everything on its way belongs to a *run* of the stream, numbered by an epoch. When only the source's
-//! connection was lost, the run goes on: whole transactions stay in the channels, and those that come
-//! again are passed over. When rows were given up on the way (a piece of a large transaction whose
-//! destination transaction failed), the writer begins another run at its durable position, and whatever
-//! carries the old number is discarded.
+//! Everything on its way belongs to an *epoch* of the stream. When only the source's connection was lost,
+//! the epoch goes on: whole transactions stay in the channels, and those that come again are passed over.
+//! When rows were given up on the way (a fragment of a large transaction whose destination transaction
+//! failed), the writer begins another epoch at its durable position, and whatever carries the old number is
+//! discarded.
 //!
 //! # Who may import whom
 //!
-//! `lsn`, `error` and `backoff` import nothing; `config` only those. `pgoutput` and `change` are pure: no
-//! socket, thread, clock or log, so that tests and fuzz targets call them directly. `wire` is the only
-//! module that talks to PostgreSQL, `observe::http` the only one that is talked to. `replication` builds
-//! on `wire` and asks `change` for plain types; `writer` comes after `replication` as it does in the
-//! program; `decoder` stands between the two, and `supervisor` joins all; `commands` is what the program
-//! does beside the pipeline. `observe` imports no pipeline module. `tests/tidy.rs` holds this.
+//! From the bottom: the leaves (`error`, `lsn`, `backoff`, `threads`), `config` and `pgoutput`, `change` and
+//! `resume`, `wire`, `source`, `destination`, and on top `commands` and `pipeline`. `pgoutput`, `change` and
+//! `resume` are pure: no socket, thread, clock or log, so that tests and fuzz targets call them directly.
+//! `wire` is the only module that talks to PostgreSQL, `observe::http` the only one that is talked to.
+//! `observe` imports no module of the pipeline. `tests/tidy.rs` holds this.
 
 pub mod backoff;
 pub mod change;
 pub mod commands;
 pub mod config;
-pub mod control;
-pub mod decoder;
+pub mod destination;
 pub mod error;
 pub mod lsn;
 pub mod observe;
 pub mod pgoutput;
-pub mod replication;
-pub mod supervisor;
+pub mod pipeline;
+pub mod resume;
+pub mod source;
+pub mod threads;
 pub mod wire;
-pub mod writer;

@@ -6,7 +6,7 @@ use zemi::commands::{Command, USAGE};
 use zemi::config::{self, Config, LogFormat};
 use zemi::error::{Error, Exit};
 use zemi::observe::logger;
-use zemi::supervisor;
+use zemi::pipeline::supervisor;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 

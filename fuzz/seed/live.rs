@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use targets::session::NONCE;
 use zemi::config::{Config, Endpoint};
 use zemi::lsn::{Lsn, PgTimestamp};
-use zemi::replication::chunk::Chunk;
-use zemi::replication::message::{StreamMessage, parse};
+use zemi::pipeline::channel::Chunk;
+use zemi::source::message::{StreamMessage, parse};
 use zemi::wire::{Connection, Transport, query_message};
 
 use super::{Corpus, golden};

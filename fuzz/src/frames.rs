@@ -1,8 +1,8 @@
 //! What comes from the source, cut into frames, and the stream messages in them.
 
 use zemi::lsn::PgTimestamp;
-use zemi::replication::chunk::Chunk;
-use zemi::replication::message::{StreamMessage, parse};
+use zemi::pipeline::channel::Chunk;
+use zemi::source::message::{StreamMessage, parse};
 use zemi::wire::{FRAME_LIMIT, FrameHead, HEAD};
 
 use super::{is_fit_to_print, meter};

@@ -15,8 +15,8 @@ use zemi::config::Config;
 use zemi::error::{Kind, Result};
 use zemi::lsn::{Oid, PgTimestamp};
 use zemi::pgoutput;
-use zemi::replication::chunk::Chunk;
-use zemi::replication::message::{StreamMessage, parse};
+use zemi::pipeline::channel::Chunk;
+use zemi::source::message::{StreamMessage, parse};
 
 use super::input::{Input, put_bytes};
 use super::{is_fit_to_print, meter, oracle};
@@ -187,7 +187,7 @@ impl Stream {
                     );
                 }
                 applied?;
-                while let Some((relation, reasons)) = self.assembler.take_news() {
+                while let Some((relation, reasons)) = self.assembler.take_new_reasons() {
                     assert!(!relation.is_empty() && !reasons.is_empty());
                 }
                 if self.batch.is_full() {

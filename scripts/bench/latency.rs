@@ -260,7 +260,7 @@ fn poll(
             }
         }
         if now - began > PATIENCE {
-            return Err(Error::new(Kind::Network, "a change did not arrive"));
+            return Err(Error::new(Kind::Transient, "a change did not arrive"));
         }
     }
     Ok(seen)

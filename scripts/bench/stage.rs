@@ -290,7 +290,7 @@ impl Stage {
 
 fn late(what: &str) -> Error {
     Error::new(
-        Kind::Network,
+        Kind::Transient,
         format!("waited {} s in vain until {what}", PATIENCE.as_secs()),
     )
 }

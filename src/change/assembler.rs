@@ -13,7 +13,7 @@ use super::encoding::Encoding;
 use super::json;
 use super::reasons::Reasons;
 use super::relation::RelationPlan;
-use super::row::{self, Misfit, Operation, RowHead, RowShape, RowValues, Tools};
+use super::row::{self, EncodeError, Operation, RowHead, RowShape, RowValues, Tools};
 use super::settings::Settings;
 use crate::error::{At, Error, Kind, Result};
 use crate::lsn::{Lsn, Oid, PgTimestamp, Xid};
@@ -54,8 +54,8 @@ pub struct Assembler {
     /// A value in UTF-8, where the source did not convert it.
     text: Vec<u8>,
     /// Why values of each relation were replaced so far, and what of that was not asked for yet.
-    told: HashMap<Oid, Reasons>,
-    news: Vec<(Arc<str>, Reasons)>,
+    warned: HashMap<Oid, Reasons>,
+    new_reasons: Vec<(Arc<str>, Reasons)>,
     /// Transactions that end here or before are in the destination, or on their way there.
     done: Lsn,
     /// The WAL record of the last change, and how many changes it had before.
@@ -72,8 +72,8 @@ impl Assembler {
             context: context::NONE.to_vec(),
             json: json::Writer::new(),
             text: Vec::new(),
-            told: HashMap::new(),
-            news: Vec::new(),
+            warned: HashMap::new(),
+            new_reasons: Vec::new(),
             done: Lsn::ZERO,
             run: (Lsn::ZERO, 0),
         }
@@ -107,8 +107,8 @@ impl Assembler {
     }
 
     /// A relation in which values were written in their safe form for reasons that it had not had yet.
-    pub fn take_news(&mut self) -> Option<(Arc<str>, Reasons)> {
-        self.news.pop()
+    pub fn take_new_reasons(&mut self) -> Option<(Arc<str>, Reasons)> {
+        self.new_reasons.pop()
     }
 
     /// The name of a relation that was described, with its schema.
@@ -373,11 +373,11 @@ impl Assembler {
         })?;
         let reasons = tools.reasons;
         if !reasons.is_empty() {
-            let told = self.told.entry(relation).or_default();
-            let new = reasons.without(*told);
-            *told = told.with(reasons);
+            let warned = self.warned.entry(relation).or_default();
+            let new = reasons.without(*warned);
+            *warned = warned.with(reasons);
             if !new.is_empty() {
-                self.news.push((Arc::clone(&plan.name), new));
+                self.new_reasons.push((Arc::clone(&plan.name), new));
             }
         }
         if self.text.len() > KEPT_CONTEXT {
@@ -433,20 +433,20 @@ fn encode(
         plan.check_types(head.commit_time, tools.catalog)?;
     }
     let mut strict = row::encode(out, plan, settings, head, values, tools, false);
-    if strict == Err(Misfit::Type) && plan.reread_types(head.commit_time, tools.catalog)? {
+    if strict == Err(EncodeError::Type) && plan.reread_types(head.commit_time, tools.catalog)? {
         strict = row::encode(out, plan, settings, head, values, tools, false);
     }
     let encoded = match strict {
-        Err(Misfit::Type) => row::encode(out, plan, settings, head, values, tools, true),
+        Err(EncodeError::Type) => row::encode(out, plan, settings, head, values, tools, true),
         other => other,
     };
-    encoded.map_err(|misfit| bad_columns(plan, misfit))
+    encoded.map_err(|error| bad_columns(plan, error))
 }
 
-fn bad_columns(plan: &RelationPlan, misfit: Misfit) -> Error {
-    let found = match misfit {
-        Misfit::Columns { found } => found.to_string(),
-        Misfit::Type => "values of another type".into(),
+fn bad_columns(plan: &RelationPlan, error: EncodeError) -> Error {
+    let found = match error {
+        EncodeError::Columns { found } => found.to_string(),
+        EncodeError::Type => "values of another type".into(),
     };
     Error::new(
         Kind::Decode,

@@ -2,7 +2,7 @@
 
 use super::copy::{self, Tuples};
 use super::row::RowShape;
-use super::tally::Tally;
+use super::table_counts::TableCounts;
 use crate::lsn::{Lsn, PgTimestamp, Xid};
 
 /// A batch is handed over at the latest when it holds this many bytes …
@@ -100,20 +100,20 @@ pub struct Batch {
     /// What it holds.
     pub counts: Counts,
     /// What it holds, by table.
-    pub tally: Tally,
+    pub tally: TableCounts,
     /// When the first transaction in it committed.
     pub commit_time: Option<PgTimestamp>,
     /// Which run of the stream it belongs to; the writer discards those of a run that was given up.
     pub epoch: u64,
     /// Up to where whole transactions reach.
-    boundary: Mark,
+    committed: Savepoint,
     /// What the transaction that is still open has counted.
     open_counts: Counts,
     open_commit_time: Option<PgTimestamp>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Mark {
+struct Savepoint {
     bytes: usize,
     count: u32,
     patches: usize,
@@ -130,7 +130,7 @@ impl Batch {
 
     /// Whether whole transactions are all it holds and there is something in it to write or confirm.
     pub fn is_ready(&self) -> bool {
-        self.rows.len() == self.boundary.bytes && (self.count > 0 || self.end > Lsn::ZERO)
+        self.rows.len() == self.committed.bytes && (self.count > 0 || self.end > Lsn::ZERO)
     }
 
     /// Whether it holds nothing at all.
@@ -140,12 +140,12 @@ impl Batch {
 
     /// The rows of the transaction that is still open.
     pub fn open_rows(&self) -> &[u8] {
-        self.rows.get(self.boundary.bytes..).unwrap_or_default()
+        self.rows.get(self.committed.bytes..).unwrap_or_default()
     }
 
     /// Whether rows of the open transaction went with an earlier batch.
     pub fn continues_open(&self) -> bool {
-        self.continues && !self.boundary.ended
+        self.continues && !self.committed.ended
     }
 
     /// Counts for the transaction that is still open.
@@ -160,7 +160,7 @@ impl Batch {
 
     /// Notes that the open transaction ended at `end`.
     pub fn commit(&mut self, end: Lsn) {
-        let rows = self.rows.len() > self.boundary.bytes || self.continues_open();
+        let rows = self.rows.len() > self.committed.bytes || self.continues_open();
         if rows {
             self.open_counts.transactions += 1;
             self.commit_time = self.commit_time.or(self.open_commit_time);
@@ -169,7 +169,7 @@ impl Batch {
         self.counts.add(&std::mem::take(&mut self.open_counts));
         self.tally.end();
         self.end = self.end.max(end);
-        self.boundary = Mark {
+        self.committed = Savepoint {
             bytes: self.rows.len(),
             count: self.count,
             patches: self.patches.len(),
@@ -196,9 +196,9 @@ impl Batch {
     /// Drops the rows of the open transaction. True when it began in an earlier batch, which then has
     /// to be rolled back.
     pub fn drop_open(&mut self) -> bool {
-        self.rows.truncate(self.boundary.bytes);
-        self.count = self.boundary.count;
-        self.patches.truncate(self.boundary.patches);
+        self.rows.truncate(self.committed.bytes);
+        self.count = self.committed.count;
+        self.patches.truncate(self.committed.patches);
         self.open_counts = Counts::default();
         self.tally.drop_open();
         self.open_commit_time = None;
@@ -215,24 +215,24 @@ impl Batch {
         next.epoch = self.epoch;
         next.shape = self.shape;
         next.open_commit_time = self.open_commit_time.take();
-        if self.boundary.ended {
+        if self.committed.ended {
             // The shorter part is copied: a large row is in memory once.
-            if self.open_rows().len() <= self.boundary.bytes {
+            if self.open_rows().len() <= self.committed.bytes {
                 next.rows.extend_from_slice(self.open_rows());
-                self.rows.truncate(self.boundary.bytes);
+                self.rows.truncate(self.committed.bytes);
             } else {
-                let whole = self.rows.get(..self.boundary.bytes).unwrap_or_default();
+                let whole = self.rows.get(..self.committed.bytes).unwrap_or_default();
                 next.rows.extend_from_slice(whole);
                 std::mem::swap(&mut self.rows, &mut next.rows);
-                next.rows.drain(..self.boundary.bytes.min(next.rows.len()));
+                next.rows.drain(..self.committed.bytes.min(next.rows.len()));
             }
-            next.count = self.count - self.boundary.count;
-            next.patches = self.patches.split_off(self.boundary.patches);
+            next.count = self.count - self.committed.count;
+            next.patches = self.patches.split_off(self.committed.patches);
             // Which of them are of the open transaction is not known, and need not be.
             next.truncated.clone_from(&self.truncated);
             next.open_counts = std::mem::take(&mut self.open_counts);
             self.tally.move_open(&mut next.tally);
-            self.count = self.boundary.count;
+            self.count = self.committed.count;
         } else {
             self.counts.add(&std::mem::take(&mut self.open_counts));
             self.tally.end();
@@ -249,7 +249,7 @@ impl Batch {
     /// Gives the rows of the open transaction in this batch another context. Returns false, with
     /// nothing changed, where that would make the batch larger than its limit.
     pub fn rewrite_open_context(&mut self, context: &[u8]) -> bool {
-        let rows = (self.count - self.boundary.count) as usize;
+        let rows = (self.count - self.committed.count) as usize;
         let grown = self
             .rows
             .len()
@@ -257,7 +257,7 @@ impl Batch {
         if grown > BYTES_LIMIT {
             return false;
         }
-        let old = self.rows.split_off(self.boundary.bytes);
+        let old = self.rows.split_off(self.committed.bytes);
         for tuple in Tuples::new(&old) {
             // The context is the last field of a row.
             let last = copy::fields(tuple).last().flatten().map_or(0, <[u8]>::len);

@@ -12,7 +12,7 @@ pub mod reasons;
 pub mod relation;
 pub mod row;
 pub mod settings;
-pub mod tally;
+pub mod table_counts;
 pub mod uuid;
 
 pub use assembler::{Assembler, Place};

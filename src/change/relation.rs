@@ -12,7 +12,7 @@ use crate::pgoutput::{Relation, ReplicaIdentity};
 
 /// What happens to the values of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Treatment {
+pub(super) enum ColumnPolicy {
     Keep,
     /// `EXCLUDE_COLUMNS`: neither in `before` nor in `after` nor in `primary_key`.
     LeaveOut,
@@ -31,7 +31,7 @@ pub(super) struct ColumnPlan {
     pub type_oid: Oid,
     /// Part of the replica identity; under FULL every column is.
     pub key: bool,
-    pub treatment: Treatment,
+    pub treatment: ColumnPolicy,
 }
 
 /// One relation of the stream.
@@ -87,7 +87,7 @@ impl RelationPlan {
             prefix.push(b':');
             let treatment = settings.treatment(&schema, &table, &name);
             // The types of what is not written are never asked for.
-            let asked = tracked && settings.coerce && treatment == Treatment::Keep;
+            let asked = tracked && settings.coerce && treatment == ColumnPolicy::Keep;
             if asked && column.type_oid.0 >= FIRST_USER_OID && !types.contains(&column.type_oid) {
                 types.push(column.type_oid);
             }
@@ -175,7 +175,7 @@ impl RelationPlan {
 
     fn read_types(&mut self, catalog: &mut dyn Catalog) -> Result<()> {
         for column in &mut self.columns {
-            if !self.types.contains(&column.type_oid) || column.treatment != Treatment::Keep {
+            if !self.types.contains(&column.type_oid) || column.treatment != ColumnPolicy::Keep {
                 continue;
             }
             let now = catalog.value_type(column.type_oid)?;

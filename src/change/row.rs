@@ -4,7 +4,7 @@ use super::batch::jsonb;
 use super::catalog::Catalog;
 use super::json::{self, Outcome, Reason};
 use super::reasons::Reasons;
-use super::relation::{ColumnPlan, RelationPlan, Treatment};
+use super::relation::{ColumnPlan, ColumnPolicy, RelationPlan};
 use super::settings::Settings;
 use super::{copy, uuid};
 use crate::config::ChangesFormat;
@@ -107,7 +107,7 @@ pub struct RowValues<'a> {
 
 /// Why a row was not encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Misfit {
+pub enum EncodeError {
     /// A composite value has another number of fields than the catalog said.
     Type,
     /// A tuple has another number of columns than the Relation message said.
@@ -128,7 +128,7 @@ pub fn encode(
     values: &RowValues<'_>,
     tools: &mut Tools<'_>,
     lenient: bool,
-) -> Result<u64, Misfit> {
+) -> Result<u64, EncodeError> {
     let start = out.len();
     let mut row = RowEncoder {
         out,
@@ -140,9 +140,9 @@ pub fn encode(
     };
     match row.encode(head, values) {
         Ok(()) => Ok(row.replaced),
-        Err(misfit) => {
+        Err(error) => {
             out.truncate(start);
-            Err(misfit)
+            Err(error)
         }
     }
 }
@@ -169,7 +169,7 @@ struct RowEncoder<'a, 't> {
 }
 
 impl RowEncoder<'_, '_> {
-    fn encode(&mut self, head: &RowHead<'_>, values: &RowValues<'_>) -> Result<(), Misfit> {
+    fn encode(&mut self, head: &RowHead<'_>, values: &RowValues<'_>) -> Result<(), EncodeError> {
         copy::tuple(self.out, self.settings.shape.fields());
         let id = uuid::change_id(head.commit_time, head.position, self.settings.id_source);
         copy::field(self.out, &id);
@@ -193,7 +193,7 @@ impl RowEncoder<'_, '_> {
         Ok(())
     }
 
-    fn before(&mut self, operation: Operation, values: &RowValues<'_>) -> Result<(), Misfit> {
+    fn before(&mut self, operation: Operation, values: &RowValues<'_>) -> Result<(), EncodeError> {
         match values.old {
             Some(OldTuple::Full(old)) => self.object(old, false, None),
             Some(OldTuple::Key(old)) => self.object(old, true, None),
@@ -202,14 +202,14 @@ impl RowEncoder<'_, '_> {
         }
     }
 
-    fn after(&mut self, values: &RowValues<'_>) -> Result<(), Misfit> {
+    fn after(&mut self, values: &RowValues<'_>) -> Result<(), EncodeError> {
         match (values.new, values.old) {
             (Some(new), old) => self.object(new, false, old),
             (None, _) => self.no_object(false),
         }
     }
 
-    fn no_object(&mut self, exists: bool) -> Result<(), Misfit> {
+    fn no_object(&mut self, exists: bool) -> Result<(), EncodeError> {
         if self.settings.format == ChangesFormat::Sql && !exists {
             copy::null(self.out);
         } else {
@@ -225,14 +225,14 @@ impl RowEncoder<'_, '_> {
         tuple: TupleData<'_>,
         keys_only: bool,
         old: Option<OldTuple<'_>>,
-    ) -> Result<(), Misfit> {
+    ) -> Result<(), EncodeError> {
         let plan = self.plan;
         for tuple in [Some(tuple), old.map(|old| old.data())]
             .into_iter()
             .flatten()
         {
             if tuple.len() != plan.columns.len() {
-                return Err(Misfit::Columns { found: tuple.len() });
+                return Err(EncodeError::Columns { found: tuple.len() });
             }
         }
         let at = copy::open(self.out);
@@ -248,7 +248,7 @@ impl RowEncoder<'_, '_> {
                 (ColumnValue::UnchangedToast, Some(old)) if old_full || column.key => old,
                 (value, _) => value,
             };
-            let left_out = column.treatment == Treatment::LeaveOut || keys_only && !column.key;
+            let left_out = column.treatment == ColumnPolicy::LeaveOut || keys_only && !column.key;
             if left_out || matches!(value, ColumnValue::UnchangedToast) {
                 continue;
             }
@@ -275,7 +275,7 @@ impl RowEncoder<'_, '_> {
         Ok(())
     }
 
-    fn value(&mut self, column: &ColumnPlan, value: ColumnValue<'_>) -> Result<(), Misfit> {
+    fn value(&mut self, column: &ColumnPlan, value: ColumnValue<'_>) -> Result<(), EncodeError> {
         let text = match value {
             ColumnValue::Text(text) => text,
             ColumnValue::Binary(bytes) => {
@@ -300,7 +300,7 @@ impl RowEncoder<'_, '_> {
         } = &mut *self.tools;
         let lossy = self.settings.encoding.decode(text, decoded);
         let text = lossy.map_or(text, |_| decoded.as_slice());
-        if let (Treatment::Hash, Some(masker)) = (column.treatment, &self.settings.masker) {
+        if let (ColumnPolicy::Hash, Some(masker)) = (column.treatment, &self.settings.masker) {
             self.out.push(b'"');
             masker.hash(text, self.out);
             self.out.push(b'"');
@@ -309,7 +309,7 @@ impl RowEncoder<'_, '_> {
         let mut outcome = writer.write(self.out, &column.value_type, text, *catalog);
         if outcome == Outcome::Mismatch {
             if !self.lenient {
-                return Err(Misfit::Type);
+                return Err(EncodeError::Type);
             }
             outcome = write_earlier_form(self.out, writer, *catalog, column, text);
         }
@@ -349,7 +349,7 @@ impl RowEncoder<'_, '_> {
                 (value, _) => value,
             };
             let (Some(ColumnValue::Text(text)), false) =
-                (value, column.treatment == Treatment::LeaveOut)
+                (value, column.treatment == ColumnPolicy::LeaveOut)
             else {
                 continue;
             };
@@ -360,7 +360,7 @@ impl RowEncoder<'_, '_> {
             let lossy = self.settings.encoding.decode(text, self.tools.text);
             let text = lossy.map_or(text, |_| self.tools.text.as_slice());
             match (column.treatment, &self.settings.masker) {
-                (Treatment::Hash, Some(masker)) => masker.hash(text, self.out),
+                (ColumnPolicy::Hash, Some(masker)) => masker.hash(text, self.out),
                 _ => push_utf8(self.out, text),
             }
         }

@@ -2,7 +2,7 @@
 
 use super::encoding::Encoding;
 use super::mask::Masker;
-use super::relation::Treatment;
+use super::relation::ColumnPolicy;
 use super::row::RowShape;
 use crate::config::{ChangesFormat, ColumnPattern, Config, Pattern};
 
@@ -75,15 +75,15 @@ impl Settings {
         &self.tracked
     }
 
-    pub(super) fn treatment(&self, schema: &str, table: &str, column: &str) -> Treatment {
+    pub(super) fn treatment(&self, schema: &str, table: &str, column: &str) -> ColumnPolicy {
         let any =
             |patterns: &[ColumnPattern]| patterns.iter().any(|p| p.matches(schema, table, column));
         if any(&self.exclude_columns) {
-            Treatment::LeaveOut
+            ColumnPolicy::LeaveOut
         } else if any(&self.hash_columns) {
-            Treatment::Hash
+            ColumnPolicy::Hash
         } else {
-            Treatment::Keep
+            ColumnPolicy::Keep
         }
     }
 }

@@ -1,16 +1,12 @@
 //! `zemi cleanup`: drops what zemi made on the servers, except the changes.
 
-use std::time::Duration;
-
 use super::print;
 use crate::config::Config;
+use crate::destination::progress::read_progress;
+use crate::destination::removal::drop_all;
 use crate::error::{Exit, Result};
-use crate::replication::{publication, source};
-use crate::wire::{Connection, literal};
-use crate::writer::{forget_progress, read_progress};
-
-/// How long the slot's walsender may take to go.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::source::{self, publication};
+use crate::wire::literal;
 
 /// Says what would be dropped, or drops it. The table of changes stays in any case.
 pub fn run(config: &Config, yes: bool) -> Result<Exit> {
@@ -58,14 +54,4 @@ pub fn run(config: &Config, yes: bool) -> Result<Exit> {
         print("nothing was done: zemi cleanup --yes does it. The table changes stays\n");
     }
     Ok(Exit::Ok)
-}
-
-/// Drops slot, publications and progress.
-///
-/// # Errors
-/// What could not be dropped; what comes before it is gone then.
-pub fn drop_all(config: &Config, session: &mut Connection, system: &str) -> Result<()> {
-    source::drop_slot(session, config, PATIENCE)?;
-    publication::drop_publications(session, config)?;
-    forget_progress(config, system)
 }

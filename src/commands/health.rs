@@ -23,7 +23,11 @@ pub fn run(config: &Config) -> Result<Exit> {
     };
     let address = SocketAddr::new(reachable(config.http_bind), port);
     let cannot = |e: std::io::Error| {
-        Error::new(Kind::Network, format!("zemi does not answer at {address}")).caused_by(e)
+        Error::new(
+            Kind::Transient,
+            format!("zemi does not answer at {address}"),
+        )
+        .caused_by(e)
     };
     let answer = ask(address).map_err(cannot)?;
     let content = answer

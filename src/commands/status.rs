@@ -3,10 +3,10 @@
 use super::print;
 use super::report::{Report, Value};
 use crate::config::Config;
+use crate::destination::progress::{Progress, read_progress};
 use crate::error::{Exit, Result};
-use crate::replication::source;
+use crate::source;
 use crate::wire::{Connection, ResultSet, literal};
-use crate::writer::{Progress, read_progress};
 
 /// Prints it. A side that does not answer is an error; what the other one says is printed all the same.
 pub fn run(config: &Config, json: bool) -> Result<Exit> {

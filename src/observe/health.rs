@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::connection_status::{LastError, State};
 use super::metrics::{Metrics, microseconds_since};
-use super::side::{State, Trouble};
 use super::text::{push_json, push_seconds, push_time};
 
 /// A batch that the destination holds for longer than this, without an error, is stuck: behind a lock, or
@@ -52,12 +52,12 @@ pub fn body(metrics: &Metrics) -> String {
     push_state(&mut out, metrics);
     out.push_str(",\"last_error\":");
     let last = [source.last_error(), destination.last_error()];
-    push_trouble(&mut out, last.into_iter().flatten().max_by_key(|e| e.time));
+    push_last_error(&mut out, last.into_iter().flatten().max_by_key(|e| e.time));
     for (name, side) in [("source", source), ("destination", destination)] {
         let _ = write!(out, ",\"{name}\":{{");
         push_connection(&mut out, &side);
         out.push_str(",\"last_error\":");
-        push_trouble(&mut out, side.last_error());
+        push_last_error(&mut out, side.last_error());
         out.push('}');
     }
     out.push_str("}\n");
@@ -91,7 +91,7 @@ pub(super) fn push_connection(out: &mut String, side: &State) {
 }
 
 /// Appends an error as a JSON object, or `null`.
-pub(super) fn push_trouble(out: &mut String, trouble: Option<&Trouble>) {
+pub(super) fn push_last_error(out: &mut String, trouble: Option<&LastError>) {
     let Some(trouble) = trouble else {
         return out.push_str("null");
     };

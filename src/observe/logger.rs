@@ -266,7 +266,12 @@ mod tests {
     #[test]
     fn a_text_line_has_time_level_and_message() {
         assert_eq!(
-            line(LogFormat::Text, Level::Info, "zemi::supervisor", "started"),
+            line(
+                LogFormat::Text,
+                Level::Info,
+                "zemi::pipeline::supervisor",
+                "started"
+            ),
             "2026-01-02T03:04:05.678Z INFO  started\n"
         );
         assert_eq!(

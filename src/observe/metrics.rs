@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::connection_status::ConnectionStatus;
 use super::histogram::Histogram;
 use super::history::History;
-use super::side::Side;
 use super::tables::Tables;
 
 macro_rules! metrics {
@@ -25,9 +25,9 @@ macro_rules! metrics {
             /// How many rows a batch held.
             pub batch_rows: Histogram,
             /// The replication connection.
-            pub source: Side,
+            pub source: ConnectionStatus,
             /// The destination's connection.
-            pub destination: Side,
+            pub destination: ConnectionStatus,
             /// Durable changes by table.
             pub tables: Tables,
             /// The last hour.
@@ -44,8 +44,8 @@ macro_rules! metrics {
                     persist_duration: Histogram::of_microseconds(),
                     decode_duration: Histogram::of_microseconds(),
                     batch_rows: Histogram::of_rows(),
-                    source: Side::default(),
-                    destination: Side::default(),
+                    source: ConnectionStatus::default(),
+                    destination: ConnectionStatus::default(),
                     tables: Tables::default(),
                     history: History::default(),
                     started: SystemTime::now(),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::health::{push_connection, push_state, push_trouble};
+use super::health::{push_connection, push_last_error, push_state};
 use super::http::Response;
 use super::metrics::Metrics;
 use super::text::{push_json, push_time};
@@ -80,7 +80,7 @@ pub fn body(metrics: &Metrics, settings: &str) -> String {
         out.push_str(",\"errors\":[");
         for (at, error) in side.errors.iter().rev().enumerate() {
             out.push_str(if at > 0 { "," } else { "" });
-            push_trouble(&mut out, Some(error));
+            push_last_error(&mut out, Some(error));
         }
         out.push_str("]}");
     }

@@ -58,7 +58,7 @@ pub(super) fn remaining(deadline: Instant) -> Result<Duration> {
 }
 
 pub(super) fn timed_out() -> Error {
-    Error::new(Kind::Network, "no answer within CONNECT_TIMEOUT")
+    Error::new(Kind::Transient, "no answer within CONNECT_TIMEOUT")
         .hint("is the server up, and is the port open to this host?")
 }
 
@@ -75,7 +75,7 @@ fn unix(directory: &Path, port: u16, deadline: Instant) -> Result<UnixStream> {
     };
     attempt().map_err(|e| {
         let message = format!("cannot connect to {}", path.display());
-        Error::new(Kind::Network, message)
+        Error::new(Kind::Transient, message)
             .caused_by(e)
             .hint("is the server running, and is this its unix_socket_directories?")
     })
@@ -83,14 +83,14 @@ fn unix(directory: &Path, port: u16, deadline: Instant) -> Result<UnixStream> {
 
 fn tcp(name: &str, port: u16, deadline: Instant) -> Result<TcpStream> {
     let addresses = resolve(name, port, deadline)?;
-    let mut last = Error::new(Kind::Network, "the name resolves to no address");
+    let mut last = Error::new(Kind::Transient, "the name resolves to no address");
     for (index, address) in addresses.iter().enumerate() {
         // A silent first address must leave time for the others.
         let shares = u32::try_from(addresses.len() - index).unwrap_or(1);
         match tcp_one(address, remaining(deadline)? / shares) {
             Ok(stream) => return Ok(stream),
             Err(e) => {
-                last = Error::new(Kind::Network, format!("cannot connect to {address}"))
+                last = Error::new(Kind::Transient, format!("cannot connect to {address}"))
                     .caused_by(e)
                     .hint("is the server running, and does listen_addresses include this one?");
             }
@@ -140,14 +140,14 @@ fn resolve(name: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>> 
             // Nobody listens any more when the time is over.
             let _ = answer.send(found);
         })
-        .map_err(|e| Error::new(Kind::Network, "cannot start a thread").caused_by(e))?;
+        .map_err(|e| Error::new(Kind::Transient, "cannot start a thread").caused_by(e))?;
     match question.recv_timeout(remaining(deadline)?) {
         Ok(Ok(addresses)) => Ok(addresses),
-        Ok(Err(e)) => Err(Error::new(Kind::Network, "the name cannot be resolved")
+        Ok(Err(e)) => Err(Error::new(Kind::Transient, "the name cannot be resolved")
             .caused_by(e)
             .hint("check the host name and this host's DNS")),
         Err(_) => Err(Error::new(
-            Kind::Network,
+            Kind::Transient,
             "the name was not resolved within CONNECT_TIMEOUT",
         )
         .hint("check this host's DNS")),

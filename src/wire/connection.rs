@@ -128,7 +128,7 @@ impl Connection {
             encryption,
         };
         auth::start(&mut session, endpoint, parameters).map_err(|e| match e.kind() {
-            Kind::Network if Instant::now() >= deadline => connect::timed_out(),
+            Kind::Transient if Instant::now() >= deadline => connect::timed_out(),
             // A walsender is refused with this state for the lack of REPLICATION, too.
             _ if e.is_sqlstate("42501") && !parameters.iter().any(|(n, _)| *n == "replication") => {
                 e.hint(format!(

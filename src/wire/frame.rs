@@ -128,7 +128,7 @@ pub fn grown(filled: usize, wanted: usize) -> usize {
 
 /// The peer closed the connection.
 pub fn closed() -> Error {
-    Error::new(Kind::Network, "the server closed the connection")
+    Error::new(Kind::Transient, "the server closed the connection")
 }
 
 /// A read that failed, or found nothing within its limit.
@@ -140,7 +140,7 @@ pub fn read_failed(e: std::io::Error) -> Error {
         std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => "no answer in time",
         _ => "reading from the server failed",
     };
-    Error::new(Kind::Network, what).caused_by(e)
+    Error::new(Kind::Transient, what).caused_by(e)
 }
 
 /// A write that failed.
@@ -148,7 +148,7 @@ pub fn write_failed(e: std::io::Error) -> Error {
     if let Some(error) = tls::explained(&e) {
         return error;
     }
-    Error::new(Kind::Network, "writing to the server failed").caused_by(e)
+    Error::new(Kind::Transient, "writing to the server failed").caused_by(e)
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ pub(super) fn recognise(error: Error) -> std::result::Result<Error, Error> {
     ));
     Ok(match lasting {
         true => error.as_kind(Kind::Setting),
-        false => error.as_kind(Kind::Network),
+        false => error.as_kind(Kind::Transient),
     })
 }
 

@@ -3,14 +3,16 @@
 use super::super::finding::Findings;
 use super::encryption;
 use crate::config::Config;
+use crate::destination::connect::{SourceIdentity, check_session};
+use crate::destination::ddl::{INDEXES, create_index};
+use crate::destination::progress::read_progress;
+use crate::destination::schema::dry_run;
+use crate::destination::tables::TableNames;
 use crate::error::Result;
 use crate::wire::{Connection, identifier, literal};
-use crate::writer::{
-    INDEXES, SourceMark, TableNames, check_session, create_index, read_progress, rehearse,
-};
 
 /// Looks at all of it. `mark` is the source, where it is known.
-pub fn check(config: &Config, mark: Option<&SourceMark>, findings: &mut Findings) {
+pub fn check(config: &Config, mark: Option<&SourceIdentity>, findings: &mut Findings) {
     let (mut session, version) = match check_session(config, mark) {
         Ok(opened) => opened,
         Err(e) => return findings.error("destination", &e),
@@ -24,7 +26,7 @@ pub fn check(config: &Config, mark: Option<&SourceMark>, findings: &mut Findings
     );
     let line = session.encryption();
     encryption::check(&config.destination, line, "destination", findings);
-    let names = match rehearse(&mut session, config) {
+    let names = match dry_run(&mut session, config) {
         Ok(found) if found.changes_there => {
             let table = found.names.changes();
             findings.ok("destination", format!("{table} takes zemi's rows"));

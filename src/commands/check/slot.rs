@@ -3,7 +3,7 @@
 use super::super::finding::Findings;
 use crate::config::Config;
 use crate::error::{At, Kind, Result};
-use crate::replication::{predecessor, source};
+use crate::source::{self, predecessor};
 use crate::wire::{Connection, ResultSet, literal};
 
 /// A slot that nobody reads and that keeps more than this is worth a word.

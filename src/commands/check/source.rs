@@ -4,14 +4,13 @@ use super::super::finding::Findings;
 use super::{encryption, slot, tables};
 use crate::change::Tracked;
 use crate::config::Config;
+use crate::destination::connect::SourceIdentity;
 use crate::error::Result;
-use crate::replication::source::{self, Server};
-use crate::replication::{failover, publication, source::Identity};
+use crate::source::{self, Identity, Server, failover, publication};
 use crate::wire::Connection;
-use crate::writer::SourceMark;
 
 /// Looks at all of it, as far as one thing works after the other.
-pub fn check(config: &Config, findings: &mut Findings) -> Option<SourceMark> {
+pub fn check(config: &Config, findings: &mut Findings) -> Option<SourceIdentity> {
     let mut session = match source::open_session(config) {
         Ok(session) => session,
         Err(e) => {
@@ -42,7 +41,7 @@ pub fn check(config: &Config, findings: &mut Findings) -> Option<SourceMark> {
         );
     }
     let mark = match walsender(config, &mut session, findings) {
-        Ok(identity) => Some(SourceMark {
+        Ok(identity) => Some(SourceIdentity {
             system_identifier: identity.system_identifier,
             started: server.started.clone(),
         }),
@@ -123,7 +122,7 @@ fn publications(
     findings: &mut Findings,
 ) -> Result<Vec<String>> {
     let tracked = Tracked::new(config);
-    let published = publication::rehearse(session, server, config, &tracked)?;
+    let published = publication::dry_run(session, server, config, &tracked)?;
     match published.names.as_slice() {
         [] => findings.ok(
             "publication",

@@ -10,15 +10,13 @@ use std::time::{Duration, Instant};
 use super::request::LONGEST_HEAD;
 use super::{Method, Request, Response};
 use crate::error::{Error, Kind, Result};
+use crate::threads::STACK;
 
 /// The most connections at a time.
 pub const MOST: usize = 32;
 
 /// How long a request may take to arrive, and a response to be taken.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// The stack of a thread that answers: the pages are built on the heap.
-const STACK: usize = 128 * 1024;
 
 /// What answers a request.
 pub type Answer = dyn Fn(&Request) -> Response + Send + Sync;

@@ -1,8 +1,8 @@
 //! The metrics that the Zig program of the same name exports, under its names and labels.
 
 use super::Page;
+use crate::observe::connection_status::ConnectionStatus;
 use crate::observe::metrics::Metrics;
-use crate::observe::side::Side;
 
 /// Appends them with the prefix of the page.
 pub(super) fn append(page: &mut Page, metrics: &Metrics) {
@@ -104,7 +104,7 @@ fn counters(page: &mut Page, metrics: &Metrics) {
 }
 
 fn gauges(page: &mut Page, metrics: &Metrics) {
-    let connected = |side: &Side| u8::from(side.state().connected);
+    let connected = |side: &ConnectionStatus| u8::from(side.state().connected);
     let gauge = "gauge";
     page.number(
         "last_received_lsn",

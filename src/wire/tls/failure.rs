@@ -59,7 +59,7 @@ fn certificate(reason: &CertificateError) -> Error {
         }
         // A host without a battery begins in 1970, until it has heard of the time.
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            Error::new(Kind::Network, "the server's certificate is not valid yet")
+            Error::new(Kind::Transient, "the server's certificate is not valid yet")
                 .hint("check this host's clock")
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
@@ -123,7 +123,7 @@ fn alerted(alert: AlertDescription) -> Error {
             "zemi knows TLS 1.2 and 1.3 with ECDHE and AES-GCM or ChaCha20-Poly1305: look at the \
                  server's ssl_min_protocol_version, ssl_max_protocol_version and ssl_ciphers",
         ),
-        _ => Error::new(Kind::Network, said),
+        _ => Error::new(Kind::Transient, said),
     }
 }
 

@@ -83,7 +83,7 @@ pub(super) fn negotiate(
     };
     shake()
         .map_err(|e| match e.kind() {
-            Kind::Network if Instant::now() >= deadline => timed_out(),
+            Kind::Transient if Instant::now() >= deadline => timed_out(),
             _ => e,
         })
         .at(|| place(tls.mode))
@@ -112,7 +112,7 @@ fn request(socket: &TcpStream, deadline: Instant) -> Result<()> {
             .hint("set ssl = on at the server; only mode disable connects without encryption")),
         // An error message in plain text may be from anybody: it is not shown (CVE-2024-10977).
         (_, [b'E', _]) => Err(Error::new(
-            Kind::Network,
+            Kind::Transient,
             "the server answered the request for TLS with an error",
         )
         .hint("its log says more")),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use zemi::config::Config;
 use zemi::error::{Error, Exit, Remedy};
-use zemi::replication::source;
+use zemi::source;
 
 use crate::support::{Server, Sql};
 

@@ -1,0 +1,172 @@
+//! How many changes of which table a batch holds.
+
+use std::sync::Arc;
+
+/// Changes of one table: INSERT, UPDATE, DELETE, TRUNCATE.
+pub type ByOperation = [u64; 4];
+
+/// Counts by table. The rows of a transaction that is still open are kept apart until it ends, since
+/// they may move to the next batch or be dropped.
+#[derive(Debug, Default)]
+pub struct TableCounts {
+    entries: Vec<Entry>,
+    /// Entries that the open transaction has counted.
+    open: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    table: Arc<str>,
+    ended: ByOperation,
+    open: ByOperation,
+}
+
+impl TableCounts {
+    /// Counts a change of the open transaction. `slot` is where this table was found the last time: the
+    /// caller keeps it.
+    pub fn count(&mut self, table: &Arc<str>, operation: usize, slot: &mut usize) {
+        let is_it = |entry: &Entry| Arc::ptr_eq(&entry.table, table);
+        if !self.entries.get(*slot).is_some_and(is_it) {
+            *slot = self.slot(table);
+        }
+        if let Some(entry) = self.entries.get_mut(*slot) {
+            if entry.open == [0; 4] {
+                self.open.push(*slot);
+            }
+            if let Some(count) = entry.open.get_mut(operation) {
+                *count += 1;
+            }
+        }
+    }
+
+    fn slot(&mut self, table: &Arc<str>) -> usize {
+        let found = self
+            .entries
+            .iter()
+            .position(|e| Arc::ptr_eq(&e.table, table));
+        found.unwrap_or_else(|| {
+            self.entries.push(Entry {
+                table: Arc::clone(table),
+                ended: [0; 4],
+                open: [0; 4],
+            });
+            self.entries.len() - 1
+        })
+    }
+
+    /// The open transaction has ended, or goes on in the next batch.
+    pub fn end(&mut self) {
+        self.each_open(|entry| {
+            let open = std::mem::take(&mut entry.open);
+            add(&mut entry.ended, &open);
+        });
+    }
+
+    /// The rows of the open transaction are dropped.
+    pub fn drop_open(&mut self) {
+        self.each_open(|entry| entry.open = [0; 4]);
+    }
+
+    /// The rows of the open transaction move to an empty batch.
+    pub fn move_open(&mut self, next: &mut TableCounts) {
+        self.each_open(|entry| {
+            next.open.push(next.entries.len());
+            next.entries.push(Entry {
+                table: Arc::clone(&entry.table),
+                ended: [0; 4],
+                open: std::mem::take(&mut entry.open),
+            });
+        });
+    }
+
+    fn each_open(&mut self, mut visit: impl FnMut(&mut Entry)) {
+        for slot in self.open.drain(..) {
+            if let Some(entry) = self.entries.get_mut(slot) {
+                visit(entry);
+            }
+        }
+    }
+
+    /// Adds what has ended in another one.
+    pub fn add(&mut self, other: &TableCounts) {
+        for (table, counts) in other.ended() {
+            let slot = self.slot(table);
+            if let Some(entry) = self.entries.get_mut(slot) {
+                add(&mut entry.ended, counts);
+            }
+        }
+    }
+
+    /// What has ended, by table.
+    pub fn ended(&self) -> impl Iterator<Item = (&Arc<str>, &ByOperation)> {
+        let entries = self.entries.iter().map(|e| (&e.table, &e.ended));
+        entries.filter(|(_, counts)| **counts != [0; 4])
+    }
+
+    /// Forgets everything and keeps its buffers.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        self.open.clear();
+    }
+}
+
+fn add(to: &mut ByOperation, more: &ByOperation) {
+    for (count, more) in to.iter_mut().zip(more) {
+        *count += more;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(tally: &TableCounts) -> Vec<(String, ByOperation)> {
+        let ended = tally.ended();
+        ended
+            .map(|(table, counts)| (table.to_string(), *counts))
+            .collect()
+    }
+
+    #[test]
+    fn the_open_transaction_counts_when_it_ends_and_where_its_rows_are() {
+        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        let (mut slot_a, mut slot_b) = (0, 0);
+        let mut tally = TableCounts::default();
+        tally.count(&a, 0, &mut slot_a);
+        tally.count(&b, 1, &mut slot_b);
+        assert_eq!(read(&tally), []);
+        tally.end();
+        tally.count(&b, 2, &mut slot_b);
+        tally.count(&a, 3, &mut slot_a);
+        tally.drop_open();
+        tally.count(&b, 3, &mut slot_b);
+        let mut next = TableCounts::default();
+        tally.move_open(&mut next);
+        assert_eq!(
+            read(&tally),
+            [("a".into(), [1, 0, 0, 0]), ("b".into(), [0, 1, 0, 0])]
+        );
+        next.count(&a, 0, &mut slot_a);
+        next.count(&b, 0, &mut slot_b);
+        next.end();
+        assert_eq!(
+            read(&next),
+            [("b".into(), [1, 0, 0, 1]), ("a".into(), [1, 0, 0, 0])]
+        );
+        next.add(&tally);
+        assert_eq!(
+            read(&next),
+            [("b".into(), [1, 1, 0, 1]), ("a".into(), [2, 0, 0, 0])]
+        );
+    }
+
+    #[test]
+    fn a_slot_of_a_batch_before_is_found_again() {
+        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        let (mut slot_a, mut slot_b) = (0, 7);
+        let mut tally = TableCounts::default();
+        tally.count(&b, 0, &mut slot_b);
+        tally.count(&a, 0, &mut slot_a);
+        assert_eq!((slot_b, slot_a), (0, 1));
+    }
+}

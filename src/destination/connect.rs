@@ -1,0 +1,249 @@
+//! The session with the destination: who it is, and what it promises.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, bounded};
+
+use super::schema;
+use super::tables::Tables;
+use crate::config::Config;
+use crate::error::{At, Error, Kind, Result};
+use crate::source;
+use crate::threads::STACK;
+use crate::wire::{Connection, advise};
+
+/// Settings of the session. Limits of time that were set for people must not end a batch; a notice per
+/// row from somebody's trigger would fill the line that nobody reads while rows are sent.
+///
+/// A line that is dead for us only must not stay alive for the server: its backend would hold the row of the
+/// progress, and the next session wait for it, until the server's own keepalive gives up after two hours.
+const SESSION: [(&str, &str); 14] = [
+    ("application_name", "zemi"),
+    ("client_encoding", "UTF8"),
+    ("DateStyle", "ISO"),
+    ("TimeZone", "UTC"),
+    ("synchronous_commit", "on"),
+    ("client_min_messages", "error"),
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("idle_session_timeout", "0"),
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "4"),
+    ("tcp_user_timeout", "20000"),
+];
+
+/// Who the destination is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DestinationIdentity {
+    /// `system_identifier`, where the role may read it.
+    pub system: Option<String>,
+    /// The current timeline.
+    pub timeline: Option<u32>,
+    /// `pg_postmaster_start_time()`
+    pub started: String,
+}
+
+/// A session and what it said of the destination.
+pub struct Prepared {
+    session: Connection,
+    identity: DestinationIdentity,
+    /// `synchronous_commit` as the startup packet left it.
+    synchronous_commit: String,
+    /// The tables, where they were there already.
+    pub tables: Option<Tables>,
+}
+
+/// Opens a session and asks all that does not depend on the source. Changes nothing.
+pub fn prepare(config: &Config) -> Result<Prepared> {
+    let mut prepared = connect(config)?;
+    prepared.tables = schema::look(&mut prepared.session, config)?;
+    Ok(prepared)
+}
+
+/// Opens a session and makes sure that an answered COMMIT is durable, see [`ready`].
+pub fn open(
+    config: &Config,
+    source: &SourceIdentity,
+    same_cluster: Option<bool>,
+) -> Result<(Connection, DestinationIdentity, bool)> {
+    ready(connect(config)?, config, source, same_cluster)
+}
+
+/// Opens a session and asks who the destination is.
+fn connect(config: &Config) -> Result<Prepared> {
+    let limit = config.gin_pending_list_limit.map(|limit| limit.to_string());
+    let mut parameters = SESSION.to_vec();
+    parameters.extend(
+        limit
+            .as_deref()
+            .map(|limit| ("gin_pending_list_limit", limit)),
+    );
+    let opened = Connection::open(&config.destination, &parameters, config.connect_timeout);
+    let mut session = opened.map_err(|e| advise(e, &config.destination, "DEST_DB"))?;
+    let row = session.rows(
+        "SELECT current_setting('server_version_num'), current_setting('synchronous_commit'), \
+         pg_postmaster_start_time()::text, has_function_privilege('pg_control_system()', 'EXECUTE'), \
+         pg_is_in_recovery()",
+    )?;
+    let version: u32 = row.first(0).and_then(|v| v.parse().ok()).unwrap_or(0);
+    if version < 140_000 {
+        return Err(Error::new(
+            Kind::Setting,
+            format!("expected PostgreSQL 14 or later at the destination, found {version}"),
+        ));
+    }
+    if row.first(4) == Some("t") {
+        // It may be about to be promoted.
+        return Err(Error::new(
+            Kind::Transient,
+            "expected a primary, found a standby in recovery",
+        )
+        .hint("promote it by SELECT pg_promote(), or point DEST_DB_HOST to the primary"));
+    }
+    let mut identity = DestinationIdentity {
+        system: None,
+        timeline: None,
+        started: row.first(2).unwrap_or_default().to_owned(),
+    };
+    // The name of the WAL file begins with the timeline, in hexadecimal; the control file still has the one
+    // before until the checkpoint after a promotion is done.
+    let timeline = session.rows("SELECT left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)")?;
+    identity.timeline = timeline
+        .first(0)
+        .and_then(|t| u32::from_str_radix(t, 16).ok());
+    if row.first(3) == Some("t") {
+        let control = session.rows("SELECT system_identifier FROM pg_control_system()")?;
+        identity.system = control.first(0).map(str::to_owned);
+    }
+    // Not in the startup packet: what that holds is what `SET search_path TO DEFAULT` goes back to, which has
+    // to be the role's own where tables are looked for and made.
+    let mut settings = String::from("SET search_path = ''");
+    if version >= 170_000 {
+        settings.push_str("; SET transaction_timeout = 0");
+    }
+    session.query(&settings)?;
+    Ok(Prepared {
+        session,
+        identity,
+        synchronous_commit: row.first(1).unwrap_or("nothing").to_owned(),
+        tables: None,
+    })
+}
+
+/// Makes sure that an answered COMMIT is durable. Returns the session with who the destination is, and
+/// whether that is the source's cluster: there, a commit must not wait for the synchronous standby that
+/// zemi is. Once found out, that is given as `same_cluster`.
+pub fn ready(
+    prepared: Prepared,
+    config: &Config,
+    source: &SourceIdentity,
+    same_cluster: Option<bool>,
+) -> Result<(Connection, DestinationIdentity, bool)> {
+    let Prepared {
+        mut session,
+        identity,
+        synchronous_commit,
+        ..
+    } = prepared;
+    let same_cluster = match same_cluster {
+        Some(known) => known,
+        None => source.is_cluster(&identity, config)?,
+    };
+    if same_cluster {
+        session.query("SET synchronous_commit = local")?;
+    } else if synchronous_commit != "on" {
+        return Err(Error::new(
+            Kind::Setting,
+            format!(
+                "expected synchronous_commit = on as the startup packet asks, found {synchronous_commit}"
+            ),
+        )
+        .hint("connect to the server itself: a pooler swallowed the setting, and commits could be lost"));
+    }
+    Ok((session, identity, same_cluster))
+}
+
+/// Opens a session to look around; returns with it the server's version. `source` where it is known.
+///
+/// # Errors
+/// What would keep the writer from its work.
+pub fn check_session(
+    config: &Config,
+    source: Option<&SourceIdentity>,
+) -> Result<(Connection, String)> {
+    let nobody = SourceIdentity {
+        system_identifier: String::new(),
+        started: String::new(),
+    };
+    let same_cluster = source.is_none().then_some(false);
+    let opened = open(config, source.unwrap_or(&nobody), same_cluster);
+    let (mut session, _, _) = at_destination(opened)?;
+    let row = at_destination(session.rows("SHOW server_version"))?;
+    let version = row.first(0).unwrap_or_default().to_owned();
+    Ok((session, version))
+}
+
+/// What tells whether the destination is the source's cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceIdentity {
+    /// The source's system identifier.
+    pub system_identifier: String,
+    /// When the source's postmaster started: a physical clone has the same identifier.
+    pub started: String,
+}
+
+impl SourceIdentity {
+    /// Whether this is the source's own cluster. A physical clone has the source's identifier, but its
+    /// postmaster did not start at the same microsecond.
+    fn is_cluster(&self, destination: &DestinationIdentity, config: &Config) -> Result<bool> {
+        if destination
+            .system
+            .as_ref()
+            .is_some_and(|s| *s != self.system_identifier)
+        {
+            return Ok(false);
+        }
+        if destination.started == self.started {
+            return Ok(true);
+        }
+        // The source may have been restarted since it was asked.
+        let mut session = source::open_session(config)?;
+        Ok(source::check(&mut session)?.started == destination.started)
+    }
+}
+
+/// Names the destination in front of an error.
+pub fn at_destination<T>(result: Result<T>) -> Result<T> {
+    result.at(|| "destination".into())
+}
+
+/// A session that is being opened.
+pub struct Preconnect(Receiver<(Instant, Result<Prepared>)>);
+
+impl Preconnect {
+    /// Opens it on a thread of its own.
+    pub fn open(config: &Arc<Config>) -> Preconnect {
+        let (tell, opening) = bounded(1);
+        let config = Arc::clone(config);
+        let open = move || {
+            let opened = prepare(&config);
+            // Nobody wants it any more when the source refused.
+            let _ = tell.send((Instant::now(), opened));
+        };
+        let thread = thread::Builder::new().name("destination".into());
+        if let Err(e) = thread.stack_size(STACK).spawn(open) {
+            log::debug!("cannot start a thread: {e}");
+        }
+        Preconnect(opening)
+    }
+
+    /// What came of it, once; `None` when it was asked for already, or is no longer as good as new.
+    pub fn take(&self) -> Option<Result<Prepared>> {
+        let (ended, opened) = self.0.recv().ok()?;
+        (ended.elapsed() < source::FRESH).then_some(opened)
+    }
+}

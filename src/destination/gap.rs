@@ -1,0 +1,66 @@
+//! The row that records a gap: what cannot be known is at least said.
+
+use std::sync::Arc;
+
+use super::connect::{self, SourceIdentity, at_destination};
+use super::copy::BEGIN;
+use super::progress::ProgressSql;
+use super::tables::{self, Tables};
+use crate::change::RowShape;
+use crate::config::Config;
+use crate::error::Result;
+use crate::lsn::Lsn;
+use crate::resume::{Gap, GapAnnouncement};
+use crate::wire::literal;
+
+/// Announces gaps in `zemi_progress`, on a session of its own: the writer's may be in use.
+pub struct GapAnnouncer {
+    /// The settings.
+    pub config: Arc<Config>,
+    /// Which cluster the source is.
+    pub source: SourceIdentity,
+}
+
+impl GapAnnouncement for GapAnnouncer {
+    fn announce_gap(&self, from: Lsn, timeline: u32) -> Result<()> {
+        let (mut session, identity, _) =
+            at_destination(connect::open(&self.config, &self.source, None))?;
+        let names = at_destination(tables::locate(&mut session))?;
+        let system = &self.source.system_identifier;
+        let sql = ProgressSql::new(&self.config, &names, system, &identity);
+        let announcement = sql.announce_gap(from, timeline);
+        at_destination(session.query(&format!("{BEGIN}; {announcement}; COMMIT"))).map(drop)
+    }
+}
+
+/// Says so, loudly. `side` is where it was found.
+pub fn log_gap(gap: &Gap, side: &str) {
+    log::error!(
+        side, from:% = gap.from, to:% = gap.to;
+        "{gap}. It is recorded in changes as an operation MESSAGE"
+    );
+}
+
+/// Inserts a row of operation MESSAGE whose context names both positions and the reason.
+pub fn statement(gap: &Gap, tables: &Tables, config: &Config) -> String {
+    let context = format!(
+        "{{\"zemi_gap\": {{\"from\": \"{}\", \"to\": \"{}\", \"reason\": \"{}\", \"slot\": \"{}\"}}}}",
+        gap.from,
+        gap.to,
+        gap.reason.name(),
+        config.slot_name
+    );
+    let created_at = match tables.shape {
+        RowShape::Plain => "",
+        RowShape::WithCreatedAt => "now(), ",
+    };
+    format!(
+        "INSERT INTO {} ({}) VALUES (gen_random_uuid(), NULL, '{{}}', '{{}}', {}, '', '', 'MESSAGE', now(), \
+         now(), 0, {}, {created_at}{}) ON CONFLICT DO NOTHING",
+        tables.names.changes(),
+        tables.shape.columns(),
+        literal(&config.source.database),
+        gap.to.0,
+        literal(&context)
+    )
+}

@@ -1,0 +1,225 @@
+//! The progress: what of the stream is in the destination, kept beside it in the same transactions.
+
+use super::connect::{DestinationIdentity, at_destination};
+use super::tables::{self, TableNames};
+use crate::config::Config;
+use crate::error::{Error, Kind, Result};
+use crate::lsn::Lsn;
+use crate::wire::{Connection, literal};
+
+/// The row of `zemi_progress`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// Transactions that end here or before are in the destination.
+    pub flushed: Lsn,
+    /// The source's timeline when that was written.
+    pub timeline: u32,
+    /// The destination's system identifier when that was written.
+    pub destination_system: Option<String>,
+    /// The destination's timeline when that was written.
+    pub destination_timeline: Option<u32>,
+    /// A gap was announced and not recorded yet.
+    pub gap_pending: bool,
+}
+
+impl Progress {
+    /// Whether another server, or another timeline of it, wrote the row than the one that holds it now.
+    pub fn destination_changed(&self, now: &DestinationIdentity) -> bool {
+        fn differ<T: PartialEq>(then: &Option<T>, now: &Option<T>) -> bool {
+            matches!((then, now), (Some(then), Some(now)) if then != now)
+        }
+        differ(&self.destination_system, &now.system)
+            || differ(&self.destination_timeline, &now.timeline)
+    }
+}
+
+/// Builds the statements for one slot, source and destination.
+#[derive(Debug, Clone)]
+pub struct ProgressSql {
+    table: String,
+    key: String,
+    values: String,
+    /// Another row beside that of the slot; no slot can have its name.
+    gap_key: String,
+    gap_values: String,
+    destination: String,
+}
+
+impl ProgressSql {
+    /// For the slot of these settings on the source with this system identifier.
+    pub fn new(
+        config: &Config,
+        names: &TableNames,
+        system_identifier: &str,
+        now: &DestinationIdentity,
+    ) -> ProgressSql {
+        let slot = literal(&config.slot_name);
+        let announcement = literal(&format!("{} (gap)", config.slot_name));
+        let system = literal(system_identifier);
+        let database = literal(&config.source.database);
+        let key = |name: &str| {
+            format!("slot_name = {name} AND system_identifier = {system} AND database = {database}")
+        };
+        let or_null = |text: Option<String>| text.unwrap_or_else(|| "NULL".into());
+        let destination_system = or_null(now.system.as_deref().map(literal));
+        let destination_timeline = or_null(now.timeline.map(|t| t.to_string()));
+        ProgressSql {
+            table: names.progress().to_owned(),
+            key: key(&slot),
+            values: format!("{slot}, {system}, {database}"),
+            gap_key: key(&announcement),
+            gap_values: format!("{announcement}, {system}, {database}"),
+            destination: format!("{destination_system}, {destination_timeline}"),
+        }
+    }
+
+    /// Reads the row.
+    pub fn read(&self, session: &mut Connection) -> Result<Option<Progress>> {
+        let row = session.rows(&format!(
+            "SELECT flushed_lsn, timeline, destination_system, destination_timeline, \
+             EXISTS (SELECT FROM {0} WHERE {1} AND timeline > 0) FROM {0} WHERE {2}",
+            self.table, self.gap_key, self.key
+        ))?;
+        if row.rows.is_empty() {
+            return Ok(None);
+        }
+        let progress = || {
+            Some(Progress {
+                flushed: row.first(0)?.parse().ok()?,
+                timeline: row.first(1)?.parse().ok()?,
+                destination_system: row.first(2).map(str::to_owned),
+                destination_timeline: row.first(3).and_then(|t| t.parse().ok()),
+                gap_pending: row.first(4) == Some("t"),
+            })
+        };
+        progress().map(Some).ok_or_else(|| {
+            Error::new(
+                Kind::Setting,
+                format!("table {} has another shape than zemi made", self.table),
+            )
+        })
+    }
+
+    /// Makes the row.
+    pub fn insert(&self, flushed: Lsn, timeline: u32) -> String {
+        self.insert_row(&self.values, flushed, timeline)
+    }
+
+    /// Announces a gap, in a row of its own that a batch on its way does not touch.
+    pub fn announce_gap(&self, from: Lsn, timeline: u32) -> String {
+        format!(
+            "{} ON CONFLICT (slot_name, system_identifier, database) DO UPDATE SET \
+             flushed_lsn = EXCLUDED.flushed_lsn, timeline = EXCLUDED.timeline, updated_at = now() \
+             WHERE zemi_progress.timeline = 0",
+            self.insert_row(&self.gap_values, from, timeline)
+        )
+    }
+
+    /// Takes the announcement back: the gap is recorded. No timeline is 0; the row stays, since the role
+    /// may lack the right to delete it.
+    pub fn clear_gap(&self) -> String {
+        format!(
+            "UPDATE {} SET timeline = 0, updated_at = now() WHERE {}",
+            self.table, self.gap_key
+        )
+    }
+
+    fn insert_row(&self, values: &str, flushed: Lsn, timeline: u32) -> String {
+        format!(
+            "INSERT INTO {} (slot_name, system_identifier, database, flushed_lsn, \
+             timeline, destination_system, destination_timeline) \
+             VALUES ({values}, '{flushed}', {timeline}, {})",
+            self.table, self.destination
+        )
+    }
+
+    /// Moves the row from `previous` to `next`, or fails with 22012 (division by zero) where it does not
+    /// stand at `previous`: a batch whose fate was unclear, or another instance, has moved it.
+    pub fn advance(&self, previous: Lsn, next: Lsn, timeline: u32) -> String {
+        format!(
+            "WITH u AS (UPDATE {} SET flushed_lsn = '{next}', timeline = {timeline}, \
+             (destination_system, destination_timeline) = ROW({}), updated_at = now() \
+             WHERE {} AND flushed_lsn = '{previous}' RETURNING 1) SELECT 1/count(*) FROM u",
+            self.table, self.destination, self.key
+        )
+    }
+
+    /// As [`ProgressSql::advance`], in a session that [`prepare`] prepared.
+    pub fn advance_prepared(&self, previous: Lsn, next: Lsn, timeline: u32) -> String {
+        format!(
+            "EXECUTE zemi_advance('{previous}', '{next}', {timeline}, {}, {})",
+            self.values, self.destination
+        )
+    }
+
+    /// Locks the row where it stands at `previous`, or fails like [`ProgressSql::advance`].
+    pub fn hold(&self, previous: Lsn) -> String {
+        format!(
+            "WITH u AS (SELECT 1 FROM {} WHERE {} AND flushed_lsn = '{previous}' \
+             FOR UPDATE) SELECT 1/count(*) FROM u",
+            self.table, self.key
+        )
+    }
+}
+
+/// Prepares the guard: parsing and planning it takes longer than all else that a small batch costs the
+/// destination before its commit.
+///
+/// The key is among the parameters, so that the statement means the same whoever prepared it: a pooler may
+/// hand out one server session to several of us.
+pub fn prepare(session: &mut Connection, names: &TableNames) -> Result<()> {
+    let prepared = session.query(&format!(
+        "PREPARE zemi_advance(pg_lsn, pg_lsn, int, text, text, text, text, int) AS \
+         WITH u AS (UPDATE {} SET flushed_lsn = $2, timeline = $3, \
+         destination_system = $7, destination_timeline = $8, updated_at = now() \
+         WHERE slot_name = $4 AND system_identifier = $5 AND database = $6 AND flushed_lsn = $1 \
+         RETURNING 1) SELECT 1/count(*) FROM u",
+        names.progress()
+    ));
+    match prepared {
+        // Another of us did it in this server session.
+        Err(e) if e.is_sqlstate("42P05") => Ok(()),
+        done => done.map(drop),
+    }
+}
+
+/// What the destination knows of the stream; `None` where it knows nothing or has no table for it.
+///
+/// # Errors
+/// A destination that does not answer.
+pub fn read_progress(config: &Config, system_identifier: &str) -> Result<Option<Progress>> {
+    let (mut session, sql) = open(config, system_identifier)?;
+    match sql.read(&mut session) {
+        Err(e) if e.is_sqlstate("42P01") => Ok(None),
+        read => at_destination(read),
+    }
+}
+
+/// Removes the row of this slot.
+///
+/// # Errors
+/// A destination that does not answer, or that refuses.
+pub fn forget_progress(config: &Config, system_identifier: &str) -> Result<()> {
+    let (mut session, sql) = open(config, system_identifier)?;
+    let delete = format!(
+        "DELETE FROM {} WHERE {} OR {}",
+        sql.table, sql.key, sql.gap_key
+    );
+    match session.query(&delete) {
+        Err(e) if e.is_sqlstate("42P01") => Ok(()),
+        done => at_destination(done.map(drop)),
+    }
+}
+
+fn open(config: &Config, system_identifier: &str) -> Result<(Connection, ProgressSql)> {
+    let session = Connection::open(&config.destination, &[], config.connect_timeout);
+    let mut session = at_destination(session)?;
+    let names = at_destination(tables::locate(&mut session))?;
+    let nobody = DestinationIdentity {
+        system: None,
+        timeline: None,
+        started: String::new(),
+    };
+    let sql = ProgressSql::new(config, &names, system_identifier, &nobody);
+    Ok((session, sql))
+}

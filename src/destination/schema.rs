@@ -1,0 +1,392 @@
+//! The tables of changes and of progress: found as they are, or made.
+
+use super::ddl;
+use super::package_trigger::{self, Hindered};
+use super::tables::{TableNames, Tables, locate};
+use crate::change::RowShape;
+use crate::config::{ChangesFormat, Config};
+use crate::error::{At, Error, Kind, Result};
+use crate::lsn::Oid;
+use crate::wire::{Connection, ResultSet, identifier, literal};
+
+/// What a row needs, and the types that binary COPY can fill with it.
+const COLUMNS: [(&str, &[&str]); 13] = [
+    ("id", &["uuid"]),
+    ("primary_key", &["text", "varchar"]),
+    ("before", &["jsonb"]),
+    ("after", &["jsonb"]),
+    ("database", &["text", "varchar"]),
+    ("schema", &["text", "varchar"]),
+    ("table", &["text", "varchar"]),
+    ("operation", &["text", "varchar"]),
+    ("committed_at", &["timestamptz"]),
+    ("queued_at", &["timestamptz"]),
+    ("transaction_id", &["int8"]),
+    ("position", &["int8"]),
+    ("context", &["jsonb"]),
+];
+
+/// What to do about a table of changes that lacks what a row needs.
+const OTHER_SHAPE: &str = "where Bemi made it, run its migrations to their end; else rename the table \
+                           and let zemi make its own";
+
+/// Checks the tables; `None` where one is missing. Changes nothing.
+pub fn look(session: &mut Connection, config: &Config) -> Result<Option<Tables>> {
+    let names = locate(session)?;
+    check_schema(session, &names, config)?;
+    let [Some(changes), Some(progress)] = find(session, &names)? else {
+        return Ok(None);
+    };
+    check(session, names, changes, progress, config).map(Some)
+}
+
+fn check(
+    session: &mut Connection,
+    names: TableNames,
+    changes: Oid,
+    progress: Oid,
+    config: &Config,
+) -> Result<Tables> {
+    let columns = check_columns(session, &names, changes, config)?;
+    check_rights(session, &names, [changes, progress], config)?;
+    check_row_security(session, &names, [changes, progress], config)?;
+    Ok(Tables {
+        names,
+        changes,
+        progress,
+        primary_key_limit: columns.primary_key_limit,
+        shape: columns.shape,
+        position_indexed: columns.position_indexed,
+        lockable: columns.lockable,
+    })
+}
+
+/// Makes what is missing and checks what is there. An existing table is never altered.
+pub fn prepare(session: &mut Connection, config: &Config) -> Result<Tables> {
+    for attempt in 0.. {
+        if let Some(tables) = look(session, config)? {
+            return Ok(tables);
+        }
+        let names = locate(session)?;
+        let missing = find(session, &names)?.map(|found| found.is_none());
+        match make(session, config, &names, missing, "COMMIT") {
+            Ok(()) => log::info!(
+                "made the tables that were missing in schema {}",
+                names.schema()
+            ),
+            Err(e) => {
+                // Another instance may have made them at the same moment.
+                let raced = e.is_sqlstate("42P07") || e.is_sqlstate("23505");
+                if !raced || attempt > 2 {
+                    return Err(e);
+                }
+            }
+        }
+    }
+    Err(Error::new(Kind::Bug, "the tables were never found"))
+}
+
+/// What [`dry_run`] found.
+pub struct DryRun {
+    /// Where the tables are, or would be.
+    pub names: TableNames,
+    /// The table of changes is there already.
+    pub changes_there: bool,
+    /// An event trigger and these tables are in the way of others.
+    pub hindered: Option<Hindered>,
+}
+
+/// Makes the tables as the start does, and undoes what it did.
+pub fn dry_run(session: &mut Connection, config: &Config) -> Result<DryRun> {
+    let names = locate(session)?;
+    check_schema(session, &names, config)?;
+    let found = find(session, &names)?;
+    let mut hindered = None;
+    if let [Some(changes), Some(progress)] = found {
+        let tables = check(session, names.clone(), changes, progress, config)?;
+        hindered = package_trigger::look(session, &tables)?;
+    } else {
+        if let [Some(changes), None] = found {
+            check_columns(session, &names, changes, config)?;
+        }
+        let missing = found.map(|found| found.is_none());
+        make(session, config, &names, missing, "ROLLBACK")?;
+    }
+    Ok(DryRun {
+        names,
+        changes_there: found[0].is_some(),
+        hindered,
+    })
+}
+
+/// Makes the tables that are missing, in a transaction that ends so. Under the role's own `search_path`:
+/// functions of event triggers may name theirs without a schema.
+fn make(
+    session: &mut Connection,
+    config: &Config,
+    names: &TableNames,
+    [changes, progress]: [bool; 2],
+    end: &str,
+) -> Result<()> {
+    let mut statements = vec![
+        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE".to_owned(),
+        "SET LOCAL search_path TO DEFAULT".to_owned(),
+    ];
+    if changes {
+        statements.extend(ddl::create_changes(names, config.changes_format));
+    }
+    if progress {
+        statements.extend(ddl::create_progress(names));
+    }
+    statements.push(end.to_owned());
+    let Err(error) = session.query(&statements.join("; ")) else {
+        return Ok(());
+    };
+    session.query("ROLLBACK")?;
+    let hint = why_refused(session, names, config)?;
+    Err(error.hint(hint)).at(|| "making the tables changes and zemi_progress".into())
+}
+
+/// What lets the tables be made: the right to, else that an event trigger does not run for it.
+fn why_refused(session: &mut Connection, names: &TableNames, config: &Config) -> Result<String> {
+    let schema = names.quoted_schema();
+    let found = session.query(&format!(
+        "SELECT pg_catalog.has_schema_privilege({}, 'CREATE'); \
+         SELECT pg_catalog.quote_ident(evtname) FROM pg_catalog.pg_event_trigger WHERE evtenabled <> 'D' \
+         AND evtevent IN ('ddl_command_start', 'ddl_command_end') AND (evttags IS NULL OR evttags && \
+         '{{CREATE TABLE AS,ALTER TABLE,CREATE INDEX}}') ORDER BY evtname",
+        literal(names.schema())
+    ))?;
+    let may_create = found.first().and_then(|set| set.first(0)) == Some("t");
+    let triggers = found.get(1).map(names_of).unwrap_or_default();
+    if !may_create || triggers.is_empty() {
+        return Ok(format!(
+            "GRANT CREATE ON SCHEMA {schema} TO {}; or let an administrator make the tables",
+            identifier(&config.destination.user)
+        ));
+    }
+    let switch = |how: &str| {
+        let each = triggers
+            .iter()
+            .map(|name| format!("ALTER EVENT TRIGGER {name} {how}"));
+        each.collect::<Vec<_>>().join("; ")
+    };
+    Ok(format!(
+        "event triggers run for these statements; where one of them refused, a superuser can switch it off \
+         until zemi has started: {}; then: {}",
+        switch("DISABLE"),
+        switch("ENABLE")
+    ))
+}
+
+fn names_of(rows: &ResultSet) -> Vec<String> {
+    let first = |row: &Vec<Option<String>>| row.first()?.clone();
+    rows.rows.iter().filter_map(first).collect()
+}
+
+/// The OIDs of `changes` and `zemi_progress`.
+fn find(session: &mut Connection, names: &TableNames) -> Result<[Option<Oid>; 2]> {
+    let schema = literal(names.schema());
+    let oid = |name: &str| {
+        format!(
+            "(SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
+             ON n.oid = c.relnamespace WHERE n.nspname = {schema} AND c.relname = '{name}' \
+             AND c.relkind IN ('r', 'p', 'v', 'f', 'm'))"
+        )
+    };
+    let row = session.rows(&format!(
+        "SELECT {}, {}",
+        oid("changes"),
+        oid("zemi_progress")
+    ))?;
+    let found = |column| row.first(column).and_then(|oid| oid.parse().ok()).map(Oid);
+    Ok([found(0), found(1)])
+}
+
+/// What the columns of an existing table of changes ask for.
+struct Columns {
+    primary_key_limit: Option<usize>,
+    shape: RowShape,
+    position_indexed: bool,
+    lockable: bool,
+}
+
+/// A column of an existing table of changes.
+struct Column<'a> {
+    name: &'a str,
+    type_name: &'a str,
+    type_modifier: i32,
+    not_null: bool,
+    has_default: bool,
+}
+
+impl Column<'_> {
+    fn read(row: &[Option<String>]) -> Option<Column<'_>> {
+        let text = |i: usize| row.get(i).and_then(Option::as_deref);
+        Some(Column {
+            name: text(0)?,
+            type_name: text(1)?,
+            type_modifier: text(2)?.parse().ok()?,
+            not_null: text(3)? == "t",
+            has_default: text(4)? == "t",
+        })
+    }
+}
+
+/// Checks that an existing table of changes takes our rows.
+fn check_columns(
+    session: &mut Connection,
+    names: &TableNames,
+    changes: Oid,
+    config: &Config,
+) -> Result<Columns> {
+    let sets = session.query(&format!(
+        "SELECT a.attname, t.typname, a.atttypmod, a.attnotnull, \
+         a.atthasdef OR a.attidentity <> '' FROM pg_catalog.pg_attribute a \
+         JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
+         WHERE a.attrelid = {changes} AND a.attnum > 0 AND NOT a.attisdropped; \
+         SELECT EXISTS (SELECT FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a \
+         ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] WHERE i.indrelid = {changes} \
+         AND i.indisvalid AND i.indpred IS NULL AND a.attname = 'position'), \
+         (SELECT relkind IN ('r', 'p') FROM pg_catalog.pg_class WHERE oid = {changes})"
+    ))?;
+    let fact = |column| sets.get(1).and_then(|set| set.first(column)) == Some("t");
+    let rows = sets.first().map(|set| &*set.rows).unwrap_or_default();
+    let columns: Vec<Column<'_>> = rows.iter().filter_map(|row| Column::read(row)).collect();
+    let table = names.changes();
+    let bad = |problem: String| Error::new(Kind::Setting, format!("table {table}: {problem}"));
+    let mut found = Columns {
+        primary_key_limit: None,
+        shape: RowShape::Plain,
+        position_indexed: fact(0),
+        lockable: fact(1),
+    };
+    for (name, types) in COLUMNS {
+        let Some(column) = columns.iter().find(|column| column.name == name) else {
+            return Err(bad(format!("expected a column {name}, found none")).hint(OTHER_SHAPE));
+        };
+        if !types.contains(&column.type_name) {
+            return Err(bad(format!(
+                "expected column {name} to be {}, found {}",
+                types.join(" or "),
+                column.type_name
+            ))
+            .hint(OTHER_SHAPE));
+        }
+        if name == "primary_key" {
+            // The modifier of varchar(n) is n + 4; -1 without a length.
+            let length = column.type_modifier.checked_sub(4);
+            found.primary_key_limit = length.and_then(|length| usize::try_from(length).ok());
+        }
+        let side = name == "before" || name == "after";
+        if side && config.changes_format == ChangesFormat::Sql && column.not_null {
+            return Err(bad(format!(
+                "CHANGES_FORMAT=sql writes NULL, and column {name} is NOT NULL"
+            ))
+            .hint(format!(
+                "ALTER TABLE {table} ALTER COLUMN {name} DROP NOT NULL"
+            )));
+        }
+    }
+    for column in &columns {
+        let known = COLUMNS.iter().any(|(name, _)| *name == column.name);
+        if known || !column.not_null || column.has_default {
+            continue;
+        }
+        // Bemi's worker fills it, and its migrations give it no default.
+        if column.name == "created_at" && column.type_name == "timestamptz" {
+            found.shape = RowShape::WithCreatedAt;
+            continue;
+        }
+        return Err(bad(format!(
+            "column {} is NOT NULL without a default, and zemi does not fill it",
+            column.name
+        ))
+        .hint(format!(
+            "ALTER TABLE {table} ALTER COLUMN {} DROP NOT NULL, or SET DEFAULT",
+            identifier(column.name)
+        )));
+    }
+    Ok(found)
+}
+
+/// Names in the schema cannot even be looked up without USAGE.
+fn check_schema(session: &mut Connection, names: &TableNames, config: &Config) -> Result<()> {
+    let found = session.rows(&format!(
+        "SELECT pg_catalog.has_schema_privilege({}, 'USAGE')",
+        literal(names.schema())
+    ))?;
+    if found.first(0) == Some("t") {
+        return Ok(());
+    }
+    let on = format!("SCHEMA {}", names.quoted_schema());
+    Err(missing_right("USAGE", &on, config))
+}
+
+/// Rights that a rare statement needs are asked for at the start: a late context updates rows, and taking
+/// over a table reads them.
+fn check_rights(
+    session: &mut Connection,
+    names: &TableNames,
+    [changes, progress]: [Oid; 2],
+    config: &Config,
+) -> Result<()> {
+    let forget = if config.cleanup_on_shutdown {
+        ", DELETE"
+    } else {
+        ""
+    };
+    let tables = [
+        (names.changes(), changes, ""),
+        (names.progress(), progress, forget),
+    ];
+    let asked = tables.map(|(_, oid, more)| {
+        format!(
+            "SELECT string_agg(r, ', ') FROM unnest('{{SELECT, INSERT, UPDATE{more}}}'::text[]) r \
+             WHERE NOT has_table_privilege({oid}, r)"
+        )
+    });
+    let missing = session.query(&asked.join("; "))?;
+    for ((table, ..), missing) in tables.iter().zip(&missing) {
+        if let Some(rights) = missing.first(0) {
+            return Err(missing_right(rights, table, config));
+        }
+    }
+    Ok(())
+}
+
+fn missing_right(right: &str, on: &str, config: &Config) -> Error {
+    let user = &config.destination.user;
+    Error::new(
+        Kind::Refused,
+        format!("expected {user:?} to have {right} on {on}, found that it has not"),
+    )
+    .hint(format!("GRANT {right} ON {on} TO {}", identifier(user)))
+}
+
+fn check_row_security(
+    session: &mut Connection,
+    names: &TableNames,
+    [changes, progress]: [Oid; 2],
+    config: &Config,
+) -> Result<()> {
+    let row = session.rows(&format!(
+        "SELECT row_security_active({changes}::oid), row_security_active({progress}::oid)"
+    ))?;
+    for (column, table) in [names.changes(), names.progress()].into_iter().enumerate() {
+        if row.first(column) == Some("t") {
+            return Err(Error::new(
+                Kind::Setting,
+                format!(
+                    "row-level security of {table} applies to {}",
+                    config.destination.user
+                ),
+            )
+            .hint(format!(
+                "ALTER ROLE {} BYPASSRLS; or ALTER TABLE {table} DISABLE ROW LEVEL SECURITY",
+                identifier(&config.destination.user)
+            )));
+        }
+    }
+    Ok(())
+}

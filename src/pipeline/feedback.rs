@@ -1,0 +1,114 @@
+//! What the source is told to be durable, and when.
+
+use std::net::Shutdown;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::lsn::{Lsn, PgTimestamp};
+use crate::source::message::status_update;
+use crate::threads::lock;
+use crate::wire::Transport;
+
+/// A status update goes out at least this often: the server drops a standby that is silent for
+/// `wal_sender_timeout`, which the startup packet sets to 60 s.
+pub const INTERVAL: Duration = Duration::from_secs(10);
+
+struct Link {
+    transport: Arc<dyn Transport>,
+    last_sent: Instant,
+}
+
+#[derive(Default)]
+struct State {
+    epoch: u64,
+    durable: Lsn,
+    link: Option<Link>,
+}
+
+impl State {
+    fn send(&mut self) {
+        if let Some(link) = self.link.as_mut() {
+            // A connection that fails is noticed by its reader.
+            let _ = link
+                .transport
+                .write_all(&status_update(self.durable, now()));
+            link.last_sent = Instant::now();
+        }
+    }
+}
+
+/// The run of the stream, the durable position, and the way to tell it to the server. The writer
+/// confirms, the reader keeps the line alive.
+#[derive(Default)]
+pub struct Feedback(Mutex<State>);
+
+impl Feedback {
+    /// The current run, and the position up to which everything is durable in the destination.
+    pub fn run(&self) -> (u64, Lsn) {
+        let state = lock(&self.0);
+        (state.epoch, state.durable)
+    }
+
+    /// Begins another run at this position: what is on its way from the run before has to be discarded.
+    pub fn new_run(&self, position: Lsn) -> u64 {
+        let mut state = lock(&self.0);
+        state.epoch += 1;
+        state.durable = position;
+        state.epoch
+    }
+
+    /// Raises the position of this run and tells the server at once, so that a commit that waits for its
+    /// synchronous standby waits no longer than it must. A run that was given up confirms nothing.
+    pub fn confirm(&self, epoch: u64, position: Lsn) {
+        let mut state = lock(&self.0);
+        if state.epoch == epoch && state.durable < position {
+            state.durable = position;
+            state.send();
+        }
+    }
+
+    /// Uses this connection from now on; `None` when it ended.
+    pub fn set_link(&self, transport: Option<Arc<dyn Transport>>) {
+        lock(&self.0).link = transport.map(|transport| Link {
+            transport,
+            last_sent: Instant::now(),
+        });
+    }
+
+    /// Ends the connection: nothing is confirmed any more, and the server frees the slot.
+    pub fn close(&self) {
+        if let Some(link) = lock(&self.0).link.take() {
+            // Terminate; the server may be gone.
+            let _ = link
+                .transport
+                .set_write_timeout(Some(Duration::from_millis(100)));
+            let _ = link.transport.write_all(&[b'X', 0, 0, 0, 4]);
+            link.transport.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Sends a status update now.
+    pub fn send(&self) {
+        lock(&self.0).send();
+    }
+
+    /// Sends a status update when the last one is long enough ago.
+    pub fn send_if_due(&self) {
+        let mut state = lock(&self.0);
+        if state
+            .link
+            .as_ref()
+            .is_some_and(|link| link.last_sent.elapsed() >= INTERVAL)
+        {
+            state.send();
+        }
+    }
+}
+
+/// The time of this host's clock.
+pub fn now() -> PgTimestamp {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    PgTimestamp::from_unix_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}

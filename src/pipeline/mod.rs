@@ -1,0 +1,10 @@
+//! The threads and what joins them.
+
+pub mod channel;
+pub mod control;
+pub mod decoder;
+pub mod feedback;
+pub mod publication_refresh;
+pub mod reader;
+pub mod supervisor;
+pub mod writer;

@@ -1,0 +1,267 @@
+//! Facts of the source's catalog, asked on a session of their own.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::types::{Types, facts_query, stamps_query};
+use crate::backoff::Backoff;
+use crate::change::json::{Ask, ValueType};
+use crate::change::{Catalog, RelationFacts, TypesAt};
+use crate::config::Config;
+use crate::error::{At, Error, Kind, Remedy, Result};
+use crate::lsn::{Oid, PgTimestamp, Xid};
+use crate::source;
+use crate::wire::Connection;
+
+/// How long a transaction that waits for us may need between its commit record and being seen by others, for
+/// other reasons than that.
+const LONGEST_SETTLING: Duration = Duration::from_millis(300);
+const SETTLING_PAUSE: Duration = Duration::from_millis(1);
+
+/// A transaction that others do not see for so long is told of: with a synchronous standby away, it can take
+/// as long as that is.
+const SETTLING_TOLD: Duration = Duration::from_secs(10);
+
+/// Which relations are zemi's own.
+pub trait OwnTables: Send + Sync {
+    /// The tables of changes and of progress, where they are in the source's database; else empty.
+    fn in_source(&self) -> Vec<Oid>;
+}
+
+/// How a question that has to wait is ended.
+pub trait StreamControl: Send + Sync {
+    /// Sleeps for `time`, or until the end is asked for. False when it was.
+    fn pause(&self, time: Duration) -> bool;
+
+    /// Ends the replication connection, so that the stream starts again.
+    fn end_stream(&self);
+}
+
+/// The catalog behind a session that is opened when it is needed, and again when it was lost.
+pub struct SourceCatalog {
+    config: Arc<Config>,
+    control: Arc<dyn StreamControl>,
+    own: Arc<dyn OwnTables>,
+    session: Option<Connection>,
+    types: Types,
+}
+
+impl SourceCatalog {
+    /// A catalog that has asked nothing yet.
+    pub fn new(
+        config: Arc<Config>,
+        control: Arc<dyn StreamControl>,
+        own: Arc<dyn OwnTables>,
+    ) -> Self {
+        SourceCatalog {
+            config,
+            control,
+            own,
+            session: None,
+            types: Types::default(),
+        }
+    }
+
+    fn attempt<T>(&mut self, ask: &impl Fn(&mut Connection) -> Result<T>) -> Result<T> {
+        let mut session = match self.session.take() {
+            Some(session) => session,
+            None => {
+                // Behind the same address there may be another server now, with another clock.
+                self.types.forget();
+                source::open_session(&self.config)?
+            }
+        };
+        let answer = ask(&mut session);
+        // An error of a statement alone leaves the session as it was.
+        if answer.as_ref().map_or_else(is_of_statement, |_| true) {
+            self.session = Some(session);
+        }
+        answer
+    }
+
+    /// Runs a query until it succeeds; gives up when the end is asked for or nothing can mend it.
+    fn ask<T>(&mut self, ask: impl Fn(&mut Connection) -> Result<T>) -> Result<T> {
+        let mut backoff = Backoff::default();
+        loop {
+            let error = match self.attempt(&ask) {
+                Ok(answer) => return Ok(answer),
+                Err(e) => e,
+            };
+            // A name that cannot be converted: one that has no UTF-8 is not compared by it either.
+            if source::is_unconvertible(&error)
+                && let Some(session) = self.session.as_mut()
+            {
+                source::take_bytes_as_stored(session)?;
+            }
+            if matches!(error.remedy(), Remedy::Stop(_)) {
+                return Err(error.at("reading the source's catalog"));
+            }
+            if error.is_server_stopping() {
+                // The source waits for what it sent to be confirmed, and that waits for this answer,
+                // which it no longer gives.
+                self.control.end_stream();
+            }
+            log::warn!("reading the source's catalog: {error}; trying again");
+            if !self.control.pause(backoff.wait()) {
+                return Err(Error::new(
+                    Kind::Stopped,
+                    "stopped while reading the catalog",
+                ));
+            }
+        }
+    }
+}
+
+impl SourceCatalog {
+    /// Asks for types, all in one query.
+    fn learn(&mut self, types: &[Oid]) -> Result<()> {
+        if types.is_empty() {
+            return Ok(());
+        }
+        let sql = facts_query(types);
+        let answer = self
+            .ask(|session| session.rows(&sql))
+            .at(|| format!("types with OIDs {types:?}"))?;
+        self.types.learn(types, &answer);
+        Ok(())
+    }
+}
+
+impl Ask for SourceCatalog {
+    fn to_json(&mut self, type_name: &str, text: &[u8], out: &mut Vec<u8>) -> bool {
+        // A NUL byte cannot be part of a query, nor of a text of PostgreSQL.
+        let text = String::from_utf8_lossy(text).replace('\0', "\u{FFFD}");
+        let sql = format!(
+            "SELECT to_jsonb({}::{type_name})::text",
+            crate::wire::literal(&text)
+        );
+        // What the cast itself refuses is no reason to ask again.
+        let answer = self.ask(|session| match session.rows(&sql) {
+            Err(e) if is_of_statement(&e) => Ok(None),
+            other => other.map(Some),
+        });
+        let Ok(Some(answer)) = answer else {
+            return false;
+        };
+        answer
+            .first(0)
+            .map(|json| out.extend_from_slice(json.as_bytes()))
+            .is_some()
+    }
+}
+
+/// Whether a server refused a statement and not the session: not a lost connection (class 08), a lack of
+/// resources (53) or an operator's act (57).
+fn is_of_statement(error: &Error) -> bool {
+    error.kind() == Kind::Server
+        && error
+            .sqlstate()
+            .is_some_and(|state| !matches!(state.class(), "08" | "53" | "57"))
+}
+
+impl Catalog for SourceCatalog {
+    fn settle(&mut self, transaction: Xid) -> Result<bool> {
+        // A transaction holds the lock on its own number until it is seen by all: until its synchronous
+        // standbys have it. Where we are one of those, it may wait for us.
+        let sql = format!(
+            "SELECT bool_or(a.wait_event IS NOT DISTINCT FROM 'SyncRep'), \
+             EXISTS (SELECT FROM pg_stat_replication WHERE application_name = '{}' \
+             AND sync_state IN ('sync', 'quorum')) \
+             FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid) \
+             WHERE l.locktype = 'transactionid' AND l.transactionid = '{transaction}' AND l.granted \
+             AND l.mode = 'ExclusiveLock'",
+            source::APPLICATION
+        );
+        let since = Instant::now();
+        let mut warned = false;
+        loop {
+            let answer = self.ask(|session| session.rows(&sql))?;
+            let Some(for_standby) = answer.first(0) else {
+                return Ok(true);
+            };
+            let for_us = answer.first(1) == Some("t");
+            if for_us && (for_standby == "t" || since.elapsed() >= LONGEST_SETTLING) {
+                return Ok(false);
+            }
+            if !warned && since.elapsed() >= SETTLING_TOLD {
+                warned = true;
+                log::warn!(
+                    "transaction {transaction} has committed and is not seen by others yet: it waits for a \
+                     synchronous standby. What it says of tables and types is waited for, too"
+                );
+            }
+            if !self.control.pause(SETTLING_PAUSE) {
+                return Err(Error::new(
+                    Kind::Stopped,
+                    "stopped while a transaction waits for its synchronous standby",
+                ));
+            }
+        }
+    }
+
+    fn relation(&mut self, relation: Oid) -> Result<RelationFacts> {
+        let own = self.own.in_source();
+        // The arrays of both indexes in one row, and the relation's ancestors, by which the parts of a
+        // partitioned or inherited table of changes are recognised.
+        let columns = |which: &str| {
+            format!(
+                "SELECT a.attname FROM pg_index i, unnest(i.indkey) WITH ORDINALITY k(attnum, place) \
+                 JOIN pg_attribute a ON a.attrelid = {relation} AND a.attnum = k.attnum \
+                 WHERE i.indrelid = {relation} AND i.{which} AND k.place <= i.indnkeyatts \
+                 ORDER BY k.place"
+            )
+        };
+        let sql = format!(
+            "{}; {}; WITH RECURSIVE up(oid) AS (SELECT {relation}::oid UNION \
+             SELECT inhparent FROM pg_inherits, up WHERE inhrelid = up.oid) SELECT oid FROM up",
+            columns("indisprimary"),
+            columns("indisreplident")
+        );
+        let mut sets = self
+            .ask(|session| session.query(&sql))
+            .at(|| format!("relation with OID {relation}"))?
+            .into_iter()
+            .map(|set| {
+                set.rows
+                    .into_iter()
+                    .filter_map(|row| row.into_iter().next().flatten())
+            });
+        let mut next = || sets.next().into_iter().flatten().collect::<Vec<String>>();
+        let (primary_key, identity_index, ancestors) = (next(), next(), next());
+        let ours = ancestors
+            .iter()
+            .filter_map(|oid| oid.parse().ok())
+            .any(|o| own.contains(&Oid(o)));
+        Ok(RelationFacts {
+            ours,
+            primary_key,
+            identity_index,
+        })
+    }
+
+    fn value_type(&mut self, type_oid: Oid) -> Result<ValueType> {
+        if let Some(known) = self.types.known(type_oid) {
+            return Ok(known);
+        }
+        self.learn(&[type_oid])?;
+        Ok(self.types.known(type_oid).unwrap_or(ValueType::Text))
+    }
+
+    fn types_at(&mut self, types: &[Oid], at: PgTimestamp) -> Result<TypesAt> {
+        self.learn(&self.types.unknown(types))?;
+        let stale = self.types.stale(types, at);
+        if !stale.is_empty() {
+            let sql = stamps_query(&stale);
+            let answer = self
+                .ask(|session| session.rows(&sql))
+                .at(|| format!("types with OIDs {stale:?}"))?;
+            self.types.compare(&stale, at, &answer);
+            self.learn(&self.types.unknown(types))?;
+        }
+        Ok(self.types.state(types, at))
+    }
+
+    fn forget_types(&mut self) {
+        self.types.forget();
+    }
+}

@@ -1,0 +1,184 @@
+//! Who the source is, and whether it can be followed at all.
+
+use crate::error::{At, Error, Kind, Result};
+use crate::lsn::Lsn;
+use crate::resume::SourcePosition;
+use crate::wire::{Connection, ResultSet};
+
+/// The oldest supported server: 14 brought logical messages to pgoutput.
+const OLDEST: u32 = 140_000;
+
+/// Which server and database the source is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// `system_identifier` of the cluster.
+    pub system_identifier: String,
+    /// The current timeline.
+    pub timeline: u32,
+    /// The end of WAL.
+    pub end: Lsn,
+}
+
+/// Asks a walsender who it is.
+pub fn identify(walsender: &mut Connection) -> Result<Identity> {
+    let row = walsender.rows("IDENTIFY_SYSTEM").map_err(|e| {
+        let e = e.at("IDENTIFY_SYSTEM");
+        // An ordinary session knows no such command.
+        if e.is_sqlstate("42601") {
+            return e.hint(
+                "this is no walsender: connect to the server itself, not to a pooler that swallows the \
+                 parameter replication",
+            );
+        }
+        e
+    })?;
+    let identity = || {
+        Some(Identity {
+            system_identifier: row.first(0)?.to_owned(),
+            timeline: row.first(1)?.parse().ok()?,
+            end: row.first(2)?.parse().ok()?,
+        })
+    };
+    identity().ok_or_else(|| Error::new(Kind::Protocol, "IDENTIFY_SYSTEM gave no usable row"))
+}
+
+/// Where the next WAL record will be written.
+pub fn wal_end(session: &mut Connection) -> Result<Lsn> {
+    let row = session.rows("SELECT pg_catalog.pg_current_wal_insert_lsn()")?;
+    let end = row.first(0).and_then(|text| text.parse().ok());
+    end.ok_or_else(|| {
+        Error::new(
+            Kind::Protocol,
+            "pg_current_wal_insert_lsn() gave no position",
+        )
+    })
+}
+
+/// The system identifier of the cluster, by an ordinary session.
+pub fn system_identifier(session: &mut Connection) -> Result<String> {
+    let row = session.rows("SELECT system_identifier FROM pg_catalog.pg_control_system()")?;
+    let text = row.first(0).map(str::to_owned);
+    text.ok_or_else(|| Error::new(Kind::Protocol, "pg_control_system() gave no row"))
+}
+
+/// Where `known_timeline` ended, as a walsender on a later timeline tells it.
+pub fn position(
+    walsender: &mut Connection,
+    identity: &Identity,
+    known_timeline: Option<u32>,
+) -> Result<SourcePosition> {
+    let switch = match known_timeline {
+        Some(known) if known < identity.timeline => {
+            let command = format!("TIMELINE_HISTORY {}", identity.timeline);
+            let answer = walsender.rows(&command).at(|| command.clone())?;
+            switch_point(answer.first(1).unwrap_or_default(), known)
+        }
+        _ => None,
+    };
+    Ok(SourcePosition {
+        end: identity.end,
+        timeline: identity.timeline,
+        switch,
+    })
+}
+
+/// Finds the end of a timeline in a history file: lines of timeline, position and reason. A timeline that is
+/// not there is a sibling: what they share ends where the new one left the last one before both, at most.
+fn switch_point(history: &str, timeline: u32) -> Option<Lsn> {
+    let ends = history.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let ended: u32 = words.next()?.parse().ok()?;
+        Some((ended, words.next()?.parse().ok()?))
+    });
+    let shared = ends.take_while(|(ended, _)| *ended <= timeline);
+    shared.last().map(|(_, end)| end)
+}
+
+/// Checks what a server must have before anything else is tried.
+pub fn check(session: &mut Connection) -> Result<Server> {
+    let row = session.rows(
+        "SELECT current_setting('server_version_num'), current_setting('wal_level'), \
+         current_setting('server_version'), current_setting('server_encoding'), \
+         pg_is_in_recovery(), pg_postmaster_start_time()::text",
+    )?;
+    let server = Server::read(&row)?;
+    if server.version < OLDEST {
+        return Err(Error::new(
+            Kind::Setting,
+            format!(
+                "expected PostgreSQL 14 or later, found {}",
+                server.version_text
+            ),
+        )
+        .hint("zemi follows PostgreSQL 14 to 18"));
+    }
+    if server.wal_level != "logical" {
+        return Err(Error::new(
+            Kind::Setting,
+            format!("expected wal_level = logical, found {}", server.wal_level),
+        )
+        .hint("ALTER SYSTEM SET wal_level = 'logical'; then restart the server"));
+    }
+    if server.in_recovery {
+        // It may be about to be promoted.
+        return Err(Error::new(
+            Kind::Transient,
+            "expected a primary, found a standby in recovery",
+        )
+        .hint("promote it by SELECT pg_promote(), or point DB_HOST to the primary"));
+    }
+    Ok(server)
+}
+
+/// Facts of the source server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// `server_version_num`
+    pub version: u32,
+    /// `server_version`
+    pub version_text: String,
+    /// `wal_level`
+    pub wal_level: String,
+    /// `server_encoding`
+    pub encoding: String,
+    /// `pg_is_in_recovery()`
+    pub in_recovery: bool,
+    /// `pg_postmaster_start_time()`, which tells a server from its physical clone.
+    pub started: String,
+}
+
+impl Server {
+    fn read(row: &ResultSet) -> Result<Server> {
+        let text = |column: usize| row.first(column).unwrap_or_default().to_owned();
+        Ok(Server {
+            version: text(0).parse().map_err(|_| {
+                Error::new(Kind::Setting, "expected a number in server_version_num")
+                    .hint("is this a PostgreSQL server?")
+            })?,
+            wal_level: text(1),
+            version_text: text(2),
+            encoding: text(3),
+            in_recovery: text(4) == "t",
+            started: text(5),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_timeline_is_found_in_the_history_file() {
+        let history = "1\t0/3000148\tno recovery target specified\n\n2\t0/5000060\tx\n";
+        assert_eq!(switch_point(history, 1), Some(Lsn(0x300_0148)));
+        assert_eq!(switch_point(history, 2), Some(Lsn(0x500_0060)));
+        assert_eq!(
+            switch_point("1\t0/3000148\tx\n3\t0/5000060\tx", 2),
+            Some(Lsn(0x300_0148))
+        );
+        assert_eq!(switch_point(history, 3), Some(Lsn(0x500_0060)));
+        assert_eq!(switch_point("2\t0/5000060\tx\n", 1), None);
+        assert_eq!(switch_point("garbage\n1", 1), None);
+    }
+}

@@ -1,0 +1,142 @@
+//! Sessions with the source.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+use crate::error::{At, Error, Result};
+use crate::threads::STACK;
+use crate::wire::{Connection, advise};
+
+/// The name of every session on the source, which `synchronous_standby_names` may hold.
+pub const APPLICATION: &str = "zemi";
+
+/// Settings of every session on the source. A walsender prints values by some of them, and casts to json
+/// that an ordinary session is asked for have to be computed by the same ones, whatever the database's own
+/// settings are.
+///
+/// `synchronous_commit=local`: with `synchronous_standby_names = 'zemi'` a commit of zemi itself would
+/// wait for zemi. The limits of time would end a slot's creation, which waits for open transactions.
+const SESSION: [(&str, &str); 12] = [
+    ("application_name", APPLICATION),
+    ("client_encoding", "UTF8"),
+    ("DateStyle", "ISO"),
+    ("IntervalStyle", "postgres"),
+    ("extra_float_digits", "3"),
+    ("TimeZone", "UTC"),
+    ("bytea_output", "hex"),
+    ("synchronous_commit", "local"),
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("idle_session_timeout", "0"),
+];
+
+/// A walsender of the database, and its time limit: longer than the interval of our status
+/// updates, whatever the server's own is.
+const STREAM: [(&str, &str); 3] = [
+    ("replication", "database"),
+    ("search_path", ""),
+    ("wal_sender_timeout", "60s"),
+];
+
+/// Begins a transaction of DDL: under the role's own search path, by which functions of event triggers may
+/// name theirs without a schema.
+pub const BEGIN_DDL: &str = "BEGIN; SET LOCAL search_path TO DEFAULT";
+
+/// Opens an ordinary session.
+pub fn open_session(config: &Config) -> Result<Connection> {
+    let open = || {
+        let opened = Connection::open(&config.source, &SESSION, config.connect_timeout);
+        let mut session = opened.map_err(|e| advise(e, &config.source, "DB"))?;
+        // The search path is not in the startup packet, so that `SET search_path TO DEFAULT` gives the role's
+        // own. Names may hold any bytes in a database without encoding, and the server would refuse to send
+        // them.
+        session.query(
+            "SET search_path = ''; SELECT set_config('client_encoding', 'SQL_ASCII', false) \
+             WHERE current_setting('server_encoding') = 'SQL_ASCII'",
+        )?;
+        Ok(session)
+    };
+    open().at(|| "source".into())
+}
+
+/// The server holds text that it cannot convert to UTF-8, and never will.
+pub fn is_unconvertible(error: &Error) -> bool {
+    error.is_sqlstate("22021") || error.is_sqlstate("22P05")
+}
+
+/// Makes the server send what it holds, instead of refusing what it cannot convert.
+pub fn take_bytes_as_stored(session: &mut Connection) -> Result<()> {
+    session.query("SET client_encoding = 'SQL_ASCII'").map(drop)
+}
+
+/// Opens a session on a walsender of the database, with values in this encoding.
+pub fn open_replication(config: &Config, encoding: &str) -> Result<Connection> {
+    let mut parameters = Vec::with_capacity(SESSION.len() + STREAM.len());
+    parameters.extend(
+        SESSION
+            .iter()
+            .filter(|(name, _)| *name != "client_encoding"),
+    );
+    parameters.extend(STREAM);
+    parameters.push(("client_encoding", encoding));
+    Connection::open(&config.source, &parameters, config.connect_timeout)
+        .map_err(|e| {
+            if e.is_sqlstate("42501") || e.is_sqlstate("28000") {
+                return e.hint(format!(
+                    "ALTER ROLE {} REPLICATION; and allow the role in pg_hba.conf",
+                    crate::wire::identifier(&config.source.user)
+                ));
+            }
+            if e.is_sqlstate("53300") {
+                return e.hint("raise max_wal_senders on the source");
+            }
+            advise(e, &config.source, "DB")
+        })
+        .at(|| "source".into())
+}
+
+/// How long a session that was not used yet is taken to be as good as a new one.
+pub const FRESH: Duration = Duration::from_secs(1);
+
+/// An ordinary session and one on a walsender.
+pub struct SourceSessions {
+    /// The ordinary one.
+    pub session: Connection,
+    /// The other.
+    pub walsender: Connection,
+    opened: Instant,
+}
+
+impl SourceSessions {
+    /// Opens both side by side, which takes as long as one: most of it is waiting.
+    ///
+    /// # Errors
+    /// The first of [`open_session`], else that of [`open_replication`].
+    pub fn open(config: &Config, encoding: &str) -> Result<SourceSessions> {
+        let (session, walsender) = thread::scope(|scope| {
+            let walsender = thread::Builder::new()
+                .name("walsender".into())
+                .stack_size(STACK)
+                .spawn_scoped(scope, || open_replication(config, encoding));
+            let session = open_session(config);
+            let walsender = walsender.map(|thread| thread.join());
+            (session, walsender)
+        });
+        Ok(SourceSessions {
+            session: session?,
+            walsender: match walsender {
+                Ok(Ok(opened)) => opened?,
+                // No thread was to be had, or it ended without a word.
+                _ => open_replication(config, encoding)?,
+            },
+            opened: Instant::now(),
+        })
+    }
+
+    /// Whether it was opened a moment ago.
+    pub fn is_fresh(&self) -> bool {
+        self.opened.elapsed() < FRESH
+    }
+}
