@@ -4,6 +4,7 @@
 //! and no secrets: the text of a server error of the data classes (22, 23, 44) is cut where
 //! PostgreSQL quotes the value, and its DETAIL is left out.
 
+use crate::sqlstate;
 use std::fmt;
 
 /// The result of everything that can fail.
@@ -80,7 +81,7 @@ impl SqlState {
 
     /// The code as text.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or("XX000")
+        std::str::from_utf8(&self.0).unwrap_or(sqlstate::INTERNAL_ERROR)
     }
 
     /// The two-character class.
@@ -206,15 +207,19 @@ impl Error {
     /// XX000: a row too large for memory is "invalid memory alloc request size" to the server.
     pub fn is_about_data(&self) -> bool {
         self.0.sqlstate.is_some_and(|s| {
-            matches!(s.class(), "22" | "23" | "44" | "54" | "P0") || s.as_str() == "XX000"
+            matches!(s.class(), "22" | "23" | "44" | "54" | "P0")
+                || s.as_str() == sqlstate::INTERNAL_ERROR
         })
     }
 
     /// Whether the server that sent it is shutting down or starting up (57P01, 57P02, 57P03).
     pub fn is_server_stopping(&self) -> bool {
-        self.0
-            .sqlstate
-            .is_some_and(|s| matches!(s.as_str(), "57P01" | "57P02" | "57P03"))
+        self.0.sqlstate.is_some_and(|s| {
+            matches!(
+                s.as_str(),
+                sqlstate::ADMIN_SHUTDOWN | sqlstate::CRASH_SHUTDOWN | sqlstate::CANNOT_CONNECT_NOW
+            )
+        })
     }
 
     /// Retry or stop: the table of the whole program.
@@ -239,14 +244,23 @@ impl Error {
 fn remedy_of_sqlstate(code: SqlState) -> Remedy {
     match code.as_str() {
         // Authentication, privileges, read of a file or object that the role may not touch.
-        "28000" | "28P01" | "42501" => Remedy::Stop(Exit::Refused),
+        sqlstate::INVALID_AUTHORIZATION_SPECIFICATION
+        | sqlstate::INVALID_PASSWORD
+        | sqlstate::INSUFFICIENT_PRIVILEGE => Remedy::Stop(Exit::Refused),
         // The database does not exist; an object or column does not exist or has another shape.
-        "3D000" | "42P01" | "42703" | "42704" | "42804" | "42883" | "3F000" => {
-            Remedy::Stop(Exit::Config)
-        }
+        sqlstate::INVALID_CATALOG_NAME
+        | sqlstate::UNDEFINED_TABLE
+        | sqlstate::UNDEFINED_COLUMN
+        | sqlstate::UNDEFINED_OBJECT
+        | sqlstate::DATATYPE_MISMATCH
+        | sqlstate::UNDEFINED_FUNCTION
+        | sqlstate::INVALID_SCHEMA_NAME => Remedy::Stop(Exit::Config),
         // wal_level, a feature that the server was built without, a syntax that its version lacks.
-        "55000" | "0A000" | "42601" | "42602" => Remedy::Stop(Exit::Config),
-        "55006" => Remedy::Stop(Exit::Busy),
+        sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE
+        | sqlstate::FEATURE_NOT_SUPPORTED
+        | sqlstate::SYNTAX_ERROR
+        | sqlstate::INVALID_NAME => Remedy::Stop(Exit::Config),
+        sqlstate::OBJECT_IN_USE => Remedy::Stop(Exit::Busy),
         _ => Remedy::Retry,
     }
 }
@@ -254,17 +268,21 @@ fn remedy_of_sqlstate(code: SqlState) -> Remedy {
 /// What a person can do, where nobody nearer to the cause has said it.
 fn hint_of_sqlstate(code: SqlState) -> Option<&'static str> {
     Some(match code.as_str() {
-        "53100" => "free space on that server's disk: zemi goes on by itself",
-        "53200" => "that server is out of memory: zemi goes on by itself when it has some",
-        "25006" => {
+        sqlstate::DISK_FULL => "free space on that server's disk: zemi goes on by itself",
+        sqlstate::OUT_OF_MEMORY => {
+            "that server is out of memory: zemi goes on by itself when it has some"
+        }
+        sqlstate::READ_ONLY_SQL_TRANSACTION => {
             "SELECT pg_is_in_recovery() tells whether it is a standby; else see \
              default_transaction_read_only"
         }
-        "55P03" | "57014" => {
+        sqlstate::LOCK_NOT_AVAILABLE | sqlstate::QUERY_CANCELED => {
             "SELECT pid, query FROM pg_stat_activity WHERE wait_event_type = 'Lock' shows who waits, and \
              pg_blocking_pids(pid) for whom"
         }
-        "58030" | "XX001" | "XX002" => "look at that server's log and its disk",
+        sqlstate::IO_ERROR | sqlstate::DATA_CORRUPTED | sqlstate::INDEX_CORRUPTED => {
+            "look at that server's log and its disk"
+        }
         _ => return None,
     })
 }

@@ -67,5 +67,6 @@ pub mod pgoutput;
 pub mod pipeline;
 pub mod resume;
 pub mod source;
+pub mod sqlstate;
 pub mod threads;
 pub mod wire;

@@ -6,6 +6,7 @@ use crate::destination::progress::read_progress;
 use crate::destination::removal::drop_all;
 use crate::error::{Exit, Result};
 use crate::source::{self, publication};
+use crate::sqlstate;
 use crate::wire::literal;
 
 /// Says what would be dropped, or drops it. The table of changes stays in any case.
@@ -45,9 +46,11 @@ pub fn run(config: &Config, yes: bool) -> Result<Exit> {
         print(&format!("{verb} {thing}\n"));
     }
     if yes {
-        drop_all(config, &mut session, &system).map_err(|e| match e.is_sqlstate("55006") {
-            true => e.hint("nothing was dropped: stop the zemi that follows this slot first"),
-            false => e,
+        drop_all(config, &mut session, &system).map_err(|e| {
+            match e.is_sqlstate(sqlstate::OBJECT_IN_USE) {
+                true => e.hint("nothing was dropped: stop the zemi that follows this slot first"),
+                false => e,
+            }
         })?;
         print("dropped. The table changes stays\n");
     } else {

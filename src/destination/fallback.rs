@@ -19,10 +19,8 @@ use crate::change::table_counts::ByOperation;
 use crate::change::{Batch, Patch, RowShape, TruncatedTables, uuid};
 use crate::error::{Error, Kind, Result};
 use crate::lsn::PgTimestamp;
+use crate::sqlstate;
 use crate::wire::{Connection, literal};
-
-/// A key is there already.
-const UNIQUE_VIOLATION: &str = "23505";
 
 /// The attempt is undone, and leaves no level of savepoints behind.
 const UNDO: &str = "ROLLBACK TO SAVEPOINT zemi; RELEASE SAVEPOINT zemi";
@@ -161,7 +159,7 @@ impl<'a> Fallback<'a> {
             Err(e) if e.is_about_data() => e,
             Err(e) => return Err(e),
         };
-        if error.is_sqlstate(UNIQUE_VIOLATION) && looks > 0 {
+        if error.is_sqlstate(sqlstate::UNIQUE_VIOLATION) && looks > 0 {
             let compared = self.compare(places)?;
             self.range(&compared.new, looks - 1)?;
             return self.move_all(&compared.taken);
@@ -340,7 +338,7 @@ impl<'a> Fallback<'a> {
             let row = forms::moved(row, position, random.filter(|_| attempt > 0));
             match self.copy(&[&row]) {
                 Ok(()) => return Ok(()),
-                Err(e) if e.is_sqlstate(UNIQUE_VIOLATION) => failure = Some(e),
+                Err(e) if e.is_sqlstate(sqlstate::UNIQUE_VIOLATION) => failure = Some(e),
                 Err(e) if e.is_about_data() => return self.lesser_form(&row, e),
                 Err(e) => return Err(e),
             }
@@ -444,7 +442,8 @@ fn parse_uuid(text: &str) -> Option<[u8; 16]> {
 
 /// The destination's encoding lacks a character.
 fn is_untranslatable(error: &Error) -> bool {
-    error.is_sqlstate("22021") || error.is_sqlstate("22P05")
+    error.is_sqlstate(sqlstate::CHARACTER_NOT_IN_REPERTOIRE)
+        || error.is_sqlstate(sqlstate::UNTRANSLATABLE_CHARACTER)
 }
 
 /// A constraint or trigger that no form of the row satisfies: it is never skipped.

@@ -5,6 +5,7 @@ use super::tables::{self, TableNames};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::lsn::Lsn;
+use crate::sqlstate;
 use crate::wire::{Connection, literal};
 
 /// The row of `zemi_progress`.
@@ -178,7 +179,7 @@ pub fn prepare(session: &mut Connection, names: &TableNames) -> Result<()> {
     ));
     match prepared {
         // Another of us did it in this server session.
-        Err(e) if e.is_sqlstate("42P05") => Ok(()),
+        Err(e) if e.is_sqlstate(sqlstate::DUPLICATE_PREPARED_STATEMENT) => Ok(()),
         done => done.map(drop),
     }
 }
@@ -190,7 +191,7 @@ pub fn prepare(session: &mut Connection, names: &TableNames) -> Result<()> {
 pub fn read_progress(config: &Config, system_identifier: &str) -> Result<Option<Progress>> {
     let (mut session, sql) = open(config, system_identifier)?;
     match sql.read(&mut session) {
-        Err(e) if e.is_sqlstate("42P01") => Ok(None),
+        Err(e) if e.is_sqlstate(sqlstate::UNDEFINED_TABLE) => Ok(None),
         read => at_destination(read),
     }
 }
@@ -206,7 +207,7 @@ pub fn forget_progress(config: &Config, system_identifier: &str) -> Result<()> {
         sql.table, sql.key, sql.gap_key
     );
     match session.query(&delete) {
-        Err(e) if e.is_sqlstate("42P01") => Ok(()),
+        Err(e) if e.is_sqlstate(sqlstate::UNDEFINED_TABLE) => Ok(()),
         done => at_destination(done.map(drop)),
     }
 }

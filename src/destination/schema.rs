@@ -7,6 +7,7 @@ use crate::change::RowShape;
 use crate::config::{ChangesFormat, Config};
 use crate::error::{At, Error, Kind, Result};
 use crate::lsn::Oid;
+use crate::sqlstate;
 use crate::wire::{Connection, ResultSet, identifier, literal};
 
 /// What a row needs, and the types that binary COPY can fill with it.
@@ -76,7 +77,8 @@ pub fn prepare(session: &mut Connection, config: &Config) -> Result<Tables> {
             ),
             Err(e) => {
                 // Another instance may have made them at the same moment.
-                let raced = e.is_sqlstate("42P07") || e.is_sqlstate("23505");
+                let raced = e.is_sqlstate(sqlstate::DUPLICATE_TABLE)
+                    || e.is_sqlstate(sqlstate::UNIQUE_VIOLATION);
                 if !raced || attempt > 2 {
                     return Err(e);
                 }

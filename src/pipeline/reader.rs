@@ -20,6 +20,7 @@ use crate::resume::{self, Gap, GapAnnouncement, Known, StreamStart};
 use crate::source::catalog::OwnTables;
 use crate::source::publication::{self, Published};
 use crate::source::{self, SourceSessions, failover, predecessor};
+use crate::sqlstate;
 use crate::wire::{
     Connection, FRAME_LIMIT, FrameHead, HEAD, Transport, closed, grown, identifier, literal,
     query_message, read_failed, server_error, unexpected,
@@ -371,7 +372,8 @@ impl Reader {
                 (b'E', body) => {
                     let error = server_error(body).at("START_REPLICATION");
                     // The slot was fine a moment ago: what is wrong with it now is looked at again.
-                    let again = error.is_sqlstate("55000") || error.is_sqlstate("42704");
+                    let again = error.is_sqlstate(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE)
+                        || error.is_sqlstate(sqlstate::UNDEFINED_OBJECT);
                     return Err(if again {
                         error.as_kind(Kind::Transient)
                     } else {
@@ -592,7 +594,7 @@ impl Reader {
 
     /// WAL that is older than the second publication cannot be decoded with its name.
     fn note_missing_publication(&self, error: Error, memory: &mut Memory) -> Error {
-        if !error.is_sqlstate("42704") {
+        if !error.is_sqlstate(sqlstate::UNDEFINED_OBJECT) {
             return error;
         }
         if memory.first_only_until.take().is_some() {
@@ -641,7 +643,7 @@ impl Burst {
 fn source_stopping() -> Error {
     // The state that the server itself would give: the table of remedies knows what to do about it.
     Error::server(
-        SqlState::from_bytes(b"57P01"),
+        SqlState::from_bytes(sqlstate::ADMIN_SHUTDOWN.as_bytes()),
         "the source is shutting down and waits for zemi: closed the replication connection",
     )
 }
@@ -651,13 +653,15 @@ fn source_stopping() -> Error {
 fn passed_over(notice: &[u8]) -> Option<Error> {
     let warning = server_error(notice);
     log::warn!("source: {warning}");
-    warning.is_sqlstate("55000").then(|| {
-        let undefined = SqlState::from_bytes(b"42704");
-        Error::server(
-            undefined,
-            "a publication does not exist at this point in the WAL",
-        )
-    })
+    warning
+        .is_sqlstate(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE)
+        .then(|| {
+            let undefined = SqlState::from_bytes(sqlstate::UNDEFINED_OBJECT.as_bytes());
+            Error::server(
+                undefined,
+                "a publication does not exist at this point in the WAL",
+            )
+        })
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use crate::error::{Error, Kind, Remedy, Result};
 use crate::lsn::Lsn;
 use crate::observe::metrics::Metrics;
 use crate::resume::{Gap, GapReason, Known, StreamStart};
+use crate::sqlstate;
 
 /// What the thread works with.
 pub struct Writer {
@@ -167,7 +168,7 @@ impl Writer {
             self.metrics.destination.down(&error);
             self.lose_connection(state);
             // A table that was dropped is made again when the next connection looks for it.
-            let missing = error.is_sqlstate("42P01") && !tables_missing;
+            let missing = error.is_sqlstate(sqlstate::UNDEFINED_TABLE) && !tables_missing;
             tables_missing |= missing;
             if !missing && (error.remedy() != Remedy::Retry || error.kind() == Kind::Resync) {
                 return Err(error);
@@ -383,7 +384,7 @@ impl Writer {
             let record = gap::statement(gap, &link.tables, &writer.config);
             match link.transaction(&format!("{record}; {progress}")) {
                 // Bemi's table may allow its own four operations only.
-                Err(e) if e.is_about_data() && !e.is_sqlstate("22012") => {
+                Err(e) if e.is_about_data() && !e.is_sqlstate(sqlstate::DIVISION_BY_ZERO) => {
                     log::error!("the gap could not be recorded in changes: {e}");
                     link.transaction(&progress)?;
                 }
@@ -418,7 +419,8 @@ impl Writer {
             Err(e) => e,
         };
         // A table that was dropped is made again, once, as in `retry`.
-        let missing = in_pieces && error.is_sqlstate("42P01") && !state.tables_missing;
+        let missing =
+            in_pieces && error.is_sqlstate(sqlstate::UNDEFINED_TABLE) && !state.tables_missing;
         state.tables_missing |= missing;
         match error.remedy() {
             Remedy::Stop(_) if !missing => return Err(error),
@@ -513,12 +515,12 @@ impl Writer {
             link.session.query("ROLLBACK")?;
             state.piece_open = false;
         }
-        if error.is_sqlstate("26000") && link.prepared {
+        if error.is_sqlstate(sqlstate::INVALID_SQL_STATEMENT_NAME) && link.prepared {
             // A pooler that hands out another server session for each transaction has not that statement.
             link.prepared = false;
             return self.attempt(batch, state);
         }
-        if error.is_sqlstate("22012") && !batch.continues {
+        if error.is_sqlstate(sqlstate::DIVISION_BY_ZERO) && !batch.continues {
             // The guard, unless the progress is where it should be: then it was somebody's trigger.
             let progress = link.sql.read(&mut link.session)?;
             let expected = state.flushed.unwrap_or(Lsn::ZERO);
@@ -531,7 +533,9 @@ impl Writer {
                 return self.attempt(batch, state);
             }
         }
-        if error.is_sqlstate("23502") || error.is_sqlstate("42703") {
+        if error.is_sqlstate(sqlstate::NOT_NULL_VIOLATION)
+            || error.is_sqlstate(sqlstate::UNDEFINED_COLUMN)
+        {
             // A column was dropped, or has lost its default.
             self.refresh_tables(state)?;
             self.check_shape(batch, state)?;

@@ -3,6 +3,7 @@
 use crate::error::{At, Error, Kind, Result};
 use crate::lsn::Lsn;
 use crate::resume::SourcePosition;
+use crate::sqlstate;
 use crate::wire::{Connection, ResultSet};
 
 /// The oldest supported server: 14 brought logical messages to pgoutput.
@@ -24,7 +25,7 @@ pub fn identify(walsender: &mut Connection) -> Result<Identity> {
     let row = walsender.rows("IDENTIFY_SYSTEM").map_err(|e| {
         let e = e.at("IDENTIFY_SYSTEM");
         // An ordinary session knows no such command.
-        if e.is_sqlstate("42601") {
+        if e.is_sqlstate(sqlstate::SYNTAX_ERROR) {
             return e.hint(
                 "this is no walsender: connect to the server itself, not to a pooler that swallows the \
                  parameter replication",

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::error::{At, Error, Result};
+use crate::sqlstate;
 use crate::threads::STACK;
 use crate::wire::{Connection, advise};
 
@@ -63,7 +64,8 @@ pub fn open_session(config: &Config) -> Result<Connection> {
 
 /// The server holds text that it cannot convert to UTF-8, and never will.
 pub fn is_unconvertible(error: &Error) -> bool {
-    error.is_sqlstate("22021") || error.is_sqlstate("22P05")
+    error.is_sqlstate(sqlstate::CHARACTER_NOT_IN_REPERTOIRE)
+        || error.is_sqlstate(sqlstate::UNTRANSLATABLE_CHARACTER)
 }
 
 /// Makes the server send what it holds, instead of refusing what it cannot convert.
@@ -83,13 +85,15 @@ pub fn open_replication(config: &Config, encoding: &str) -> Result<Connection> {
     parameters.push(("client_encoding", encoding));
     Connection::open(&config.source, &parameters, config.connect_timeout)
         .map_err(|e| {
-            if e.is_sqlstate("42501") || e.is_sqlstate("28000") {
+            if e.is_sqlstate(sqlstate::INSUFFICIENT_PRIVILEGE)
+                || e.is_sqlstate(sqlstate::INVALID_AUTHORIZATION_SPECIFICATION)
+            {
                 return e.hint(format!(
                     "ALTER ROLE {} REPLICATION; and allow the role in pg_hba.conf",
                     crate::wire::identifier(&config.source.user)
                 ));
             }
-            if e.is_sqlstate("53300") {
+            if e.is_sqlstate(sqlstate::TOO_MANY_CONNECTIONS) {
                 return e.hint("raise max_wal_senders on the source");
             }
             advise(e, &config.source, "DB")

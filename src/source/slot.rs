@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::error::{At, Error, Kind, Result};
 use crate::lsn::Lsn;
 use crate::resume::SlotPosition;
+use crate::sqlstate;
 use crate::wire::{Connection, literal};
 
 /// Logs the transactions that the creation of a slot will wait for.
@@ -131,7 +132,7 @@ pub fn create_slot(session: &mut Connection, config: &Config) -> Result<Lsn> {
             literal(&config.slot_name)
         ))
         .map_err(|e| {
-            if e.is_sqlstate("53400") {
+            if e.is_sqlstate(sqlstate::CONFIGURATION_LIMIT_EXCEEDED) {
                 return e
                     .as_kind(Kind::Setting)
                     .hint("raise max_replication_slots on the source");
@@ -153,7 +154,9 @@ pub fn drop_slot(session: &mut Connection, config: &Config, patience: Duration) 
     let until = std::time::Instant::now() + patience;
     loop {
         match session.query(&sql) {
-            Err(e) if e.is_sqlstate("55006") && std::time::Instant::now() < until => {
+            Err(e)
+                if e.is_sqlstate(sqlstate::OBJECT_IN_USE) && std::time::Instant::now() < until =>
+            {
                 std::thread::sleep(Duration::from_millis(50));
             }
             other => {

@@ -3,6 +3,7 @@
 use super::identifier;
 use crate::config::Endpoint;
 use crate::error::Error;
+use crate::sqlstate;
 
 /// Adds a hint, unless a nearer one is there. `prefix` is that of the settings of this server: `DB` or
 /// `DEST_DB`.
@@ -10,17 +11,19 @@ pub fn advise(error: Error, endpoint: &Endpoint, prefix: &str) -> Error {
     let role = identifier(&endpoint.user);
     let database = identifier(&endpoint.database);
     let hint = match error.sqlstate().as_ref().map(|code| code.as_str()) {
-        Some("28P01") => {
+        Some(sqlstate::INVALID_PASSWORD) => {
             format!(
                 "set {prefix}_PASSWORD to the password of {role}; or ALTER ROLE {role} PASSWORD '…'"
             )
         }
-        Some("28000") => format!(
+        Some(sqlstate::INVALID_AUTHORIZATION_SPECIFICATION) => format!(
             "CREATE ROLE {role} LOGIN PASSWORD '…'; or let a line of pg_hba.conf allow it from this host, \
              then SELECT pg_reload_conf()"
         ),
-        Some("3D000") => format!("CREATE DATABASE {database}; or set {prefix}_NAME"),
-        Some("53300") => format!(
+        Some(sqlstate::INVALID_CATALOG_NAME) => {
+            format!("CREATE DATABASE {database}; or set {prefix}_NAME")
+        }
+        Some(sqlstate::TOO_MANY_CONNECTIONS) => format!(
             "SELECT usename, count(*) FROM pg_stat_activity GROUP BY 1 shows who is connected; raise \
              max_connections, or ALTER ROLE {role} CONNECTION LIMIT -1"
         ),

@@ -12,6 +12,7 @@ use super::pooler;
 use super::response::server_error;
 use crate::config::{Endpoint, Password, Secret};
 use crate::error::{Error, Kind, Result};
+use crate::sqlstate;
 
 /// Authentication messages are short; a longer one does not come from a PostgreSQL server.
 const LIMIT: usize = 64 * 1024;
@@ -165,7 +166,9 @@ fn startup_error(body: &[u8]) -> Error {
     };
     // "… no encryption", and "… SSL off" in older versions: what most hosted servers say to plain text.
     let text = error.without_hint();
-    if error.is_sqlstate("28000") && (text.contains("no encryption") || text.contains("SSL off")) {
+    if error.is_sqlstate(sqlstate::INVALID_AUTHORIZATION_SPECIFICATION)
+        && (text.contains("no encryption") || text.contains("SSL off"))
+    {
         return error.hint(
             "the server may take encrypted connections only: set DB_SSL_MODE=verify-full \
              (DEST_DB_SSL_MODE for the destination); else look at its pg_hba.conf",
@@ -177,7 +180,7 @@ fn startup_error(body: &[u8]) -> Error {
              encryption, and may read along",
         );
     }
-    if error.is_sqlstate("28000") {
+    if error.is_sqlstate(sqlstate::INVALID_AUTHORIZATION_SPECIFICATION) {
         return error.hint("check the user, and the server's pg_hba.conf for this host");
     }
     error

@@ -9,6 +9,7 @@ use super::response::{log_notice, server_error};
 use super::{Encryption, Transport, auth, connect, identifier};
 use crate::config::Endpoint;
 use crate::error::{At, Error, Kind, Result};
+use crate::sqlstate;
 
 /// A transport with its input buffer, as authentication and the session use it.
 pub(super) struct Session {
@@ -130,7 +131,9 @@ impl Connection {
         auth::start(&mut session, endpoint, parameters).map_err(|e| match e.kind() {
             Kind::Transient if Instant::now() >= deadline => connect::timed_out(),
             // A walsender is refused with this state for the lack of REPLICATION, too.
-            _ if e.is_sqlstate("42501") && !parameters.iter().any(|(n, _)| *n == "replication") => {
+            _ if e.is_sqlstate(sqlstate::INSUFFICIENT_PRIVILEGE)
+                && !parameters.iter().any(|(n, _)| *n == "replication") =>
+            {
                 e.hint(format!(
                     "GRANT CONNECT ON DATABASE {} TO {}",
                     identifier(&endpoint.database),

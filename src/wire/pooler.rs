@@ -1,6 +1,7 @@
 //! Errors of connection poolers, which replication does not pass through.
 
 use crate::error::{Error, Kind};
+use crate::sqlstate;
 
 /// What they say, who says it, and whether only another address mends it. The rest may pass: a pooler
 /// whose server is away says so.
@@ -33,7 +34,7 @@ pub(super) fn recognise(error: Error) -> std::result::Result<Error, Error> {
     let (who, lasting) = match saying {
         Some((_, who, lasting)) => (*who, *lasting),
         // The state of poolers for what they do not know; a server has no use for it at the start.
-        None if error.is_sqlstate("08P01") => ("a connection pooler", true),
+        None if error.is_sqlstate(sqlstate::PROTOCOL_VIOLATION) => ("a connection pooler", true),
         None => return Err(error),
     };
     let error = error.hint(format!(

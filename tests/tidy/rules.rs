@@ -10,7 +10,8 @@ pub const LONGEST_LINE: usize = 110;
 /// import itself.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("lsn", &[]),
-    ("error", &[]),
+    ("sqlstate", &[]),
+    ("error", &["sqlstate"]),
     ("backoff", &[]),
     ("threads", &[]),
     ("config", LEAVES),
@@ -59,7 +60,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that import nothing of the program. In the table, `leaves` stands for them.
-const LEAVES: &[&str] = &["lsn", "error", "backoff", "threads"];
+const LEAVES: &[&str] = &["lsn", "sqlstate", "error", "backoff", "threads"];
 
 /// The modules that join the others and may import all of them.
 const JOINTS: &[&str] = &["main", "lib"];

@@ -9,6 +9,7 @@ use crate::destination::progress::read_progress;
 use crate::destination::schema::dry_run;
 use crate::destination::tables::TableNames;
 use crate::error::Result;
+use crate::sqlstate;
 use crate::wire::{Connection, identifier, literal};
 
 /// Looks at all of it. `mark` is the source, where it is known.
@@ -60,7 +61,7 @@ pub fn check(config: &Config, mark: Option<&SourceIdentity>, findings: &mut Find
             findings.ok("progress", found);
         }
         Ok(None) => findings.ok("progress", "none yet: zemi begins where its slot does"),
-        Err(e) if e.is_sqlstate("42501") => {
+        Err(e) if e.is_sqlstate(sqlstate::INSUFFICIENT_PRIVILEGE) => {
             let role = identifier(&config.destination.user);
             let names = names.unwrap_or_else(|| TableNames::in_schema("public"));
             let table = names.progress();

@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::destination::connect::SourceIdentity;
 use crate::error::Result;
 use crate::source::{self, Identity, Server, failover, publication};
+use crate::sqlstate;
 use crate::wire::Connection;
 
 /// Looks at all of it, as far as one thing works after the other.
@@ -46,7 +47,7 @@ pub fn check(config: &Config, findings: &mut Findings) -> Option<SourceIdentity>
             started: server.started.clone(),
         }),
         Err(e) => {
-            let full = e.is_sqlstate("53300");
+            let full = e.is_sqlstate(sqlstate::TOO_MANY_CONNECTIONS);
             let e = match full {
                 true => e.hint("raise max_wal_senders, or max_connections, and restart the source"),
                 false => e,

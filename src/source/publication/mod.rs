@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::error::{At, Error, Kind, Result};
 use crate::lsn::Oid;
 use crate::source::{self, BEGIN_DDL, Server};
+use crate::sqlstate;
 use crate::wire::{Connection, ResultSet, identifier, literal};
 
 /// How long a table's lock is waited for, in milliseconds: long enough that autovacuum, which holds it for
@@ -243,9 +244,13 @@ fn run(
         // Without the right to make the second one, the first is used as it is.
         if first.is_none() {
             // A table or schema of the list was dropped meanwhile: the next look does not find it.
-            let gone = ["42P01", "42704", "3F000"]
-                .iter()
-                .any(|code| error.is_sqlstate(code));
+            let gone = [
+                sqlstate::UNDEFINED_TABLE,
+                sqlstate::UNDEFINED_OBJECT,
+                sqlstate::INVALID_SCHEMA_NAME,
+            ]
+            .iter()
+            .any(|code| error.is_sqlstate(code));
             return Err(if gone {
                 error.as_kind(Kind::Transient)
             } else {
@@ -295,7 +300,7 @@ fn transact(
         statements.join("; ")
     );
     session.query(&sql).map(drop).map_err(|e| {
-        if !e.is_sqlstate("42501") {
+        if !e.is_sqlstate(sqlstate::INSUFFICIENT_PRIVILEGE) {
             return e;
         }
         let user = identifier(&config.source.user);
