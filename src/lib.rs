@@ -49,18 +49,23 @@
 //!
 //! # Who may import whom
 //!
-//! From the bottom: the leaves (`error`, `lsn`, `backoff`, `threads`), `config` and `pgoutput`, `change` and
-//! `resume`, `wire`, `source`, `destination`, and on top `commands` and `pipeline`. `pgoutput`, `change` and
-//! `resume` are pure: no socket, thread, clock or log, so that tests and fuzz targets call them directly.
+//! From the bottom: the leaves (`error`, `sqlstate`, `lsn`, `backoff`, `threads`, `calendar`, `clock`, `hex`,
+//! `json_text`), `config` and `pgoutput`, `change` and `resume`, `wire`, `source`, `destination`, and on top
+//! `commands` and `pipeline`. `pgoutput`, `change` and `resume` are pure: no socket, thread, clock or log, so
+//! that tests and fuzz targets call them directly.
 //! `wire` is the only module that talks to PostgreSQL, `observe::http` the only one that is talked to.
 //! `observe` imports no module of the pipeline. `tests/tidy.rs` holds this.
 
 pub mod backoff;
+pub mod calendar;
 pub mod change;
+pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod destination;
 pub mod error;
+pub mod hex;
+pub mod json_text;
 pub mod lsn;
 pub mod observe;
 pub mod pgoutput;

@@ -6,6 +6,8 @@ use std::fmt;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use crate::hex;
+
 /// The salt of the key derivation.
 ///
 /// Fixed, so that one `HASH_KEY` gives the same hashes on every host and after every restart. It
@@ -49,15 +51,10 @@ impl Masker {
     /// leaves it NULL. The keyed state is copied, so nothing is allocated beyond the space in
     /// `out`.
     pub fn hash(&self, text: &[u8], out: &mut Vec<u8>) {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut state = self.0.clone();
         state.update(text);
         let digest = state.finalize().into_bytes();
-        out.reserve(HASH_LEN);
-        for byte in digest {
-            out.push(DIGITS[usize::from(byte >> 4)]);
-            out.push(DIGITS[usize::from(byte & 15)]);
-        }
+        hex::push(out, &digest);
     }
 }
 

@@ -8,6 +8,7 @@ use super::relation::{ColumnPlan, ColumnPolicy, RelationPlan};
 use super::settings::Settings;
 use super::{copy, uuid};
 use crate::config::ChangesFormat;
+use crate::hex;
 use crate::lsn::{Lsn, PgTimestamp, Xid};
 use crate::pgoutput::{ColumnValue, OldTuple, TupleData};
 
@@ -281,7 +282,7 @@ impl RowEncoder<'_, '_> {
             ColumnValue::Binary(bytes) => {
                 // Never asked for, so there is no telling what it means; the bytes are kept.
                 self.out.extend_from_slice(b"\"\\\\x");
-                hex(self.out, bytes);
+                hex::push(self.out, bytes);
                 self.out.push(b'"');
                 self.tools.reasons.add(Reason::Malformed);
                 self.replaced += 1;
@@ -419,14 +420,4 @@ fn cut_at(text: &[u8], limit: usize) -> Option<usize> {
         .char_indices()
         .nth(limit)
         .map(|(at, _)| at)
-}
-
-/// Appends lowercase hexadecimal digits.
-fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for byte in bytes {
-        for digit in [byte >> 4, byte & 15] {
-            out.extend(DIGITS.get(usize::from(digit)));
-        }
-    }
 }

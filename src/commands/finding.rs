@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::error::Error;
-use crate::observe::text::push_json;
+use crate::json_text::{self, Object};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,20 @@ pub struct Finding {
     pub names: Vec<String>,
     /// The SQL or the setting that mends it.
     pub mend: Option<String>,
+}
+
+impl Finding {
+    fn fill(&self, object: &mut Object<'_>) {
+        object.key("level").string(self.level.name());
+        object.key("about").string(self.about);
+        object.key("found").string(&self.found);
+        object.key("names").array(|names| {
+            for name in &self.names {
+                names.item().string(name);
+            }
+        });
+        object.key("mend").string_or_null(self.mend.as_deref());
+    }
 }
 
 /// All findings, in the order in which they were made.
@@ -122,31 +136,12 @@ impl Findings {
 
     /// An array of objects.
     pub fn json(&self) -> String {
-        let mut out = String::from("[");
-        for (at, finding) in self.0.iter().enumerate() {
-            out.push_str(if at > 0 {
-                ",{\"level\":"
-            } else {
-                "{\"level\":"
-            });
-            push_json(&mut out, finding.level.name());
-            out.push_str(",\"about\":");
-            push_json(&mut out, finding.about);
-            out.push_str(",\"found\":");
-            push_json(&mut out, &finding.found);
-            out.push_str(",\"names\":[");
-            for (at, name) in finding.names.iter().enumerate() {
-                out.push_str(if at > 0 { "," } else { "" });
-                push_json(&mut out, name);
+        let mut out = json_text::array(|findings| {
+            for finding in &self.0 {
+                findings.item().object(|object| finding.fill(object));
             }
-            out.push_str("],\"mend\":");
-            match &finding.mend {
-                Some(mend) => push_json(&mut out, mend),
-                None => out.push_str("null"),
-            }
-            out.push('}');
-        }
-        out.push_str("]\n");
+        });
+        out.push('\n');
         out
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::observe::text::push_json;
+use crate::json_text;
 
 /// A value of a [`Report`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,17 @@ pub enum Value {
 impl From<Option<&str>> for Value {
     fn from(text: Option<&str>) -> Value {
         text.map_or(Value::None, |text| Value::Text(text.to_owned()))
+    }
+}
+
+impl Value {
+    fn write(&self, place: json_text::Value<'_>) {
+        match self {
+            Value::Text(text) => place.string(text),
+            Value::Number(number) => place.number(*number),
+            Value::Bool(value) => place.boolean(*value),
+            Value::None => place.null(),
+        }
     }
 }
 
@@ -61,25 +72,16 @@ impl Report {
 
     /// An object of objects.
     pub fn json(&self) -> String {
-        let mut out = String::from("{");
-        for (at, (group, values)) in self.0.iter().enumerate() {
-            out.push_str(if at > 0 { "," } else { "" });
-            push_json(&mut out, group);
-            out.push_str(":{");
-            for (at, (name, value)) in values.iter().enumerate() {
-                out.push_str(if at > 0 { "," } else { "" });
-                push_json(&mut out, name);
-                out.push(':');
-                match value {
-                    Value::Text(text) => push_json(&mut out, text),
-                    Value::Number(number) => out.push_str(&number.to_string()),
-                    Value::Bool(yes) => out.push_str(if *yes { "true" } else { "false" }),
-                    Value::None => out.push_str("null"),
-                }
+        let mut out = json_text::object(|groups| {
+            for (group, values) in &self.0 {
+                groups.key(group).object(|object| {
+                    for (name, value) in values {
+                        value.write(object.key(name));
+                    }
+                });
             }
-            out.push('}');
-        }
-        out.push_str("}\n");
+        });
+        out.push('\n');
         out
     }
 }

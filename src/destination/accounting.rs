@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::fallback::Outcome;
 use crate::change::table_counts::TableCounts;
 use crate::change::{Batch, Counts};
+use crate::clock;
 use crate::lsn::PgTimestamp;
-use crate::observe::metrics::{Metrics, microseconds_since, now_microseconds};
+use crate::observe::metrics::Metrics;
 
 /// Counts of the pieces of an open transaction, until it is durable.
 #[derive(Debug, Default)]
@@ -76,7 +77,7 @@ impl Account {
         }
         self.by_table.clear();
         if counts.transactions > 0 {
-            let since = microseconds_since(oldest_commit(batch));
+            let since = clock::micros_since(oldest_commit(batch));
             metrics
                 .commit_to_durable
                 .observe(since, counts.transactions);
@@ -89,7 +90,7 @@ impl Account {
 pub(crate) fn taken(batch: &Batch, metrics: &Metrics) {
     metrics.writing_bytes.set(batch.rows.len() as u64);
     metrics.writing_since.set(oldest_commit(batch));
-    metrics.writer_busy_since.set(now_microseconds());
+    metrics.writer_busy_since.set(clock::unix_micros());
 }
 
 /// The batch is no longer on its way.

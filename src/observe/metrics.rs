@@ -1,12 +1,13 @@
 //! Counters, gauges and histograms, shared by all threads. No pipeline module is imported here.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use super::connection_status::ConnectionStatus;
 use super::histogram::Histogram;
 use super::history::History;
 use super::tables::Tables;
+use crate::clock;
 
 macro_rules! metrics {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
@@ -179,7 +180,7 @@ impl Metrics {
     pub fn lag_seconds(&self) -> f64 {
         let pending = [self.writing_since.get(), self.filling_since.get()];
         let oldest = pending.into_iter().filter(|&since| since > 0).min();
-        oldest.map_or(0.0, |since| microseconds_since(since) as f64 * 1e-6)
+        oldest.map_or(0.0, |since| clock::micros_since(since) as f64 * 1e-6)
     }
 
     /// Bytes between the socket of the source and that of the destination.
@@ -189,20 +190,6 @@ impl Metrics {
             + self.filling_bytes.get()
             + self.writing_bytes.get()
     }
-}
-
-/// The time of this host's clock, in microseconds since 1970.
-pub fn now_microseconds() -> u64 {
-    microseconds_since(0)
-}
-
-/// How long ago that was, in microseconds; zero where it lies ahead.
-pub fn microseconds_since(unix_microseconds: u64) -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.unwrap_or_default().as_micros();
-    u64::try_from(now)
-        .unwrap_or(u64::MAX)
-        .saturating_sub(unix_microseconds)
 }
 
 #[cfg(test)]
@@ -224,7 +211,7 @@ mod tests {
     fn lag_in_time_is_that_of_the_oldest_transaction_on_its_way() {
         let metrics = Metrics::default();
         assert!(metrics.lag_seconds() == 0.0);
-        let now = microseconds_since(0);
+        let now = clock::unix_micros();
         metrics.filling_since.set(now - 2_000_000);
         metrics.writing_since.set(now - 5_000_000);
         let lag = metrics.lag_seconds();

@@ -1,7 +1,8 @@
 //! What zemi tells about itself: logger, metrics, health, status page.
 
+mod activity;
 mod connection_status;
-pub mod health;
+mod health;
 mod histogram;
 mod history;
 pub mod http;
@@ -11,6 +12,5 @@ mod prometheus;
 pub mod routes;
 mod status;
 mod tables;
-pub mod text;
 
 pub use history::STEP;

@@ -5,7 +5,6 @@ mod shared;
 use std::fmt::Write;
 use std::time::UNIX_EPOCH;
 
-use super::health::is_ready;
 use super::histogram::Histogram;
 use super::metrics::Metrics;
 
@@ -96,7 +95,7 @@ fn own(page: &mut Page, metrics: &Metrics) {
         "ready",
         gauge,
         "What /readyz says: changes are read and written (1) or not (0).",
-        u8::from(is_ready(metrics)),
+        u8::from(metrics.is_ready()),
     );
     page.number(
         "queue_bytes",

@@ -65,8 +65,8 @@ impl Shows {
         let health =
             |good: bool| Response::json(if good { 200 } else { 503 }, health::body(metrics));
         match request.path.as_str() {
-            "/" | "/healthz" | "/health" if self.health => health(health::is_alive(metrics)),
-            "/readyz" | "/ready" if self.health => health(health::is_ready(metrics)),
+            "/" | "/healthz" | "/health" if self.health => health(metrics.is_alive()),
+            "/readyz" | "/ready" if self.health => health(metrics.is_ready()),
             "/status" if self.health => status::page(),
             "/status.json" if self.health => Response::json(200, status::body(metrics, settings)),
             "/metrics" if self.metrics => Response {

@@ -1,18 +1,16 @@
 //! The status page: one HTML file that asks for its figures on the same port.
 
-use std::fmt::Write;
-
-use super::health::{push_connection, push_last_error, push_state};
+use super::health::{add_activity, add_connection, utc, write_error};
 use super::http::Response;
-use super::metrics::Metrics;
-use super::text::{push_json, push_time};
+use super::metrics::{Metric, Metrics};
 use crate::config::Config;
+use crate::json_text::{self, Object, Value};
 use crate::lsn::Lsn;
 
 const PAGE: &str = include_str!("status.html");
 
 /// `/status`.
-pub fn page() -> Response {
+pub(super) fn page() -> Response {
     Response {
         status: 200,
         content_type: "text/html; charset=utf-8",
@@ -21,39 +19,39 @@ pub fn page() -> Response {
 }
 
 /// The settings without secrets, as JSON: an array of names and values.
-pub fn settings(config: &Config) -> String {
-    let mut out = String::from("[");
-    for (name, value) in &config.shown {
-        if out.len() > 1 {
-            out.push(',');
+pub(super) fn settings(config: &Config) -> String {
+    json_text::array(|settings| {
+        for (name, value) in &config.shown {
+            settings.item().array(|pair| {
+                pair.item().string(name);
+                pair.item().string(value);
+            });
         }
-        out.push('[');
-        push_json(&mut out, name);
-        out.push(',');
-        push_json(&mut out, value);
-        out.push(']');
-    }
-    out.push(']');
-    out
+    })
 }
 
-/// `/status.json`: everything that the page shows. `settings` is what [`settings`] made.
-pub fn body(metrics: &Metrics, settings: &str) -> String {
-    let mut out = String::with_capacity(16 * 1024);
-    // Writing to a String cannot fail.
-    push_state(&mut out, metrics);
-    out.push_str(concat!(
-        ",\"version\":\"",
-        env!("CARGO_PKG_VERSION"),
-        "\",\"started\":"
-    ));
-    push_time(&mut out, metrics.started);
-    let _ = write!(
-        out,
-        ",\"received\":\"{}\",\"flushed\":\"{}\"",
-        Lsn(metrics.last_received_lsn.get()),
-        Lsn(metrics.last_flushed_lsn.get()),
-    );
+/// `/status.json`: all figures of the page. `settings` is the result of [`settings`].
+pub(super) fn body(metrics: &Metrics, settings: &str) -> String {
+    let mut body = json_text::object(|object| {
+        add_activity(object, metrics);
+        object.key("version").string(env!("CARGO_PKG_VERSION"));
+        object.key("started").display(utc(metrics.started));
+        add_figures(object, metrics);
+        add_connections(object, metrics);
+        add_tables(object, metrics);
+        object.key("settings").json(settings);
+    });
+    body.push('\n');
+    body
+}
+
+fn add_figures(object: &mut Object<'_>, metrics: &Metrics) {
+    for (name, lsn) in [
+        ("received", &metrics.last_received_lsn),
+        ("flushed", &metrics.last_flushed_lsn),
+    ] {
+        object.key(name).display(Lsn(lsn.get()));
+    }
     for (name, number) in [
         ("slot_retained", metrics.slot_retained.get()),
         ("queue_bytes", metrics.queue_bytes()),
@@ -62,50 +60,58 @@ pub fn body(metrics: &Metrics, settings: &str) -> String {
         ("filtered", metrics.filtered.get()),
         ("gaps", metrics.gaps.get()),
     ] {
-        let _ = write!(out, ",\"{name}\":{number}");
+        object.key(name).number(number);
     }
     let operations = [
-        metrics.inserts.get(),
-        metrics.updates.get(),
-        metrics.deletes.get(),
-        metrics.truncates.get(),
+        &metrics.inserts,
+        &metrics.updates,
+        &metrics.deletes,
+        &metrics.truncates,
     ];
-    let _ = write!(out, ",\"changes\":{operations:?}");
-    for (name, side) in [
+    write_numbers(object.key("changes"), operations.map(Metric::get));
+}
+
+fn add_connections(object: &mut Object<'_>, metrics: &Metrics) {
+    for (name, connection) in [
         ("source", metrics.source.state()),
         ("destination", metrics.destination.state()),
     ] {
-        let _ = write!(out, ",\"{name}\":{{");
-        push_connection(&mut out, &side);
-        out.push_str(",\"errors\":[");
-        for (at, error) in side.errors.iter().rev().enumerate() {
-            out.push_str(if at > 0 { "," } else { "" });
-            push_last_error(&mut out, Some(error));
+        object.key(name).object(|object| {
+            add_connection(object, &connection);
+            object.key("errors").array(|errors| {
+                for error in connection.errors.iter().rev() {
+                    write_error(errors.item(), Some(error));
+                }
+            });
+        });
+    }
+}
+
+fn add_tables(object: &mut Object<'_>, metrics: &Metrics) {
+    object.key("tables").object(|tables| {
+        for (table, counts) in metrics.tables.read() {
+            write_numbers(tables.key(&table), counts);
         }
-        out.push_str("]}");
-    }
-    out.push_str(",\"tables\":{");
-    for (at, (table, counts)) in metrics.tables.read().into_iter().enumerate() {
-        if at > 0 {
-            out.push(',');
+    });
+    object.key("history").array(|samples| {
+        for sample in metrics.history.read() {
+            write_numbers(samples.item(), [sample.lag_bytes, sample.rate.into()]);
         }
-        push_json(&mut out, &table);
-        let _ = write!(out, ":{counts:?}");
-    }
-    out.push_str("},\"history\":[");
-    for (at, sample) in metrics.history.read().into_iter().enumerate() {
-        let comma = if at > 0 { "," } else { "" };
-        let _ = write!(out, "{comma}[{},{}]", sample.lag_bytes, sample.rate);
-    }
-    let _ = writeln!(out, "],\"settings\":{settings}}}");
-    out
+    });
+}
+
+fn write_numbers<const N: usize>(place: Value<'_>, numbers: [u64; N]) {
+    place.array(|array| {
+        for number in numbers {
+            array.item().number(number);
+        }
+    });
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-    use serde_json::Value;
 
     fn config(vars: &[(&str, &str)]) -> Config {
         let vars = vars
@@ -122,7 +128,7 @@ mod tests {
         metrics.history.add(5, 100);
         metrics.history.add(6, 200);
         let settings = settings(&config(&[("DB_NAME", "shop")]));
-        let read: Value = serde_json::from_str(&body(&metrics, &settings)).unwrap();
+        let read: serde_json::Value = serde_json::from_str(&body(&metrics, &settings)).unwrap();
         assert_eq!(read["tables"]["public.\"od\nd\""][3], 4);
         assert_eq!(read["history"][1][0], 6);
         let shop = serde_json::json!(["DB_NAME", "shop"]);

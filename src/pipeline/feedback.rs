@@ -2,8 +2,9 @@
 
 use std::net::Shutdown;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use crate::clock;
 use crate::lsn::{Lsn, PgTimestamp};
 use crate::source::message::status_update;
 use crate::threads::lock;
@@ -107,8 +108,5 @@ impl Feedback {
 
 /// The time of this host's clock.
 pub fn now() -> PgTimestamp {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    PgTimestamp::from_unix_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    PgTimestamp::from_unix_micros(i64::try_from(clock::unix_micros()).unwrap_or(i64::MAX))
 }

@@ -18,13 +18,14 @@ use super::reader::Reader;
 use super::writer::{Ready, Writer};
 use crate::backoff::Backoff;
 use crate::change::{Assembler, Settings, Tracked};
+use crate::clock;
 use crate::config::Config;
 use crate::destination::connect::{Preconnect, SourceIdentity};
 use crate::destination::gap::GapAnnouncer;
 use crate::destination::removal;
 use crate::destination::tables::Destination;
 use crate::error::{At, Error, Exit, Kind, Remedy, Result};
-use crate::observe::metrics::{Metrics, now_microseconds};
+use crate::observe::metrics::Metrics;
 use crate::observe::{self, routes};
 use crate::source::SourceSessions;
 use crate::source::catalog::{OwnTables, SourceCatalog};
@@ -306,7 +307,7 @@ impl Supervisor {
             match self.events.recv_deadline(until) {
                 Ok(Event::Signal) => {
                     log::info!("stopping: writing what was received");
-                    self.metrics.stopping_since.set(now_microseconds());
+                    self.metrics.stopping_since.set(clock::unix_micros());
                     stop_by.get_or_insert(Instant::now() + self.config.shutdown_timeout);
                 }
                 Ok(Event::Ended(name, result)) => {
@@ -315,7 +316,7 @@ impl Supervisor {
                         && e.kind() != Kind::Stopped
                         && outcome.is_ok()
                     {
-                        self.metrics.failed_since.set(now_microseconds());
+                        self.metrics.failed_since.set(clock::unix_micros());
                         outcome = Err(e.at(name));
                     }
                     // One thread's end is the end of all.

@@ -14,6 +14,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("error", &["sqlstate"]),
     ("backoff", &[]),
     ("threads", &[]),
+    ("calendar", &[]),
+    ("clock", &[]),
+    ("hex", &[]),
+    ("json_text", &[]),
     ("config", LEAVES),
     ("pgoutput", LEAVES),
     ("change", &["pgoutput", "config", "leaves"]),
@@ -60,13 +64,31 @@ const IMPORTS: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that import nothing of the program. In the table, `leaves` stands for them.
-const LEAVES: &[&str] = &["lsn", "sqlstate", "error", "backoff", "threads"];
+const LEAVES: &[&str] = &[
+    "lsn",
+    "sqlstate",
+    "error",
+    "backoff",
+    "threads",
+    "calendar",
+    "clock",
+    "hex",
+    "json_text",
+];
 
 /// The modules that join the others and may import all of them.
 const JOINTS: &[&str] = &["main", "lib"];
 
 /// The modules without socket, thread, clock and log.
-const PURE: &[&str] = &["pgoutput", "change", "resume", "lsn"];
+const PURE: &[&str] = &[
+    "pgoutput",
+    "change",
+    "resume",
+    "lsn",
+    "calendar",
+    "hex",
+    "json_text",
+];
 
 /// A file of `src/`, ready for the rules.
 pub struct Source {

@@ -1,6 +1,7 @@
 //! JSON strings.
 
 use super::Reason;
+use crate::hex;
 
 /// Appends `bytes` as a JSON string, quotes included.
 ///
@@ -45,19 +46,13 @@ fn write_escaped(out: &mut Vec<u8>, mut bytes: &[u8]) -> Option<Reason> {
                 out.extend_from_slice(REPLACEMENT);
                 reason = Some(Reason::NulByte);
             }
-            control => out.extend_from_slice(&[
-                b'\\',
-                b'u',
-                b'0',
-                b'0',
-                HEX[usize::from(control >> 4)],
-                HEX[usize::from(control & 15)],
-            ]),
+            control => {
+                let [high, low] = hex::digits(control);
+                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
+            }
         }
     }
 }
-
-const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// How many of the first bytes are neither a quote, a backslash nor a control character below 0x20:
 /// what a JSON string holds as it is.

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::super::finding::Findings;
+use crate::calendar::Date;
 use crate::config::{Endpoint, Host};
-use crate::observe::text::date;
 use crate::wire::Encryption;
 
 /// A certificate that ends within this time is worth a line: 30 days.
@@ -61,8 +61,9 @@ fn check_at(
         let Some(ends) = ends else {
             continue;
         };
-        let ends = UNIX_EPOCH + Duration::from_secs(u64::try_from(ends).unwrap_or(0));
-        let day = date(ends);
+        let ends = u64::try_from(ends).unwrap_or(0);
+        let day = Date::of_unix_seconds(ends);
+        let ends = UNIX_EPOCH + Duration::from_secs(ends);
         if ends < now {
             findings.warn(about, format!("{whose} has expired on {day}"), "renew it");
         } else if ends < now + SOON {

@@ -4,6 +4,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::Config;
 use crate::error::Result;
+use crate::hex;
 use crate::wire::{Connection, literal};
 
 /// The longest name of an object: `NAMEDATALEN` - 1 (PostgreSQL documentation, "Identifiers and Key
@@ -33,11 +34,7 @@ fn derived(name: &str, suffix: &str) -> String {
         return whole;
     }
     let digest = Sha256::digest(name.as_bytes());
-    let hash: String = digest
-        .iter()
-        .take(HASHED)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash = hex::text(digest.get(..HASHED).unwrap_or_default());
     let room = LONGEST.saturating_sub(suffix.len() + hash.len() + 1);
     let cut = (0..=room).rev().find(|&at| name.is_char_boundary(at));
     let kept = name.get(..cut.unwrap_or_default()).unwrap_or_default();

@@ -5,6 +5,8 @@
 
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 
+use crate::calendar::Date;
+
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const INTEGER: u8 = 0x02;
@@ -272,18 +274,8 @@ fn time(element: &Element<'_>) -> Option<i64> {
     if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
     }
-    Some(((days(year, month, day) * 24 + part(4)?) * 60 + part(6)?) * 60 + part(8)?)
-}
-
-/// Days from 1970-01-01 to a date of the Gregorian calendar: years begin in March, so that the day in
-/// February that comes and goes is the last one.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = match month {
-        1 | 2 => (year - 1, month + 9),
-        _ => (year, month - 3),
-    };
-    let before = 365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    before + (153 * month + 2) / 5 + day - 1 - 719_468
+    let days = Date { year, month, day }.unix_days();
+    Some(((days * 24 + part(4)?) * 60 + part(6)?) * 60 + part(8)?)
 }
 
 #[cfg(test)]
