@@ -13,7 +13,7 @@ pub fn unix_micros() -> u64 {
     u64::try_from(now).unwrap_or(u64::MAX)
 }
 
-/// The microseconds from `since`, which is in microseconds since 1970, until now; zero where `since` is later.
+/// The microseconds from `since` (microseconds since 1970) until now; zero where `since` is later.
 pub fn micros_since(since: u64) -> u64 {
     unix_micros().saturating_sub(since)
 }

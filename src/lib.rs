@@ -64,6 +64,7 @@ pub mod commands;
 pub mod config;
 pub mod destination;
 pub mod error;
+pub mod fuzzing;
 pub mod hex;
 pub mod json_text;
 pub mod lsn;

@@ -1,6 +1,6 @@
 //! The head of a request to the health and metrics ports.
 
-use zemi::observe::http::Request;
+use zemi::fuzzing::Request;
 
 use super::meter;
 

@@ -1,27 +1,29 @@
-//! What is known of one of the two servers: connected or not, since when, and the last errors.
+//! The state of one of the two connections: up or not, since when, and the last errors.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::SystemTime;
 
-/// So many errors are kept for each side.
-const MOST: usize = 5;
+use crate::threads::lock;
 
-/// The longest message that is kept, in characters: a server may say anything.
-const LONGEST: usize = 500;
+/// The number of errors that are kept for a connection.
+const MAX_ERRORS: usize = 5;
 
-/// The source or the destination.
+/// The longest message that is kept, in characters: its length is in the hands of the server.
+const MAX_MESSAGE: usize = 500;
+
+/// The connection to the source or the destination.
 #[derive(Debug)]
 pub struct ConnectionStatus(Mutex<State>);
 
-/// What was so at a moment.
+/// A copy of the state at a moment.
 #[derive(Debug, Clone)]
 pub struct State {
     /// Whether a connection is up.
     pub connected: bool,
-    /// Since when that is so.
+    /// Since when it has been up or down.
     pub since: SystemTime,
-    /// The last errors, the newest last.
+    /// The last errors, oldest first.
     pub errors: VecDeque<LastError>,
 }
 
@@ -30,9 +32,9 @@ pub struct State {
 pub struct LastError {
     /// When it happened last.
     pub time: SystemTime,
-    /// What was wrong.
+    /// The error, with its hint.
     pub message: String,
-    /// How often it happened in a row.
+    /// How many times in a row it happened.
     pub times: u64,
 }
 
@@ -54,10 +56,6 @@ impl Default for ConnectionStatus {
 }
 
 impl ConnectionStatus {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Notes that a connection is up.
     pub fn up(&self) {
         self.change(true);
@@ -76,8 +74,8 @@ impl ConnectionStatus {
 
     /// Notes an error that ends no connection.
     pub fn note(&self, error: &dyn std::fmt::Display) {
-        let message: String = error.to_string().chars().take(LONGEST).collect();
-        let mut state = self.lock();
+        let message: String = error.to_string().chars().take(MAX_MESSAGE).collect();
+        let mut state = lock(&self.0);
         let mut times = 1;
         if state
             .last_error()
@@ -85,7 +83,7 @@ impl ConnectionStatus {
         {
             times += state.errors.pop_back().map_or(0, |last| last.times);
         }
-        if state.errors.len() >= MOST {
+        if state.errors.len() >= MAX_ERRORS {
             state.errors.pop_front();
         }
         let time = SystemTime::now();
@@ -97,16 +95,16 @@ impl ConnectionStatus {
     }
 
     fn change(&self, connected: bool) {
-        let mut state = self.lock();
+        let mut state = lock(&self.0);
         if state.connected != connected {
             state.connected = connected;
             state.since = SystemTime::now();
         }
     }
 
-    /// What is so now.
+    /// The state now.
     pub fn state(&self) -> State {
-        self.lock().clone()
+        lock(&self.0).clone()
     }
 }
 
@@ -116,14 +114,14 @@ mod tests {
 
     #[test]
     fn an_outage_keeps_its_beginning_and_the_last_error_outlives_it() {
-        let side = ConnectionStatus::default();
-        side.up();
-        side.down(&"first");
-        let since = side.state().since;
-        side.down(&"second");
-        assert_eq!(side.state().since, since);
-        side.up();
-        let state = side.state();
+        let connection = ConnectionStatus::default();
+        connection.up();
+        connection.down(&"first");
+        let since = connection.state().since;
+        connection.down(&"second");
+        assert_eq!(connection.state().since, since);
+        connection.up();
+        let state = connection.state();
         assert!(state.connected);
         let last = state.last_error().map(|e| e.message.as_str());
         assert_eq!(last, Some("second"));
@@ -131,17 +129,17 @@ mod tests {
 
     #[test]
     fn errors_are_few_and_short_and_the_same_one_is_counted() {
-        let side = ConnectionStatus::default();
+        let connection = ConnectionStatus::default();
         for n in 0..20 {
-            side.down(&format!("{n}"));
+            connection.down(&format!("{n}"));
         }
         for _ in 0..3 {
-            side.note(&"ä".repeat(10_000));
+            connection.note(&"ä".repeat(10_000));
         }
-        let errors = side.state().errors;
-        assert_eq!(errors.len(), MOST);
+        let errors = connection.state().errors;
+        assert_eq!(errors.len(), MAX_ERRORS);
         let last = errors.back().map(|e| (e.message.chars().count(), e.times));
-        assert_eq!(last, Some((LONGEST, 3)));
+        assert_eq!(last, Some((MAX_MESSAGE, 3)));
         assert_eq!(errors.front().map(|e| e.message.as_str()), Some("16"));
     }
 }

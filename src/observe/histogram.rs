@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// The most bounds that a histogram has, the last of them infinity.
-const MOST: usize = 17;
+/// The number of buckets that a histogram has at most, that of infinity included.
+const MAX_BUCKETS: usize = 17;
 
 /// Counts observations by upper bounds, as Prometheus does ("Histogram" in its documentation of metric
 /// types). Observing takes two atomic additions and no lock.
@@ -11,14 +11,14 @@ const MOST: usize = 17;
 pub struct Histogram {
     /// Upper bounds, ascending, in the unit that is observed; infinity is added behind them.
     bounds: &'static [u64],
-    /// How many of them are one of the unit that is shown: 1e6 for microseconds shown as seconds. Dividing
-    /// by it gives the nearest number, 0.025, where multiplying by 1e-6 does not.
+    /// Observed units in one shown unit: 1e6 for microseconds shown as seconds. Dividing by it gives the
+    /// nearest number, such as 0.025; multiplying by 1e-6 does not.
     per: f64,
-    counts: [AtomicU64; MOST],
+    counts: [AtomicU64; MAX_BUCKETS],
     sum: AtomicU64,
 }
 
-/// What a histogram held at a moment.
+/// A copy of a histogram at a moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
     /// Upper bound, in the unit that is shown, and how many observations were at most that.
@@ -49,12 +49,12 @@ impl Histogram {
         Histogram {
             bounds,
             per,
-            counts: [const { AtomicU64::new(0) }; MOST],
+            counts: [const { AtomicU64::new(0) }; MAX_BUCKETS],
             sum: AtomicU64::new(0),
         }
     }
 
-    /// Notes `times` observations of the same value.
+    /// Adds `times` observations of the same value, in the unit that is observed.
     pub fn observe(&self, value: u64, times: u64) {
         let bucket = self.bounds.partition_point(|&bound| bound < value);
         if let Some(count) = self.counts.get(bucket) {
@@ -63,7 +63,7 @@ impl Histogram {
         self.sum.fetch_add(value.saturating_mul(times), Relaxed);
     }
 
-    /// What was observed so far.
+    /// All observations so far.
     pub fn read(&self) -> Reading {
         let mut count = 0;
         let mut buckets = Vec::with_capacity(self.bounds.len());
@@ -115,7 +115,7 @@ mod tests {
     fn bounds_ascend_and_there_is_a_counter_for_each_and_for_infinity() {
         for histogram in [Histogram::of_rows(), Histogram::of_microseconds()] {
             assert!(histogram.bounds.is_sorted());
-            assert!(histogram.bounds.len() < MOST);
+            assert!(histogram.bounds.len() < MAX_BUCKETS);
         }
     }
 }

@@ -1,14 +1,16 @@
 //! The last hour in samples, for the plot of the status page.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
-/// The time between two samples.
-pub const STEP: Duration = Duration::from_secs(10);
+use crate::threads::lock;
 
-/// How many are kept: an hour.
-pub const SAMPLES: usize = 360;
+/// The time between two samples.
+pub const SAMPLE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How many samples are kept: those of an hour.
+const MAX_SAMPLES: usize = 360;
 
 /// One moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,19 +34,19 @@ struct Kept {
 impl History {
     /// Adds a sample: the lag now, and all changes since the start.
     pub fn add(&self, lag_bytes: u64, changes: u64) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.0);
         let new = changes.saturating_sub(kept.changes);
         kept.changes = changes;
-        if kept.samples.len() >= SAMPLES {
+        if kept.samples.len() >= MAX_SAMPLES {
             kept.samples.pop_front();
         }
-        let rate = u32::try_from(new / STEP.as_secs()).unwrap_or(u32::MAX);
+        let rate = u32::try_from(new / SAMPLE_INTERVAL.as_secs()).unwrap_or(u32::MAX);
         kept.samples.push_back(Sample { lag_bytes, rate });
     }
 
     /// All samples, oldest first.
     pub fn read(&self) -> Vec<Sample> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = lock(&self.0);
         kept.samples.iter().copied().collect()
     }
 }
@@ -56,11 +58,11 @@ mod tests {
     #[test]
     fn an_hour_is_kept_and_rates_are_differences() {
         let history = History::default();
-        for n in 1..=SAMPLES as u64 + 5 {
+        for n in 1..=MAX_SAMPLES as u64 + 5 {
             history.add(n, n * 100);
         }
         let read = history.read();
-        assert_eq!(read.len(), SAMPLES);
+        assert_eq!(read.len(), MAX_SAMPLES);
         assert_eq!(read.first().map(|s| s.lag_bytes), Some(6));
         assert_eq!(read.last().map(|s| s.rate), Some(10));
     }

@@ -1,16 +1,16 @@
-//! What zemi tells about itself: logger, metrics, health, status page.
+//! Observability: logger, metrics, health, status page.
 
 mod activity;
 mod connection_status;
 mod health;
 mod histogram;
 mod history;
-pub mod http;
+pub(crate) mod http;
 pub mod logger;
-pub mod metrics;
+pub(crate) mod metrics;
 mod prometheus;
-pub mod routes;
+pub(crate) mod routes;
 mod status;
 mod tables;
 
-pub use history::STEP;
+pub(crate) use history::SAMPLE_INTERVAL;

@@ -1,156 +1,61 @@
 //! The metrics in Prometheus' text format (prometheus.io, "Exposition formats", version 0.0.4).
 
-mod shared;
+use std::fmt::{Display, Write};
 
-use std::fmt::Write;
-use std::time::UNIX_EPOCH;
-
-use super::histogram::Histogram;
-use super::metrics::Metrics;
+use super::histogram::Reading;
+use super::metrics::{Family, Metrics, OWN_FAMILIES, SHARED_FAMILIES, Samples};
 
 /// The content type of what [`page`] makes.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// All metrics. Those that the Zig program exports have its second prefix too, as they have there.
-pub fn page(metrics: &Metrics) -> String {
-    let mut page = Page {
-        text: String::with_capacity(20 * 1024),
-        prefix: "zemi",
-    };
-    own(&mut page, metrics);
-    shared::append(&mut page, metrics);
-    page.prefix = "bemi";
-    shared::append(&mut page, metrics);
-    page.text
-}
-
-/// What the Zig program does not know.
-fn own(page: &mut Page, metrics: &Metrics) {
-    page.head(
-        "changes_total",
-        "counter",
-        "Changes that are durable in the destination.",
-    );
-    for (operation, count) in [
-        ("insert", &metrics.inserts),
-        ("update", &metrics.updates),
-        ("delete", &metrics.deletes),
-        ("truncate", &metrics.truncates),
+/// All metrics. Those that the Zig program exports appear a second time under its second prefix, `bemi`, as
+/// they do there.
+pub(super) fn page(metrics: &Metrics) -> String {
+    let mut text = String::with_capacity(20 * 1024);
+    for (prefix, families) in [
+        ("zemi", OWN_FAMILIES),
+        ("zemi", SHARED_FAMILIES),
+        ("bemi", SHARED_FAMILIES),
     ] {
-        page.line(
-            &format!("changes_total{{operation=\"{operation}\"}}"),
-            count.get(),
-        );
-    }
-    for (name, count, help) in [
-        (
-            "transactions_total",
-            &metrics.transactions,
-            "Transactions that are durable.",
-        ),
-        (
-            "values_replaced_total",
-            &metrics.replaced,
-            "Values written in their safe form.",
-        ),
-        (
-            "gaps_total",
-            &metrics.gaps,
-            "Times changes may have been lost by a server.",
-        ),
-        (
-            "bytes_received_total",
-            &metrics.bytes_received,
-            "Bytes received from the source.",
-        ),
-        (
-            "batches_total",
-            &metrics.batches,
-            "Batches committed at the destination.",
-        ),
-    ] {
-        page.number(name, "counter", help, count.get());
-    }
-    let started = metrics.started.duration_since(UNIX_EPOCH);
-    let gauge = "gauge";
-    page.number(
-        "start_time_seconds",
-        gauge,
-        "When the process started, since 1970.",
-        started.unwrap_or_default().as_secs_f64(),
-    );
-    page.number(
-        "replication_lag_seconds",
-        gauge,
-        "Age of the oldest transaction that was received and is not durable; 0 without one.",
-        metrics.lag_seconds(),
-    );
-    page.number(
-        "slot_retained_bytes",
-        gauge,
-        "WAL that the source keeps for the slot, looked up every minute.",
-        metrics.slot_retained.get(),
-    );
-    page.number(
-        "ready",
-        gauge,
-        "What /readyz says: changes are read and written (1) or not (0).",
-        u8::from(metrics.is_ready()),
-    );
-    page.number(
-        "queue_bytes",
-        gauge,
-        "Bytes between the two connections.",
-        metrics.queue_bytes(),
-    );
-    page.head("build_info", gauge, "Always 1; the version is a label.");
-    page.line(
-        concat!("build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"),
-        1,
-    );
-    page.histogram(
-        "commit_to_durable_seconds",
-        "From the commit on the source to the commit at the destination, at most.",
-        &metrics.commit_to_durable,
-    );
-    page.histogram("batch_rows", "Rows in a batch.", &metrics.batch_rows);
-}
-
-struct Page {
-    text: String,
-    /// What every name begins with.
-    prefix: &'static str,
-}
-
-/// Writing to a String cannot fail, so its results are dropped.
-impl Page {
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
-        let prefix = self.prefix;
-        let _ = write!(
-            self.text,
-            "# HELP {prefix}_{name} {help}\n# TYPE {prefix}_{name} {kind}\n"
-        );
-    }
-
-    fn line(&mut self, series: &str, value: impl std::fmt::Display) {
-        let _ = writeln!(self.text, "{}_{series} {value}", self.prefix);
-    }
-
-    fn number(&mut self, name: &str, kind: &str, help: &str, value: impl std::fmt::Display) {
-        self.head(name, kind, help);
-        self.line(name, value);
-    }
-
-    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
-        let reading = histogram.read();
-        self.head(name, "histogram", help);
-        for (bound, count) in reading.buckets {
-            self.line(&format!("{name}_bucket{{le=\"{bound}\"}}"), count);
+        for family in families {
+            push_family(&mut text, prefix, family, metrics);
         }
-        self.line(&format!("{name}_bucket{{le=\"+Inf\"}}"), reading.count);
-        self.line(&format!("{name}_sum"), reading.sum);
-        self.line(&format!("{name}_count"), reading.count);
     }
+    text
+}
+
+// Writing to a String cannot fail, so its results are dropped.
+fn push_family(text: &mut String, prefix: &str, family: &Family, metrics: &Metrics) {
+    let name = format!("{prefix}_{}", family.name);
+    let (help, kind) = (family.help, family.kind);
+    let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    match (family.read)(metrics) {
+        Samples::Integer(value) => push_sample(text, &name, value),
+        Samples::Float(value) => push_sample(text, &name, value),
+        Samples::ByLabel(label, samples) => {
+            for (of, value) in samples {
+                push_sample(text, &format!("{name}{{{label}=\"{of}\"}}"), value);
+            }
+        }
+        Samples::Histogram(reading) => push_histogram(text, &name, &reading),
+    }
+}
+
+fn push_histogram(text: &mut String, name: &str, reading: &Reading) {
+    for (bound, count) in &reading.buckets {
+        push_sample(text, &format!("{name}_bucket{{le=\"{bound}\"}}"), count);
+    }
+    push_sample(
+        text,
+        &format!("{name}_bucket{{le=\"+Inf\"}}"),
+        reading.count,
+    );
+    push_sample(text, &format!("{name}_sum"), reading.sum);
+    push_sample(text, &format!("{name}_count"), reading.count);
+}
+
+fn push_sample(text: &mut String, series: &str, value: impl Display) {
+    let _ = writeln!(text, "{series} {value}");
 }
 
 #[cfg(test)]

@@ -1,62 +1,63 @@
-//! Which path shows what.
+//! The paths of the two ports.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::http::request::Request;
+use super::http::response::Response;
 use super::http::server::{self, Answer};
-use super::http::{Request, Response};
 use super::metrics::Metrics;
 use super::{health, prometheus, status};
 use crate::config::Config;
 use crate::error::Result;
 
-/// Opens the ports that the settings ask for. False where they ask for none.
+/// Listens on the ports of the settings. False where the settings name none.
 ///
 /// # Errors
-/// A port that cannot be listened on.
+/// [`crate::error::Kind::Setting`] for a port that cannot be listened on.
 pub fn open(config: &Config, metrics: &Arc<Metrics>) -> Result<bool> {
     let health = config.health_port.map(|port| ("HEALTH_PORT", port));
     let counters = config.metrics_port.map(|port| ("METRICS_PORT", port));
     let address: IpAddr = config.http_bind;
     let settings = Arc::new(status::settings(config));
-    let listen = |(name, port): (&str, u16), shows: Shows| {
+    let listen = |(name, port): (&str, u16), pages: Pages| {
         let (metrics, settings) = (Arc::clone(metrics), Arc::clone(&settings));
         let answer: Arc<Answer> =
-            Arc::new(move |request: &Request| shows.answer(request, &metrics, &settings));
+            Arc::new(move |request: &Request| pages.answer(request, &metrics, &settings));
         server::start(name, address, port, answer)
     };
     match (health, counters) {
         (None, None) => return Ok(false),
-        (Some(one), Some(other)) if one.1 == other.1 => listen(one, Shows::BOTH)?,
+        (Some(one), Some(other)) if one.1 == other.1 => listen(one, Pages::BOTH)?,
         (one, other) => {
             if let Some(one) = one {
-                listen(one, Shows::HEALTH)?;
+                listen(one, Pages::HEALTH)?;
             }
             if let Some(other) = other {
-                listen(other, Shows::METRICS)?;
+                listen(other, Pages::METRICS)?;
             }
         }
     }
     Ok(true)
 }
 
-/// What a port shows.
+/// The pages that a port has.
 #[derive(Debug, Clone, Copy)]
-struct Shows {
+struct Pages {
     health: bool,
     metrics: bool,
 }
 
-impl Shows {
-    const HEALTH: Shows = Shows {
+impl Pages {
+    const HEALTH: Pages = Pages {
         health: true,
         metrics: false,
     };
-    const METRICS: Shows = Shows {
+    const METRICS: Pages = Pages {
         health: false,
         metrics: true,
     };
-    const BOTH: Shows = Shows {
+    const BOTH: Pages = Pages {
         health: true,
         metrics: true,
     };
@@ -74,7 +75,7 @@ impl Shows {
                 content_type: prometheus::CONTENT_TYPE,
                 body: prometheus::page(metrics),
             },
-            // What the Zig program answers there.
+            // The answer of the Zig program.
             "/" if self.metrics => Response::text(200, "ok"),
             _ => Response::text(404, self.index()),
         }
@@ -91,19 +92,19 @@ impl Shows {
 
 #[cfg(test)]
 mod tests {
-    use super::super::http::Method;
+    use super::super::http::request::Method;
     use super::*;
 
-    fn status(shows: Shows, path: &str, metrics: &Metrics) -> u16 {
+    fn status(pages: Pages, path: &str, metrics: &Metrics) -> u16 {
         let request = Request {
             method: Method::Get,
             path: path.into(),
         };
-        shows.answer(&request, metrics, "{}").status
+        pages.answer(&request, metrics, "{}").status
     }
 
     #[test]
-    fn each_port_shows_its_own() {
+    fn each_port_pages_its_own() {
         let metrics = Metrics::default();
         for (path, health, counters) in [
             ("/", 200, 200),
@@ -116,32 +117,32 @@ mod tests {
             ("/metrics", 404, 200),
             ("/other", 404, 404),
         ] {
-            assert_eq!(status(Shows::HEALTH, path, &metrics), health, "{path}");
-            assert_eq!(status(Shows::METRICS, path, &metrics), counters, "{path}");
+            assert_eq!(status(Pages::HEALTH, path, &metrics), health, "{path}");
+            assert_eq!(status(Pages::METRICS, path, &metrics), counters, "{path}");
             let both = health
                 .min(counters)
                 .max(if health == 503 { 503 } else { 0 });
-            assert_eq!(status(Shows::BOTH, path, &metrics), both, "{path}");
+            assert_eq!(status(Pages::BOTH, path, &metrics), both, "{path}");
         }
         metrics.source.up();
         metrics.destination.up();
-        assert_eq!(status(Shows::HEALTH, "/readyz", &metrics), 200);
-        assert_eq!(status(Shows::HEALTH, "/ready", &metrics), 200);
+        assert_eq!(status(Pages::HEALTH, "/readyz", &metrics), 200);
+        assert_eq!(status(Pages::HEALTH, "/ready", &metrics), 200);
     }
 
     #[test]
     fn the_root_is_ok_on_the_port_of_metrics_and_health_where_it_is_both() {
         let metrics = Metrics::default();
-        let body = |shows: Shows, path: &str| {
+        let body = |pages: Pages, path: &str| {
             let request = Request {
                 method: Method::Get,
                 path: path.into(),
             };
-            shows.answer(&request, &metrics, "{}").body
+            pages.answer(&request, &metrics, "{}").body
         };
-        assert_eq!(body(Shows::METRICS, "/"), "ok\n");
+        assert_eq!(body(Pages::METRICS, "/"), "ok\n");
         for path in ["/", "/health", "/ready"] {
-            assert!(body(Shows::BOTH, path).starts_with("{\"state\":"), "{path}");
+            assert!(body(Pages::BOTH, path).starts_with("{\"state\":"), "{path}");
         }
     }
 }

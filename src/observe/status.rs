@@ -1,7 +1,7 @@
-//! The status page: one HTML file that asks for its figures on the same port.
+//! The status page: one HTML file that fetches its figures from the same port.
 
 use super::health::{add_activity, add_connection, utc, write_error};
-use super::http::Response;
+use super::http::response::Response;
 use super::metrics::{Metric, Metrics};
 use crate::config::Config;
 use crate::json_text::{self, Object, Value};

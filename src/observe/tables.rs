@@ -1,13 +1,16 @@
 //! Durable changes by table, for the status page.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
-/// So many tables are counted by name; the rest together, so that memory stays bounded.
-const MOST: usize = 200;
+use crate::threads::lock;
+
+/// The number of tables that are counted by name. Further ones are counted together, so that memory stays
+/// bounded.
+const MAX_TABLES: usize = 200;
 
 /// The name under which all other tables are counted.
-pub const OTHERS: &str = "(other tables)";
+const OTHERS: &str = "(other tables)";
 
 /// Changes of one table: CREATE, UPDATE, DELETE, TRUNCATE.
 pub type ByOperation = [u64; 4];
@@ -19,8 +22,8 @@ pub struct Tables(Mutex<BTreeMap<String, ByOperation>>);
 impl Tables {
     /// Adds changes of a table.
     pub fn add(&self, table: &str, changes: &ByOperation) {
-        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = match tables.contains_key(table) || tables.len() < MOST {
+        let mut tables = lock(&self.0);
+        let name = match tables.contains_key(table) || tables.len() < MAX_TABLES {
             true => table,
             false => OTHERS,
         };
@@ -34,9 +37,9 @@ impl Tables {
         }
     }
 
-    /// All of them, by name.
+    /// The counts of all tables, by name.
     pub fn read(&self) -> BTreeMap<String, ByOperation> {
-        let tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let tables = lock(&self.0);
         tables.clone()
     }
 }
@@ -48,12 +51,12 @@ mod tests {
     #[test]
     fn tables_beyond_the_limit_are_counted_together() {
         let tables = Tables::default();
-        for n in 0..MOST + 10 {
+        for n in 0..MAX_TABLES + 10 {
             tables.add(&format!("t{n}"), &[1, 0, 0, 2]);
         }
         tables.add("t0", &[1, 1, 1, 1]);
         let read = tables.read();
-        assert_eq!(read.len(), MOST + 1);
+        assert_eq!(read.len(), MAX_TABLES + 1);
         assert_eq!(read.get("t0"), Some(&[2, 1, 1, 3]));
         assert_eq!(read.get(OTHERS), Some(&[10, 0, 0, 20]));
     }

@@ -335,7 +335,7 @@ impl Supervisor {
                 Err(_) => {
                     let now = Instant::now();
                     if sample_at.is_some_and(|sample| now >= sample) {
-                        sample_at = Some(now + observe::STEP);
+                        sample_at = Some(now + observe::SAMPLE_INTERVAL);
                         let metrics = &self.metrics;
                         metrics.history.add(metrics.lag_bytes(), metrics.changes());
                     }

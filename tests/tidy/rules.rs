@@ -77,7 +77,7 @@ const LEAVES: &[&str] = &[
 ];
 
 /// The modules that join the others and may import all of them.
-const JOINTS: &[&str] = &["main", "lib"];
+const JOINTS: &[&str] = &["main", "lib", "fuzzing"];
 
 /// The modules without socket, thread, clock and log.
 const PURE: &[&str] = &[

@@ -1,11 +1,11 @@
-//! The head of a request (RFC 9112, sections 2 to 5), as far as it matters here.
+//! The head of a request (RFC 9112, sections 2 to 5): method and path. Headers are ignored.
 
-use super::Response;
+use super::response::Response;
 
 /// The longest head of a request, in bytes.
-pub const LONGEST_HEAD: usize = 8 * 1024;
+pub const MAX_HEAD: usize = 8 * 1024;
 
-/// What may be asked.
+/// A method that is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     /// The content.
@@ -17,21 +17,21 @@ pub enum Method {
 /// A request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// How it asks.
+    /// The method.
     pub method: Method,
     /// The path, without query.
     pub path: String,
 }
 
 impl Request {
-    /// Reads a request from what has arrived so far; `None` while its head is not complete.
+    /// Reads a request from the bytes received so far; `None` while its head is not complete.
     ///
     /// # Errors
-    /// What is answered to a head that is too long or that is none.
+    /// The response to a head that is too long (431), not HTTP/1 (400) or of another method (405).
     pub fn parse(bytes: &[u8]) -> Result<Option<Request>, Response> {
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
         let Some(end) = end else {
-            return match bytes.len() < LONGEST_HEAD {
+            return match bytes.len() < MAX_HEAD {
                 true => Ok(None),
                 false => Err(Response::text(431, "the head of the request is too long")),
             };
@@ -80,8 +80,8 @@ mod tests {
     #[test]
     fn an_unfinished_head_is_waited_for_up_to_a_limit() {
         assert_eq!(parse("GET / HTTP/1.1\r\nHost: a\r\n"), Ok(None));
-        assert_eq!(parse(&"a".repeat(LONGEST_HEAD - 1)), Ok(None));
-        assert_eq!(parse(&"a".repeat(LONGEST_HEAD)), Err(431));
+        assert_eq!(parse(&"a".repeat(MAX_HEAD - 1)), Ok(None));
+        assert_eq!(parse(&"a".repeat(MAX_HEAD)), Err(431));
     }
 
     #[test]

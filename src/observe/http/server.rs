@@ -1,24 +1,24 @@
-//! Connections: few threads, short times.
+//! The listener and its connections: a thread for each, bounded in number and time.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::request::LONGEST_HEAD;
-use super::{Method, Request, Response};
+use super::request::{MAX_HEAD, Method, Request};
+use super::response::Response;
 use crate::error::{Error, Kind, Result};
-use crate::threads::STACK;
+use crate::threads::{STACK, lock};
 
-/// The most connections at a time.
-pub const MOST: usize = 32;
+/// How many connections there are at a time, at most.
+pub const MAX_CONNECTIONS: usize = 32;
 
-/// How long a request may take to arrive, and a response to be taken.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a request may take to arrive as a whole, and a response to be sent.
+const TIME_LIMIT: Duration = Duration::from_secs(5);
 
-/// What answers a request.
+/// Answers a request.
 pub type Answer = dyn Fn(&Request) -> Response + Send + Sync;
 
 /// Listens on this address and answers until the process ends.
@@ -48,7 +48,7 @@ pub fn start(setting: &str, address: IpAddr, port: u16, answer: Arc<Answer>) -> 
 fn accept(listener: &TcpListener, open: &Arc<Open>, answer: &Arc<Answer>) {
     loop {
         let Ok((stream, _)) = listener.accept() else {
-            // No file descriptor is free, most likely: one will be.
+            // The process has most likely no free file descriptor; connections that end free some.
             thread::sleep(Duration::from_millis(100));
             continue;
         };
@@ -57,15 +57,15 @@ fn accept(listener: &TcpListener, open: &Arc<Open>, answer: &Arc<Answer>) {
         };
         let id = open.enter(handle);
         let (open, answer) = (Arc::clone(open), Arc::clone(answer));
-        let leave = Leave { open, id };
-        // Where no thread can be had, the connection is closed.
+        let connection = OpenConnection { open, id };
+        // Where no thread can be started, the connection is closed.
         let _ = thread::Builder::new()
             .name("http".into())
             .stack_size(STACK)
             .spawn(move || {
                 let mut stream = stream;
-                // A client that breaks off is no concern of ours.
-                let _ = serve(&mut stream, &leave, &*answer);
+                // A client that closes the connection early is not an error of this program.
+                let _ = serve(&mut stream, &connection, &*answer);
             });
     }
 }
@@ -86,12 +86,12 @@ struct State {
 struct Connection {
     id: u64,
     stream: TcpStream,
-    /// A whole request has arrived.
+    /// A whole request was received.
     asked: bool,
 }
 
 impl State {
-    /// Who goes first: the oldest of those that have asked nothing, else the oldest.
+    /// The connection to close for a new one: the oldest without a request, else the oldest.
     fn dispensable(&self) -> Option<&Connection> {
         let silent = self.connections.iter().find(|c| !c.asked);
         silent.or_else(|| self.connections.front())
@@ -99,20 +99,16 @@ impl State {
 }
 
 impl Open {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes a connection in; where there are too many, another has to go first.
+    /// Adds a connection; at the limit, another one is closed first.
     fn enter(&self, stream: TcpStream) -> u64 {
-        let mut state = self.lock();
-        while state.connections.len() >= MOST {
+        let mut state = lock(&self.state);
+        while state.connections.len() >= MAX_CONNECTIONS {
             if let Some(connection) = state.dispensable() {
                 let _ = connection.stream.shutdown(Shutdown::Both);
             }
             state = self
                 .left
-                .wait_timeout(state, PATIENCE)
+                .wait_timeout(state, TIME_LIMIT)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
@@ -126,68 +122,68 @@ impl Open {
     }
 }
 
-/// Takes a connection out again, however its thread ends.
-struct Leave {
+/// Removes a connection, however its thread ends.
+struct OpenConnection {
     open: Arc<Open>,
     id: u64,
 }
 
-impl Leave {
-    /// The connection has asked something.
+impl OpenConnection {
+    /// Notes that a whole request was received.
     fn asked(&self) {
-        let mut state = self.open.lock();
+        let mut state = lock(&self.open.state);
         if let Some(connection) = state.connections.iter_mut().find(|c| c.id == self.id) {
             connection.asked = true;
         }
     }
 }
 
-impl Drop for Leave {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
-        let mut state = self.open.lock();
+        let mut state = lock(&self.open.state);
         state.connections.retain(|c| c.id != self.id);
         self.open.left.notify_all();
     }
 }
 
-fn serve(stream: &mut TcpStream, place: &Leave, answer: &Answer) -> io::Result<()> {
-    let until = Instant::now() + PATIENCE;
+fn serve(stream: &mut TcpStream, connection: &OpenConnection, answer: &Answer) -> io::Result<()> {
+    let deadline = Instant::now() + TIME_LIMIT;
     let mut head = Vec::with_capacity(1024);
     let (method, response) = loop {
         match Request::parse(&head) {
             Ok(Some(request)) => {
-                place.asked();
+                connection.asked();
                 break (request.method, answer(&request));
             }
             Ok(None) => {}
             Err(response) => break (Method::Get, response),
         }
-        stream.set_read_timeout(Some(left_until(until)?))?;
-        let mut piece = [0; 1024];
-        let room = piece.len().min(LONGEST_HEAD.saturating_sub(head.len()));
-        let piece = piece.get_mut(..room).unwrap_or_default();
-        let read = stream.read(piece)?;
+        stream.set_read_timeout(Some(time_left(deadline)?))?;
+        let mut buffer = [0; 1024];
+        let room = buffer.len().min(MAX_HEAD.saturating_sub(head.len()));
+        let buffer = buffer.get_mut(..room).unwrap_or_default();
+        let read = stream.read(buffer)?;
         if read == 0 {
             return Ok(());
         }
-        head.extend_from_slice(piece.get(..read).unwrap_or_default());
+        head.extend_from_slice(buffer.get(..read).unwrap_or_default());
     };
     drop(head);
-    send(stream, &response.encode(method))?;
+    send(stream, &response.encode(method == Method::Get))?;
     stream.shutdown(Shutdown::Write)?;
-    // What the client still sends is read away, a little of it: closing with bytes unread would make
-    // the kernel reset the connection, and the response might be lost.
+    // Closing with unread bytes makes the kernel reset the connection, which can lose the response: a
+    // little of what the client still sends is read first.
     stream.set_read_timeout(Some(Duration::from_millis(200)))?;
     let _ = stream.read(&mut [0; 1024])?;
     Ok(())
 }
 
-/// Sends a response within [`PATIENCE`], all of it.
+/// Sends a response within [`TIME_LIMIT`], all of it.
 fn send(stream: &mut TcpStream, response: &[u8]) -> io::Result<()> {
-    let until = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIME_LIMIT;
     let mut rest = response;
     while !rest.is_empty() {
-        stream.set_write_timeout(Some(left_until(until)?))?;
+        stream.set_write_timeout(Some(time_left(deadline)?))?;
         let sent = stream.write(rest)?;
         if sent == 0 {
             return Err(io::ErrorKind::WriteZero.into());
@@ -197,9 +193,9 @@ fn send(stream: &mut TcpStream, response: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The time that is left; an error where it is over.
-fn left_until(until: Instant) -> io::Result<Duration> {
-    let left = until.saturating_duration_since(Instant::now());
+/// The time left; an error at the deadline.
+fn time_left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
     match left.is_zero() {
         true => Err(io::ErrorKind::TimedOut.into()),
         false => Ok(left),
@@ -262,7 +258,7 @@ mod tests {
     fn who_asks_is_answered_while_others_hold_connections_open() {
         let port = server();
         let connect = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-        let idle: Vec<TcpStream> = (0..10 * MOST).map(|_| connect()).collect();
+        let idle: Vec<TcpStream> = (0..10 * MAX_CONNECTIONS).map(|_| connect()).collect();
         for _ in 0..3 {
             let response = ask(port, b"GET /b HTTP/1.1\r\n\r\n");
             assert!(response.ends_with("/b\n"), "{response}");
@@ -279,10 +275,10 @@ mod tests {
         let enter = || {
             let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (id, open) = (open.enter(stream), Arc::clone(&open));
-            Leave { open, id }
+            OpenConnection { open, id }
         };
         let (first, second) = (enter(), enter());
-        let goes = || open.lock().dispensable().map(|c| c.id);
+        let goes = || lock(&open.state).dispensable().map(|c| c.id);
         assert_eq!(goes(), Some(first.id));
         first.asked();
         assert_eq!(goes(), Some(second.id));
@@ -295,7 +291,7 @@ mod tests {
     #[test]
     fn endless_headers_and_garbage_are_answered_and_closed() {
         let port = server();
-        let response = ask(port, &[b'x'; LONGEST_HEAD]);
+        let response = ask(port, &[b'x'; MAX_HEAD]);
         assert!(response.starts_with("HTTP/1.1 431 "), "{response}");
         let response = ask(port, b"\x16\x03\x01\x02\x00\r\n\r\n");
         assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
