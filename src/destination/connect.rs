@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::error::{At, Error, Kind, Result};
 use crate::source;
 use crate::threads::STACK;
-use crate::wire::{Connection, advise};
+use crate::wire::{Connection, with_login_hint};
 
 /// Settings of the session. Limits of time that were set for people must not end a batch; a notice per
 /// row from somebody's trigger would fill the line that nobody reads while rows are sent.
@@ -83,7 +83,7 @@ fn connect(config: &Config) -> Result<Prepared> {
             .map(|limit| ("gin_pending_list_limit", limit)),
     );
     let opened = Connection::open(&config.destination, &parameters, config.connect_timeout);
-    let mut session = opened.map_err(|e| advise(e, &config.destination, "DEST_DB"))?;
+    let mut session = opened.map_err(|e| with_login_hint(e, &config.destination, "DEST_DB"))?;
     let row = session.rows(
         "SELECT current_setting('server_version_num'), current_setting('synchronous_commit'), \
          pg_postmaster_start_time()::text, has_function_privilege('pg_control_system()', 'EXECUTE'), \

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::error::{At, Error, Result};
 use crate::sqlstate;
 use crate::threads::STACK;
-use crate::wire::{Connection, advise};
+use crate::wire::{Connection, with_login_hint};
 
 /// The name of every session on the source, which `synchronous_standby_names` may hold.
 pub const APPLICATION: &str = "zemi";
@@ -49,7 +49,7 @@ pub const BEGIN_DDL: &str = "BEGIN; SET LOCAL search_path TO DEFAULT";
 pub fn open_session(config: &Config) -> Result<Connection> {
     let open = || {
         let opened = Connection::open(&config.source, &SESSION, config.connect_timeout);
-        let mut session = opened.map_err(|e| advise(e, &config.source, "DB"))?;
+        let mut session = opened.map_err(|e| with_login_hint(e, &config.source, "DB"))?;
         // The search path is not in the startup packet, so that `SET search_path TO DEFAULT` gives the role's
         // own. Names may hold any bytes in a database without encoding, and the server would refuse to send
         // them.
@@ -96,7 +96,7 @@ pub fn open_replication(config: &Config, encoding: &str) -> Result<Connection> {
             if e.is_sqlstate(sqlstate::TOO_MANY_CONNECTIONS) {
                 return e.hint("raise max_wal_senders on the source");
             }
-            advise(e, &config.source, "DB")
+            with_login_hint(e, &config.source, "DB")
         })
         .at(|| "source".into())
 }

@@ -7,19 +7,19 @@ use postgres_protocol::authentication::sasl::{
 };
 use postgres_protocol::message::frontend;
 
-use super::connection::Session;
+use super::message_stream::MessageStream;
 use super::pooler;
 use super::response::server_error;
 use crate::config::{Endpoint, Password, Secret};
 use crate::error::{Error, Kind, Result};
 use crate::sqlstate;
 
-/// Authentication messages are short; a longer one does not come from a PostgreSQL server.
-const LIMIT: usize = 64 * 1024;
+/// The longest message before the session is ready, in bytes: those of PostgreSQL are much shorter.
+const MAX_MESSAGE: usize = 64 * 1024;
 
-/// Sends the startup packet, answers what the server asks for, and reads until it is ready.
+/// Sends the startup packet, authenticates, and reads until ReadyForQuery.
 pub(super) fn start(
-    session: &mut Session,
+    stream: &mut MessageStream,
     endpoint: &Endpoint,
     parameters: &[(&str, &str)],
 ) -> Result<()> {
@@ -35,13 +35,13 @@ pub(super) fn start(
     .map_err(|e| {
         Error::new(Kind::Setting, "a connection setting holds a zero byte").caused_by(e)
     })?;
-    if let Err(error) = session.write(&message) {
-        // The server may have gone because of our certificate; then it has said so.
-        return Err(session.read(LIMIT).err().unwrap_or(error));
+    if let Err(error) = stream.write(&message) {
+        // A server that refused the client certificate has sent an alert before it closed.
+        return Err(stream.read(MAX_MESSAGE).err().unwrap_or(error));
     }
-    authenticate(session, endpoint)?;
+    authenticate(stream, endpoint)?;
     loop {
-        match session.read(LIMIT)? {
+        match stream.read(MAX_MESSAGE)? {
             (b'Z', _) => return Ok(()),
             (b'E', body) => return Err(startup_error(body)),
             // ParameterStatus, BackendKeyData, NegotiateProtocolVersion; notices are logged by read.
@@ -51,9 +51,9 @@ pub(super) fn start(
     }
 }
 
-fn authenticate(session: &mut Session, endpoint: &Endpoint) -> Result<()> {
+fn authenticate(stream: &mut MessageStream, endpoint: &Endpoint) -> Result<()> {
     loop {
-        let (code, data) = match session.read(LIMIT)? {
+        let (code, data) = match stream.read(MAX_MESSAGE)? {
             (b'R', body) => match body.split_first_chunk::<4>() {
                 Some((code, data)) => (u32::from_be_bytes(*code), data.to_vec()),
                 None => return Err(unexpected(b'R')),
@@ -64,30 +64,31 @@ fn authenticate(session: &mut Session, endpoint: &Endpoint) -> Result<()> {
         };
         match code {
             0 => return Ok(()),
-            3 => reply(session, password(endpoint)?.expose())?,
+            3 => reply(stream, password(endpoint)?.expose())?,
             5 => {
                 let salt = <[u8; 4]>::try_from(data.as_slice()).map_err(|_| unexpected(b'R'))?;
                 let secret = password(endpoint)?.expose();
                 reply(
-                    session,
+                    stream,
                     md5_hash(endpoint.user.as_bytes(), secret, salt).as_bytes(),
                 )?;
             }
-            10 => scram(session, endpoint, &data)?,
+            10 => scram(stream, endpoint, &data)?,
             other => return Err(unsupported(other)),
         }
     }
 }
 
-fn scram(session: &mut Session, endpoint: &Endpoint, mechanisms: &[u8]) -> Result<()> {
+fn scram(stream: &mut MessageStream, endpoint: &Endpoint, mechanisms: &[u8]) -> Result<()> {
     let offered = |wanted: &str| {
         mechanisms
             .split(|b| *b == 0)
             .any(|m| m == wanted.as_bytes())
     };
-    let end_point = session.encryption().and_then(|e| e.end_point.clone());
-    // The password is bound to the certificate that we saw: nobody in between can use the exchange. Where
-    // we could and the server could not, it is told so, and finds out who has taken the offer away.
+    let end_point = stream.encryption().and_then(|e| e.end_point.clone());
+    // Channel binding ties the exchange to the certificate of this connection, so that it cannot be relayed.
+    // Where the server does not offer it, the client says that it would have (`y`, RFC 5802, section 6): a
+    // server that did offer it then detects that the offer was removed on the way.
     let (mechanism, binding) = match end_point {
         Some(hash) if offered(SCRAM_SHA_256_PLUS) => {
             let binding = ChannelBinding::tls_server_end_point(hash);
@@ -112,12 +113,12 @@ fn scram(session: &mut Session, endpoint: &Endpoint, mechanisms: &[u8]) -> Resul
     let mut scram = ScramSha256::new(secret.expose(), binding);
     let mut message = BytesMut::new();
     frontend::sasl_initial_response(mechanism, scram.message(), &mut message).map_err(broken)?;
-    session.write(&message)?;
-    scram.update(&sasl_data(session, 11)?).map_err(broken)?;
+    stream.write(&message)?;
+    scram.update(&sasl_data(stream, 11)?).map_err(broken)?;
     message.clear();
     frontend::sasl_response(scram.message(), &mut message).map_err(broken)?;
-    session.write(&message)?;
-    scram.finish(&sasl_data(session, 12)?).map_err(|e| {
+    stream.write(&message)?;
+    scram.finish(&sasl_data(stream, 12)?).map_err(|e| {
         Error::new(
             Kind::Refused,
             "the server could not prove that it knows the password",
@@ -127,8 +128,8 @@ fn scram(session: &mut Session, endpoint: &Endpoint, mechanisms: &[u8]) -> Resul
     })
 }
 
-fn sasl_data(session: &mut Session, wanted: u32) -> Result<Vec<u8>> {
-    match session.read(LIMIT)? {
+fn sasl_data(stream: &mut MessageStream, wanted: u32) -> Result<Vec<u8>> {
+    match stream.read(MAX_MESSAGE)? {
         (b'R', body) => match body.split_first_chunk::<4>() {
             Some((code, data)) if u32::from_be_bytes(*code) == wanted => Ok(data.to_vec()),
             _ => Err(unexpected(b'R')),
@@ -138,11 +139,11 @@ fn sasl_data(session: &mut Session, wanted: u32) -> Result<Vec<u8>> {
     }
 }
 
-fn reply(session: &mut Session, secret: &[u8]) -> Result<()> {
+fn reply(stream: &mut MessageStream, secret: &[u8]) -> Result<()> {
     let mut message = BytesMut::new();
     frontend::password_message(secret, &mut message)
         .map_err(|e| Error::new(Kind::Setting, "the password holds a zero byte").caused_by(e))?;
-    session.write(&message)
+    stream.write(&message)
 }
 
 fn password(endpoint: &Endpoint) -> Result<&Secret> {
@@ -164,7 +165,8 @@ fn startup_error(body: &[u8]) -> Error {
         Ok(error) => return error,
         Err(error) => error,
     };
-    // "… no encryption", and "… SSL off" in older versions: what most hosted servers say to plain text.
+    // "… no encryption", and "… SSL off" before PostgreSQL 15 (`auth.c`): the message of a server that takes
+    // encrypted connections only.
     let text = error.without_hint();
     if error.is_sqlstate(sqlstate::INVALID_AUTHORIZATION_SPECIFICATION)
         && (text.contains("no encryption") || text.contains("SSL off"))

@@ -1,4 +1,4 @@
-//! From an endpoint to a connected socket, within one deadline.
+//! Connects to an endpoint, within one deadline.
 
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
@@ -10,19 +10,22 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
-use super::{Encryption, Transport, tls};
+use super::deadline::remaining;
+use super::tls::encryption::Encryption;
+use super::tls::handshake;
+use super::transport::Transport;
 use crate::config::{Endpoint, Host, TlsMode};
 use crate::error::{Error, Kind, Result};
 
-/// How long a TCP connection may be silent before the kernel asks the peer, how often it asks, and how
-/// long unanswered data or questions are borne. What reads a stream says something every 10 s: a half-open
-/// connection is noticed within 30 s.
+/// TCP keepalive: the idle time before the first probe, the time between probes, their number, and how long
+/// data may stay unacknowledged (tcp(7)). The reader of a stream sends a status update every 10 s, so a
+/// half-open connection is noticed within 30 s.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_RETRIES: u32 = 4;
 const USER_TIMEOUT: Duration = Duration::from_secs(18);
 
-/// The stack of the thread that asks the resolver: `getaddrinfo` reads configuration files into it.
+/// The stack of the resolver thread, in bytes: `getaddrinfo` reads configuration files into it.
 const RESOLVER_STACK: usize = 256 * 1024;
 
 /// A connected transport, and how it is encrypted where it is.
@@ -41,25 +44,10 @@ pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Connecte
             if endpoint.tls.mode == TlsMode::Disable {
                 return Ok((Arc::new(stream), None));
             }
-            let (stream, encryption) = tls::negotiate(stream, &endpoint.tls, name, deadline)?;
+            let (stream, encryption) = handshake::negotiate(stream, &endpoint.tls, name, deadline)?;
             Ok((stream, Some(encryption)))
         }
     }
-}
-
-/// What is left of the time, as an error when nothing is.
-pub(super) fn remaining(deadline: Instant) -> Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Err(timed_out());
-    }
-    // A socket timeout of zero would mean "none".
-    Ok(left.max(Duration::from_millis(1)))
-}
-
-pub(super) fn timed_out() -> Error {
-    Error::new(Kind::Transient, "no answer within CONNECT_TIMEOUT")
-        .hint("is the server up, and is the port open to this host?")
 }
 
 fn unix(directory: &Path, port: u16, deadline: Instant) -> Result<UnixStream> {
@@ -85,7 +73,7 @@ fn tcp(name: &str, port: u16, deadline: Instant) -> Result<TcpStream> {
     let addresses = resolve(name, port, deadline)?;
     let mut last = Error::new(Kind::Transient, "the name resolves to no address");
     for (index, address) in addresses.iter().enumerate() {
-        // A silent first address must leave time for the others.
+        // An address that does not answer leaves time for the following ones.
         let shares = u32::try_from(addresses.len() - index).unwrap_or(1);
         match tcp_one(address, remaining(deadline)? / shares) {
             Ok(stream) => return Ok(stream),
@@ -122,8 +110,8 @@ fn tcp_one(address: &SocketAddr, limit: Duration) -> std::io::Result<TcpStream> 
     Ok(stream)
 }
 
-/// Asks the resolver on a thread of its own: `getaddrinfo` knows no time limit. A thread that outlives
-/// the limit ends by itself and touches nothing.
+/// Calls the resolver on a thread of its own, since `getaddrinfo` has no time limit. A thread that outlives
+/// the deadline ends by itself and changes nothing.
 fn resolve(name: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>> {
     if let Ok(address) = name.parse() {
         return Ok(vec![SocketAddr::new(address, port)]);
@@ -137,7 +125,7 @@ fn resolve(name: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>> 
             let found = (asked.as_str(), port)
                 .to_socket_addrs()
                 .map(Iterator::collect);
-            // Nobody listens any more when the time is over.
+            // At the deadline the receiver is gone.
             let _ = answer.send(found);
         })
         .map_err(|e| Error::new(Kind::Transient, "cannot start a thread").caused_by(e))?;

@@ -1,17 +1,19 @@
 //! Framing of backend messages: a tag byte, a length that counts itself, the body
 //! (PostgreSQL documentation, "Message Formats").
 
-use super::{Transport, tls};
+use super::io_error::{closed, read_failed};
+use super::transport::Transport;
 use crate::error::{Error, Kind, Result};
 
-/// The longest message that a server can send: `MaxAllocSize` (1 GiB - 1) with room for the headers.
+/// The limit of the length field of a message, in bytes: a server builds a message in memory of at most
+/// `MaxAllocSize`, 1 GiB - 1 (`memutils.h`).
 pub const FRAME_LIMIT: usize = 0x4000_0000;
 
 /// The bytes before a body: tag and length.
 pub const HEAD: usize = 5;
 
-/// How much a buffer grows at least for a message that is larger than it.
-const GROWTH: usize = 1024 * 1024;
+/// The least growth of a buffer for a message that does not fit into it, in bytes.
+const MIN_GROWTH: usize = 1024 * 1024;
 
 /// The head of one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +54,7 @@ impl FrameHead {
 
 /// A buffer of received bytes from which whole messages are taken in place.
 #[derive(Default)]
-pub struct Inbox {
+pub(super) struct Inbox {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
@@ -60,7 +62,7 @@ pub struct Inbox {
 
 impl Inbox {
     /// The next whole message (tag, body), reading from the transport as needed.
-    pub fn next(&mut self, transport: &dyn Transport, limit: usize) -> Result<(u8, &[u8])> {
+    pub(super) fn next(&mut self, transport: &dyn Transport, limit: usize) -> Result<(u8, &[u8])> {
         loop {
             let pending = self.bytes.get(self.start..self.end).unwrap_or_default();
             let wanted = match FrameHead::parse(pending, limit)? {
@@ -77,14 +79,14 @@ impl Inbox {
     }
 
     /// The body of the message taken last, which had this length.
-    pub fn last(&self, length: usize) -> &[u8] {
+    pub(super) fn last(&self, length: usize) -> &[u8] {
         self.bytes
             .get(self.start - length..self.start)
             .unwrap_or_default()
     }
 
     /// Takes the bytes that were received beyond the last message.
-    pub fn take_pending(&mut self) -> Vec<u8> {
+    pub(super) fn take_pending(&mut self) -> Vec<u8> {
         let pending = self
             .bytes
             .get(self.start..self.end)
@@ -97,15 +99,15 @@ impl Inbox {
     fn fill(&mut self, transport: &dyn Transport, wanted: usize) -> Result<()> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
-            // A large answer must not be kept for the life of the session.
-            if self.bytes.len() > GROWTH {
+            // The memory of a large message is not kept for the life of the session.
+            if self.bytes.len() > MIN_GROWTH {
                 self.bytes = Vec::new();
             }
         } else if self.start > 0 {
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        if self.end == self.bytes.len() || self.bytes.len() < wanted.min(GROWTH) {
+        if self.end == self.bytes.len() || self.bytes.len() < wanted.min(MIN_GROWTH) {
             self.bytes.resize(grown(self.end, wanted).max(8 * 1024), 0);
         }
         let free = self.bytes.get_mut(self.end..).unwrap_or_default();
@@ -120,35 +122,12 @@ impl Inbox {
     }
 }
 
-/// The size for a buffer that holds `filled` bytes of a message of `wanted`: it follows what has really
-/// arrived, so that an announced length alone reserves nothing.
+/// The size for a buffer that holds `filled` bytes of a message of `wanted` bytes. It follows the bytes that
+/// have arrived, so that an announced length alone reserves little.
 pub fn grown(filled: usize, wanted: usize) -> usize {
-    wanted.min(filled + GROWTH.max(filled / 2)).max(filled + 1)
-}
-
-/// The peer closed the connection.
-pub fn closed() -> Error {
-    Error::new(Kind::Transient, "the server closed the connection")
-}
-
-/// A read that failed, or found nothing within its limit.
-pub fn read_failed(e: std::io::Error) -> Error {
-    if let Some(error) = tls::explained(&e) {
-        return error;
-    }
-    let what = match e.kind() {
-        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => "no answer in time",
-        _ => "reading from the server failed",
-    };
-    Error::new(Kind::Transient, what).caused_by(e)
-}
-
-/// A write that failed.
-pub fn write_failed(e: std::io::Error) -> Error {
-    if let Some(error) = tls::explained(&e) {
-        return error;
-    }
-    Error::new(Kind::Transient, "writing to the server failed").caused_by(e)
+    wanted
+        .min(filled + MIN_GROWTH.max(filled / 2))
+        .max(filled + 1)
 }
 
 #[cfg(test)]
@@ -159,15 +138,20 @@ mod tests {
     use std::sync::Mutex;
     use std::time::Duration;
 
-    /// A peer that hands out its bytes in pieces of a given size.
-    struct Pieces(Mutex<(Vec<u8>, usize)>);
+    /// A peer whose bytes arrive in pieces of `size`.
+    struct Pieces {
+        bytes: Vec<u8>,
+        size: usize,
+        read: Mutex<usize>,
+    }
 
     impl Transport for Pieces {
         fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-            let mut inner = self.0.lock().unwrap();
-            let n = inner.1.min(buffer.len()).min(inner.0.len());
-            buffer[..n].copy_from_slice(&inner.0[..n]);
-            inner.0.drain(..n);
+            let mut read = self.read.lock().unwrap();
+            let rest = &self.bytes[*read..];
+            let n = self.size.min(buffer.len()).min(rest.len());
+            buffer[..n].copy_from_slice(&rest[..n]);
+            *read += n;
             Ok(n)
         }
         fn write_all(&self, _: &[u8]) -> io::Result<()> {
@@ -196,7 +180,11 @@ mod tests {
         stream.extend(message(b'D', &large));
         stream.extend(message(b'C', b""));
         for size in [1_000_000_000, 65_536, 4_097, 3] {
-            let peer = Pieces(Mutex::new((stream.clone(), size)));
+            let peer = Pieces {
+                bytes: stream.clone(),
+                size,
+                read: Mutex::new(0),
+            };
             let mut inbox = Inbox::default();
             assert_eq!(inbox.next(&peer, FRAME_LIMIT).unwrap(), (b'Z', &b"I"[..]));
             assert_eq!(inbox.next(&peer, FRAME_LIMIT).unwrap(), (b'D', &large[..]));
@@ -213,6 +201,6 @@ mod tests {
             assert!(FrameHead::parse(&bytes, FRAME_LIMIT).is_err(), "{length}");
         }
         assert_eq!(FrameHead::parse(b"Z\0\0\0", FRAME_LIMIT).unwrap(), None);
-        assert_eq!(grown(0, FRAME_LIMIT), GROWTH);
+        assert_eq!(grown(0, FRAME_LIMIT), MIN_GROWTH);
     }
 }

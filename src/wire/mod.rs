@@ -1,26 +1,32 @@
-//! The only module that touches a socket: transports, TLS, connecting, authentication, sessions.
+//! The only module that touches a PostgreSQL socket: transports, TLS, connecting, authentication, sessions.
 //!
-//! Everything above works on a [`Connection`] (one thread) or on its [`Transport`] (any thread), so
-//! that an encrypted transport changes nothing for the callers.
+//! The modules above use a [`Connection`] (one thread) or its [`Transport`] (any thread); encryption changes
+//! nothing for them.
 
-mod advice;
 mod auth;
 mod connect;
 mod connection;
+mod deadline;
 mod frame;
+mod frontend;
+mod io_error;
+mod login_hint;
+mod message_stream;
 mod pooler;
 mod quote;
 mod response;
+mod result_set;
 mod tls;
 mod transport;
 
-pub use advice::advise;
-pub use connection::{
-    COPY_DONE, Connection, ResultSet, command_tag, copy_data_head, query_message, rows_of_tag,
-    unexpected,
-};
-pub use frame::{FRAME_LIMIT, FrameHead, HEAD, closed, grown, read_failed};
+pub use connection::{Connection, unexpected};
+pub use frame::{FRAME_LIMIT, FrameHead, HEAD, grown};
+pub use frontend::{COPY_DONE, copy_data_head, query_message};
+pub use io_error::{closed, read_failed};
+pub use login_hint::with_login_hint;
 pub use quote::{identifier, literal};
 pub use response::server_error;
-pub use tls::{Certificate, Encryption};
+pub use result_set::{ResultSet, command_tag, rows_of_tag};
+pub use tls::certificate::Certificate;
+pub use tls::encryption::Encryption;
 pub use transport::Transport;

@@ -1,47 +1,67 @@
-//! Errors of connection poolers, which replication does not pass through.
+//! Recognises errors of connection poolers, which do not pass replication on.
 
 use crate::error::{Error, Kind};
 use crate::sqlstate;
 
-/// What they say, who says it, and whether only another address mends it. The rest may pass: a pooler
-/// whose server is away says so.
-const SAYINGS: [(&str, &str, bool); 14] = [
-    // Neon's and Azure's poolers are PgBouncer, too.
-    ("unsupported startup parameter", "PgBouncer", true),
-    ("bouncer config error", "PgBouncer", true),
-    ("no such database: ", "PgBouncer", true),
-    ("max_client_conn", "PgBouncer", false),
-    ("pgbouncer cannot connect to server", "PgBouncer", false),
-    ("server login has been failing", "PgBouncer", false),
-    ("server login failed", "PgBouncer", false),
-    ("query_wait_timeout", "PgBouncer", false),
-    ("client_login_timeout", "PgBouncer", false),
-    // Supabase.
-    ("Tenant or user not found", "Supavisor", true),
-    ("tenant/user ", "Supavisor", true),
-    ("max clients reached", "Supavisor", false),
-    ("RDS Proxy", "RDS Proxy", true),
-    ("RDS proxy", "RDS Proxy", true),
+/// A message of a pooler.
+struct KnownMessage {
+    /// A part of the text.
+    text: &'static str,
+    pooler: &'static str,
+    /// Whether only another address helps. The others may pass: they mean that the server behind the pooler
+    /// is away or all connections are in use.
+    permanent: bool,
+}
+
+const fn permanent(pooler: &'static str, text: &'static str) -> KnownMessage {
+    KnownMessage {
+        text,
+        pooler,
+        permanent: true,
+    }
+}
+
+const fn passing(pooler: &'static str, text: &'static str) -> KnownMessage {
+    KnownMessage {
+        text,
+        pooler,
+        permanent: false,
+    }
+}
+
+/// Messages from the sources of the poolers. Those of Neon and Azure are PgBouncer; Supavisor is Supabase's.
+const KNOWN_MESSAGES: &[KnownMessage] = &[
+    permanent("PgBouncer", "unsupported startup parameter"),
+    permanent("PgBouncer", "bouncer config error"),
+    permanent("PgBouncer", "no such database: "),
+    passing("PgBouncer", "max_client_conn"),
+    passing("PgBouncer", "pgbouncer cannot connect to server"),
+    passing("PgBouncer", "server login has been failing"),
+    passing("PgBouncer", "server login failed"),
+    passing("PgBouncer", "query_wait_timeout"),
+    passing("PgBouncer", "client_login_timeout"),
+    permanent("Supavisor", "Tenant or user not found"),
+    permanent("Supavisor", "tenant/user "),
+    passing("Supavisor", "max clients reached"),
+    permanent("RDS Proxy", "RDS Proxy"),
+    permanent("RDS Proxy", "RDS proxy"),
 ];
 
-/// The error with what mends it, where a pooler sent it (`Ok`); else the error as it is.
-///
-/// # Errors
-/// The error itself: no pooler is known to say so.
+/// `Ok` is the error of a pooler, with kind and hint of that; `Err` is any other error, unchanged.
 pub(super) fn recognise(error: Error) -> std::result::Result<Error, Error> {
     let text = error.without_hint();
-    let saying = SAYINGS.iter().find(|(words, _, _)| text.contains(words));
-    let (who, lasting) = match saying {
-        Some((_, who, lasting)) => (*who, *lasting),
-        // The state of poolers for what they do not know; a server has no use for it at the start.
+    let known = KNOWN_MESSAGES.iter().find(|m| text.contains(m.text));
+    let (pooler, permanent) = match known {
+        Some(message) => (message.pooler, message.permanent),
+        // The SQLSTATE of poolers for what they do not support; servers do not send it before ReadyForQuery.
         None if error.is_sqlstate(sqlstate::PROTOCOL_VIOLATION) => ("a connection pooler", true),
         None => return Err(error),
     };
     let error = error.hint(format!(
-        "this is {who}: connect to the server itself, at its direct host and port; replication does not \
+        "this is {pooler}: connect to the server itself, at its direct host and port; replication does not \
          pass a pooler"
     ));
-    Ok(match lasting {
+    Ok(match permanent {
         true => error.as_kind(Kind::Setting),
         false => error.as_kind(Kind::Transient),
     })
@@ -52,7 +72,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::error::{Exit, Remedy};
-    use crate::wire::server_error;
+    use crate::wire::response::server_error;
 
     fn from_pooler(state: &str, message: &str) -> std::result::Result<Error, Error> {
         let body = format!("SFATAL\0C{state}\0M{message}\0\0");
@@ -62,7 +82,7 @@ mod tests {
     #[test]
     fn poolers_are_recognised_by_what_they_say() {
         let stop = Remedy::Stop(Exit::Config);
-        for (state, who, remedy, message) in [
+        for (state, pooler, remedy, message) in [
             (
                 "08P01",
                 "PgBouncer",
@@ -121,7 +141,7 @@ mod tests {
             let error = from_pooler(state, message).unwrap();
             assert_eq!(error.remedy(), remedy, "{message}");
             let hint = error.hint_text().unwrap();
-            let wanted = format!("this is {who}: connect to the server itself");
+            let wanted = format!("this is {pooler}: connect to the server itself");
             assert!(hint.starts_with(&wanted), "{hint}");
         }
     }

@@ -38,8 +38,8 @@ fn fields(body: &[u8]) -> Fields<'_> {
     found
 }
 
-/// The error in an ErrorResponse, without row values: in the data classes (22, 23, 44, 54) PostgreSQL
-/// quotes the value after a colon of the message and in DETAIL.
+/// The error of an ErrorResponse, without row values: in the data classes (22, 23, 44, 54) PostgreSQL quotes
+/// the value behind a colon of the message and in DETAIL, so both are left out.
 pub fn server_error(body: &[u8]) -> Error {
     let fields = fields(body);
     let about_data = matches!(fields.sqlstate.class(), "22" | "23" | "44" | "54");
@@ -61,14 +61,14 @@ pub fn server_error(body: &[u8]) -> Error {
 }
 
 /// Writes a NoticeResponse to the log: a WARNING as warning, the rest for debugging.
-pub(super) fn log_notice(who: &str, body: &[u8]) {
+pub(super) fn log_notice(server: &str, body: &[u8]) {
     let fields = fields(body);
     let level = if fields.severity == "WARNING" {
         log::Level::Warn
     } else {
         log::Level::Debug
     };
-    log::log!(level, "{who}: {}: {}", fields.severity, fields.message);
+    log::log!(level, "{server}: {}: {}", fields.severity, fields.message);
 }
 
 #[cfg(test)]

@@ -8,10 +8,10 @@ use std::time::Duration;
 /// A connected byte stream. All methods take `&self`: the reader blocks in `read` while another thread
 /// writes, and a third one may wake both with `shutdown`.
 pub trait Transport: Send + Sync {
-    /// Reads what is there, blocking for at most the read timeout; 0 means that the peer closed.
+    /// Reads at least one byte, blocking for at most the read timeout; 0 is the end of the stream.
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Writes all of `bytes`. Calls from several threads must not interleave: the caller sees to that.
+    /// Writes all of `bytes`. The caller must not let calls of several threads interleave.
     fn write_all(&self, bytes: &[u8]) -> io::Result<()>;
 
     /// Bounds each later `read`; `None` blocks without limit.
@@ -20,7 +20,7 @@ pub trait Transport: Send + Sync {
     /// Bounds each later `write_all`; `None` blocks without limit.
     fn set_write_timeout(&self, limit: Option<Duration>) -> io::Result<()>;
 
-    /// Wakes whoever is blocked in the given directions; later calls see the end of the stream.
+    /// Ends the given directions: blocked calls return, and later ones see the end of the stream.
     fn shutdown(&self, how: Shutdown);
 }
 
@@ -51,7 +51,7 @@ macro_rules! socket_transport {
             }
 
             fn shutdown(&self, how: Shutdown) {
-                // A socket that is closed already needs no waking.
+                // Fails for a socket that is closed already.
                 let _ = <$socket>::shutdown(self, how);
             }
         }

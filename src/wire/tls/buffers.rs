@@ -7,41 +7,42 @@ use rustls::unbuffered::{
     EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, WriteTraffic,
 };
 
-use crate::wire::Transport;
+use crate::wire::transport::Transport;
 
 /// The head of a record: type, version, length (RFC 8446, section 5.1).
 const RECORD_HEAD: usize = 5;
 
-/// The longest record on the wire that a peer may send (RFC 5246, section 6.2.3), head included.
-const LONGEST_RECORD: usize = RECORD_HEAD + 16 * 1024 + 2048;
+/// The longest record that a peer may send (RFC 5246, section 6.2.3), head included.
+const MAX_RECORD: usize = RECORD_HEAD + 16 * 1024 + 2048;
 
-/// The size of the read buffer until something longer comes.
-const FIRST_SIZE: usize = 4 * 1024;
+/// The size of the read buffer until a read fills it.
+const INITIAL_READ_SIZE: usize = 4 * 1024;
 
-/// The size of the read buffer once it was filled.
+/// The size of the read buffer after a read has filled it.
 const READ_SIZE: usize = 64 * 1024;
 
-/// The most that is kept undecrypted: handshake messages have up to 64 KiB, in records of any size.
-const MOST_PENDING: usize = 256 * 1024;
+/// The limit of bytes that are kept undecrypted: handshake messages have up to 64 KiB, in records of any
+/// size.
+const MAX_PENDING: usize = 256 * 1024;
 
-/// What encryption adds to 64 KiB at most, with an answer to a key update.
+/// The limit of what encryption adds to 64 KiB, with an answer to a key update.
 const OVERHEAD: usize = 1024;
 
-/// Received bytes.
+/// Received bytes, and the plain text of them that did not fit into the caller's buffer.
 #[derive(Default)]
-pub(super) struct Incoming {
+pub(super) struct InputBuffer {
     /// Ciphertext, between `start` and `end`.
     bytes: Vec<u8>,
     start: usize,
     end: usize,
-    /// What was decrypted and did not fit into the caller's buffer, from `taken` on: one record at most.
+    /// Plain text that did not fit into the caller's buffer, from `taken` on: one record at most.
     plain: Vec<u8>,
     taken: usize,
-    /// The last read filled the buffer: more may be waiting.
+    /// The last read filled the buffer: more bytes may be waiting.
     filled: bool,
 }
 
-impl Incoming {
+impl InputBuffer {
     /// Reads once from the socket; 0 at the end of the stream.
     pub(super) fn fill(&mut self, socket: &TcpStream) -> io::Result<usize> {
         if self.start > 0 {
@@ -49,12 +50,12 @@ impl Incoming {
             (self.start, self.end) = (0, self.end - self.start);
         }
         let size = match self.bytes.len() {
-            0 => FIRST_SIZE,
-            full if self.end == full => (full * 2).max(LONGEST_RECORD),
+            0 => INITIAL_READ_SIZE,
+            full if self.end == full => (full * 2).max(MAX_RECORD),
             kept if self.filled => kept.max(READ_SIZE),
             kept => kept,
         };
-        if size > MOST_PENDING {
+        if size > MAX_PENDING {
             return Err(invalid("a TLS message that does not end"));
         }
         self.bytes.resize(size, 0);
@@ -65,29 +66,29 @@ impl Incoming {
         Ok(read)
     }
 
-    /// What was received and not taken yet.
+    /// The ciphertext that was not consumed yet.
     pub(super) fn pending(&mut self) -> &mut [u8] {
         self.bytes.get_mut(self.start..self.end).unwrap_or_default()
     }
 
-    /// The same, and where to put what does not fit into the caller's buffer.
+    /// The same, and the buffer for plain text that does not fit into the caller's.
     pub(super) fn parts(&mut self) -> (&mut [u8], &mut Vec<u8>) {
         let pending = self.bytes.get_mut(self.start..self.end);
         (pending.unwrap_or_default(), &mut self.plain)
     }
 
-    /// Whether the first record is there to its end.
+    /// Whether the first record was received whole.
     pub(super) fn has_whole_record(&self) -> bool {
         let length = self.end - self.start;
         self.first_record().is_some_and(|first| first <= length)
     }
 
-    /// Takes bytes off the front.
+    /// Consumes bytes at the front.
     pub(super) fn discard(&mut self, count: usize) {
         self.start = (self.start + count).min(self.end);
     }
 
-    /// The length of the first record with its head, where that much is known.
+    /// The length of the first record with its head; `None` while its head is not whole.
     pub(super) fn first_record(&self) -> Option<usize> {
         let pending = self.bytes.get(self.start..self.end)?;
         let [_, _, _, high, low, ..] = *pending else {
@@ -96,7 +97,7 @@ impl Incoming {
         Some(RECORD_HEAD + usize::from(u16::from_be_bytes([high, low])))
     }
 
-    /// Moves out what is left of the last record.
+    /// Moves kept plain text to the caller's buffer; returns how many bytes.
     pub(super) fn take_plain(&mut self, out: &mut [u8]) -> usize {
         let rest = self.plain.get(self.taken..).unwrap_or_default();
         let taken = copy(rest, out);
@@ -109,7 +110,7 @@ impl Incoming {
     }
 }
 
-/// Copies as much as fits; returns how much that was.
+/// Copies as many bytes as fit; returns how many.
 pub(super) fn copy(from: &[u8], to: &mut [u8]) -> usize {
     let length = from.len().min(to.len());
     if let (Some(from), Some(to)) = (from.get(..length), to.get_mut(..length)) {
@@ -118,15 +119,15 @@ pub(super) fn copy(from: &[u8], to: &mut [u8]) -> usize {
     length
 }
 
-/// Bytes to be sent. Its memory is kept and not cleared.
+/// Bytes to be sent. Its memory is kept for the next use.
 #[derive(Default)]
-pub(super) struct Sheet {
+pub(super) struct OutputBuffer {
     bytes: Vec<u8>,
     end: usize,
 }
 
-impl Sheet {
-    /// What is in it.
+impl OutputBuffer {
+    /// The bytes.
     pub(super) fn filled(&self) -> &[u8] {
         self.bytes.get(..self.end).unwrap_or_default()
     }
@@ -136,7 +137,8 @@ impl Sheet {
         self.end = 0;
     }
 
-    /// Appends what is written into the room behind the end, with as much room as it asks for.
+    /// Appends what `write` puts into the free space; where `write` asks for more than `guess`, it is called
+    /// again with that much.
     pub(super) fn append(
         &mut self,
         guess: usize,
@@ -153,7 +155,7 @@ impl Sheet {
                     return Ok(());
                 }
                 Err(size) if size.required_size > room => room = size.required_size,
-                Err(_) => return Err(io::Error::other("TLS asks for room that it has")),
+                Err(_) => return Err(io::Error::other("TLS asks for space that it was given")),
             }
         }
     }

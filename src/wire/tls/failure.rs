@@ -1,6 +1,5 @@
-//! What a failed handshake means: which error it is, whether it can mend itself, and what mends it.
+//! Errors of TLS: their kind, which decides whether they are retried, and a hint.
 
-use std::fmt;
 use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
@@ -8,24 +7,17 @@ use rustls::{AlertDescription, CertificateError, Error as TlsError};
 use crate::config::TlsMode;
 use crate::error::{Error, Kind};
 
-/// An error of TLS on its way through a transport.
-#[derive(Debug)]
-pub(super) struct Failure {
-    /// What was asked of the connection.
-    pub(super) mode: TlsMode,
-    /// What went wrong.
-    pub(super) error: TlsError,
+/// The error of an established connection.
+pub(super) fn of_stream(e: &TlsError, mode: TlsMode) -> Error {
+    explain(e).at(place(mode))
 }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TLS: {}", self.error)
-    }
+/// The place that errors of TLS name.
+pub(super) fn place(mode: TlsMode) -> String {
+    format!("TLS, mode {mode}")
 }
 
-impl std::error::Error for Failure {}
-
-/// The error for a person. What a person has to mend is [`Kind::Refused`].
+/// The error as one of the program. [`Kind::Refused`] is what an operator has to change.
 pub(super) fn explain(e: &TlsError) -> Error {
     match e {
         TlsError::InvalidCertificate(reason) => certificate(reason),
@@ -57,7 +49,7 @@ fn certificate(reason: &CertificateError) -> Error {
             refused("the server's certificate has expired, or that of its issuer")
                 .hint("renew it, or check this host's clock")
         }
-        // A host without a battery begins in 1970, until it has heard of the time.
+        // A host without a battery-backed clock starts in 1970 and corrects its clock later.
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             Error::new(Kind::Transient, "the server's certificate is not valid yet")
                 .hint("check this host's clock")
@@ -67,7 +59,7 @@ fn certificate(reason: &CertificateError) -> Error {
                 "connect by a name that is in the certificate, or check the issuer only by verify-ca",
             )
         }
-        // Two issuers of one name: a certificate authority that was made anew.
+        // The signature of an issuer with the same name and another key: a renewed certificate authority.
         CertificateError::BadSignature
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
             refused("the signature of the server or of its certificate does not fit its key").hint(
@@ -88,12 +80,12 @@ fn certificate(reason: &CertificateError) -> Error {
     }
 }
 
-/// The words of the library.
+/// The text of `rustls`.
 fn reason_of(reason: &CertificateError) -> io::Error {
     io::Error::other(reason.to_string())
 }
 
-/// What the server said before it went.
+/// The error of an alert, which the server sends before it closes.
 fn alerted(alert: AlertDescription) -> Error {
     use AlertDescription as A;
     let of_client = matches!(

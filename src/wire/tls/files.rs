@@ -14,8 +14,8 @@ use super::verify::Roots;
 use crate::config::PemFile;
 use crate::error::{Error, Kind, Result};
 
-/// The most that a file of certificates may have: the bundles of distributions have a quarter of a MB.
-const LONGEST: u64 = 16 * 1024 * 1024;
+/// The limit of what is read of a file, in bytes: the bundles of distributions have a quarter of a MB.
+const MAX_FILE: u64 = 16 * 1024 * 1024;
 
 /// Where distributions keep the certificates that all programs trust.
 const BUNDLES: [&str; 6] = [
@@ -112,7 +112,7 @@ pub(super) fn key(file: &PemFile) -> Result<PrivateKeyDer<'static>> {
 
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(LONGEST).read_to_end(&mut bytes)?;
+    File::open(path)?.take(MAX_FILE).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -1,45 +1,45 @@
 //! The encrypted byte stream that two threads use at once.
 //!
-//! A TLS connection cannot be split: to read may change what has to be written. It is shared behind a
-//! mutex that is held while bytes are encrypted or decrypted, and never while somebody waits for the
-//! socket. The reader owns its buffers while it reads; writers take turns by a second mutex, so that
-//! ciphertext is sent in the order in which it was encrypted.
+//! The state of a TLS connection cannot be split: a read may change what has to be written. A mutex guards it
+//! while bytes are encrypted or decrypted, and is never held during a call to the socket. The reader owns its
+//! buffers while it reads. A second mutex serializes the writers, so that ciphertext is sent in the order in
+//! which it was encrypted.
 //!
-//! The reader never writes: what it owes to the peer (the answer to a key update) is sent in front of the
-//! next message, as RFC 8446, section 4.6.3 asks. A reader that waited for room in the socket would wait
-//! for a peer that waits for it.
+//! The reader never writes: its reply to a key update is sent in front of the next message (RFC 8446, section
+//! 4.6.3). A reader that blocked in a write would deadlock with a peer that blocks in a write, too.
 
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rustls::Error as TlsError;
 use rustls::client::UnbufferedClientConnection;
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 
-use super::buffers::{Incoming, Sheet, copy};
-use super::failure::Failure;
+use super::buffers::{InputBuffer, OutputBuffer, copy};
+use super::failure;
 use crate::config::TlsMode;
-use crate::wire::Transport;
+use crate::threads::lock;
+use crate::wire::transport::Transport;
 
-/// How much is encrypted before it is written.
+/// The most plain text that is encrypted for one write to the socket, in bytes.
 const WRITE_SIZE: usize = 64 * 1024;
 
-/// The connection, and what belongs to it.
-struct Machine {
+/// The state that reader and writers share.
+struct TlsState {
     connection: UnbufferedClientConnection,
-    /// What is owed to the peer, encrypted, to be sent in front of anything else.
-    owed: Sheet,
-    /// The part of a handshake message that the connection knows of and the reader has, for writers: the
-    /// connection must always be shown what it has seen.
-    held: Vec<u8>,
-    /// The peer has said that nothing more will come.
+    /// Replies to the peer, encrypted, to be sent in front of anything else.
+    pending_replies: OutputBuffer,
+    /// The beginning of a handshake message that the reader has received. `rustls` must be given it at each
+    /// call, also by writers, since its position in the input counts on it.
+    partial_handshake: Vec<u8>,
+    /// The peer has sent `close_notify`.
     closed: bool,
     failed: Option<TlsError>,
 }
 
-impl Machine {
+impl TlsState {
     fn check(&self, mode: TlsMode) -> io::Result<()> {
         let failed = self.failed.clone();
         failed.map_or(Ok(()), |error| Err(failed_with(error, mode)))
@@ -47,62 +47,58 @@ impl Machine {
 }
 
 fn failed_with(error: TlsError, mode: TlsMode) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, Failure { mode, error })
+    io::Error::new(ErrorKind::InvalidData, failure::of_stream(&error, mode))
 }
 
-/// What writers have in turns.
+/// What the writer that holds the mutex uses.
 #[derive(Default)]
-struct Outgoing {
-    sheet: Sheet,
-    /// A write failed in the middle: nothing that came behind it could be read.
+struct Output {
+    buffer: OutputBuffer,
+    /// A write failed in the middle of a record: the peer could not decrypt anything behind it.
     broken: bool,
 }
 
 /// A TLS connection over TCP.
 pub(super) struct TlsStream {
     socket: TcpStream,
-    /// For errors.
+    /// The mode, for errors.
     mode: TlsMode,
-    machine: Mutex<Machine>,
-    outgoing: Mutex<Outgoing>,
-    /// `None` while somebody reads.
-    incoming: Mutex<Option<Incoming>>,
+    tls: Mutex<TlsState>,
+    output: Mutex<Output>,
+    /// `None` while a thread reads.
+    input: Mutex<Option<InputBuffer>>,
     read_limit: Mutex<Option<Duration>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl TlsStream {
-    /// A connection whose handshake is done, with what was received behind it.
+    /// A connection whose handshake is done, with the bytes received behind it.
     pub(super) fn new(
         socket: TcpStream,
         connection: UnbufferedClientConnection,
-        incoming: Incoming,
+        input: InputBuffer,
         mode: TlsMode,
     ) -> TlsStream {
         TlsStream {
             socket,
             mode,
-            machine: Mutex::new(Machine {
+            tls: Mutex::new(TlsState {
                 connection,
-                owed: Sheet::default(),
-                held: Vec::new(),
+                pending_replies: OutputBuffer::default(),
+                partial_handshake: Vec::new(),
                 closed: false,
                 failed: None,
             }),
-            outgoing: Mutex::default(),
-            incoming: Mutex::new(Some(incoming)),
+            output: Mutex::default(),
+            input: Mutex::new(Some(input)),
             read_limit: Mutex::new(None),
         }
     }
 
-    fn read_with(&self, incoming: &mut Incoming, out: &mut [u8]) -> io::Result<usize> {
+    fn read_with(&self, input: &mut InputBuffer, out: &mut [u8]) -> io::Result<usize> {
         if out.is_empty() {
             return Ok(0);
         }
-        let kept = incoming.take_plain(out);
+        let kept = input.take_plain(out);
         if kept > 0 {
             return Ok(kept);
         }
@@ -110,12 +106,12 @@ impl TlsStream {
         let started = Instant::now();
         let (mut waited, mut shortened) = (false, false);
         let result = loop {
-            match self.decrypt(incoming, out) {
+            match self.decrypt(input, out) {
                 Ok((0, false)) => {}
                 Ok((read, _)) => break Ok(read),
                 Err(e) => break Err(e),
             }
-            // A record that arrives in drops must not take longer than the caller waits.
+            // The time limit holds for a whole record, however slowly its bytes arrive.
             if waited && let Some(limit) = limit {
                 let left = limit.saturating_sub(started.elapsed());
                 if left.is_zero() {
@@ -127,7 +123,7 @@ impl TlsStream {
                 }
             }
             waited = true;
-            match incoming.fill(&self.socket) {
+            match input.fill(&self.socket) {
                 Ok(0) => break Ok(0),
                 Ok(_) => {}
                 Err(e) => break Err(e),
@@ -139,25 +135,25 @@ impl TlsStream {
         result
     }
 
-    /// Decrypts what is there into the buffer. Returns how much that was, and whether it is the end.
-    fn decrypt(&self, incoming: &mut Incoming, out: &mut [u8]) -> io::Result<(usize, bool)> {
+    /// Decrypts received records into `out`. Returns the number of bytes, and whether the peer has closed.
+    fn decrypt(&self, input: &mut InputBuffer, out: &mut [u8]) -> io::Result<(usize, bool)> {
         let (mut filled, mut quiet) = (0, false);
-        let mut machine = lock(&self.machine);
-        machine.check(self.mode)?;
-        let Machine {
+        let mut tls = lock(&self.tls);
+        tls.check(self.mode)?;
+        let TlsState {
             connection,
-            owed,
-            held,
+            pending_replies,
+            partial_handshake,
             closed,
             failed,
-        } = &mut *machine;
+        } = &mut *tls;
         loop {
             let free = out.len() - filled;
             // A record that does not fit waits for the next call.
-            if filled > 0 && incoming.first_record().is_some_and(|length| length > free) {
+            if filled > 0 && input.first_record().is_some_and(|length| length > free) {
                 break;
             }
-            let (pending, plain) = incoming.parts();
+            let (pending, plain) = input.parts();
             let UnbufferedStatus { discard, state } = connection.process_tls_records(pending);
             match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
@@ -170,7 +166,7 @@ impl TlsStream {
                     }
                 }
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    owed.encode(&mut data)?;
+                    pending_replies.encode(&mut data)?;
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => {
@@ -180,39 +176,39 @@ impl TlsStream {
                 Ok(_) => quiet = true,
                 Err(e) => *failed = Some(e),
             }
-            incoming.discard(discard);
+            input.discard(discard);
             if quiet || failed.is_some() {
                 break;
             }
         }
-        held.clear();
-        // All whole records were looked at: one that is still there is a piece of a handshake message.
-        if quiet && incoming.has_whole_record() {
-            held.extend_from_slice(incoming.pending());
+        partial_handshake.clear();
+        // All whole records were processed: one that is left is a part of a handshake message.
+        if quiet && input.has_whole_record() {
+            partial_handshake.extend_from_slice(input.pending());
         }
         let ended = *closed;
         if filled == 0 {
-            machine.check(self.mode)?;
+            tls.check(self.mode)?;
         }
         Ok((filled, ended))
     }
 
-    /// Encrypts a piece behind what is owed. The caller has the turn to write.
-    fn encrypt(&self, piece: &[u8], out: &mut Sheet) -> io::Result<()> {
-        let mut machine = lock(&self.machine);
-        machine.check(self.mode)?;
-        let Machine {
+    /// Encrypts `piece` behind the pending replies. The caller holds the mutex of the writers.
+    fn encrypt(&self, piece: &[u8], out: &mut OutputBuffer) -> io::Result<()> {
+        let mut tls = lock(&self.tls);
+        tls.check(self.mode)?;
+        let TlsState {
             connection,
-            owed,
-            held,
+            pending_replies,
+            partial_handshake,
             closed,
             failed,
-        } = &mut *machine;
-        let length = owed.filled().len();
-        out.append(length, |room| Ok(Ok(copy(owed.filled(), room))))?;
-        owed.clear();
+        } = &mut *tls;
+        let length = pending_replies.filled().len();
+        out.append(length, |room| Ok(Ok(copy(pending_replies.filled(), room))))?;
+        pending_replies.clear();
         loop {
-            match connection.process_tls_records(held).state {
+            match connection.process_tls_records(partial_handshake).state {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
                     return out.encrypt(piece, &mut traffic);
                 }
@@ -233,26 +229,26 @@ impl TlsStream {
 
 impl Transport for TlsStream {
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        // Taken out, so that no lock is held while the socket is waited for.
-        let Some(mut incoming) = lock(&self.incoming).take() else {
+        // Taken out, so that no mutex is held during calls to the socket.
+        let Some(mut input) = lock(&self.input).take() else {
             return Err(io::Error::other("two threads read from one connection"));
         };
-        let result = self.read_with(&mut incoming, buffer);
-        *lock(&self.incoming) = Some(incoming);
+        let result = self.read_with(&mut input, buffer);
+        *lock(&self.input) = Some(input);
         result
     }
 
     fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
-        let mut outgoing = lock(&self.outgoing);
-        let Outgoing { sheet, broken } = &mut *outgoing;
+        let mut output = lock(&self.output);
+        let Output { buffer, broken } = &mut *output;
         if *broken {
             return Err(ErrorKind::BrokenPipe.into());
         }
         for piece in bytes.chunks(WRITE_SIZE) {
-            sheet.clear();
+            buffer.clear();
             let sent = self
-                .encrypt(piece, sheet)
-                .and_then(|()| Transport::write_all(&self.socket, sheet.filled()));
+                .encrypt(piece, buffer)
+                .and_then(|()| Transport::write_all(&self.socket, buffer.filled()));
             if let Err(e) = sent {
                 *broken = true;
                 return Err(e);
@@ -271,7 +267,7 @@ impl Transport for TlsStream {
     }
 
     fn shutdown(&self, how: Shutdown) {
-        // A socket that is closed already needs no waking.
+        // Fails for a socket that is closed already.
         let _ = self.socket.shutdown(how);
     }
 }

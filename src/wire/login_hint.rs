@@ -1,13 +1,13 @@
-//! What a person can do about a login that a server refused.
+//! Hints for a login that a server refused.
 
-use super::identifier;
+use super::quote::identifier;
 use crate::config::Endpoint;
 use crate::error::Error;
 use crate::sqlstate;
 
-/// Adds a hint, unless a nearer one is there. `prefix` is that of the settings of this server: `DB` or
-/// `DEST_DB`.
-pub fn advise(error: Error, endpoint: &Endpoint, prefix: &str) -> Error {
+/// Adds a hint where the SQLSTATE calls for one and the error has none. `prefix` is that of the server's
+/// settings: `DB` or `DEST_DB`.
+pub fn with_login_hint(error: Error, endpoint: &Endpoint, prefix: &str) -> Error {
     let role = identifier(&endpoint.user);
     let database = identifier(&endpoint.database);
     let hint = match error.sqlstate().as_ref().map(|code| code.as_str()) {
@@ -45,13 +45,13 @@ mod tests {
         let vars = vars.map(|(name, value)| (name.into(), value.into()));
         let (config, _) = Config::from_vars(vars).unwrap();
         let refused = Error::server(SqlState::from_bytes(b"28P01"), "no");
-        let error = advise(refused, &config.destination, "DEST_DB");
+        let error = with_login_hint(refused, &config.destination, "DEST_DB");
         let hint = error.hint_text().unwrap();
         assert!(hint.contains("set DEST_DB_PASSWORD"), "{hint}");
         assert!(hint.contains("ALTER ROLE \"o\"\"hara\""), "{hint}");
         assert!(!hint.contains("s3cret"), "{hint}");
         let nearer = Error::server(SqlState::from_bytes(b"3D000"), "no").hint("this");
-        let error = advise(nearer, &config.destination, "DEST_DB");
+        let error = with_login_hint(nearer, &config.destination, "DEST_DB");
         assert_eq!(error.hint_text(), Some("this"));
     }
 }

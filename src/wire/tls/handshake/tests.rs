@@ -11,10 +11,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection};
 
 use super::*;
+use crate::config::TlsMode;
 
-/// A server whose messages of the handshake are cut into records of so many bytes.
+/// A server whose handshake messages are cut into records of `fragment` bytes.
 fn server(fragment: usize) -> ServerConnection {
-    // One file in one folder for all tests of this process would be made twice.
+    // The name holds what tells apart the tests of this process.
     let path = std::env::temp_dir().join(format!("zemi-tls-{}-{fragment}.pem", std::process::id()));
     let file = path.display().to_string();
     let arguments =
@@ -42,7 +43,7 @@ fn server(fragment: usize) -> ServerConnection {
     ServerConnection::new(Arc::new(config)).unwrap()
 }
 
-/// Shakes hands and keeps back what the server sends of itself behind that: a ticket.
+/// Does the handshake and returns the messages that the server sends behind it, not sent yet: a ticket.
 fn accept(mut socket: &TcpStream, connection: &mut ServerConnection) -> Vec<u8> {
     let mut request = [0; 8];
     socket.read_exact(&mut request).unwrap();
@@ -61,9 +62,9 @@ fn accept(mut socket: &TcpStream, connection: &mut ServerConnection) -> Vec<u8> 
     }
 }
 
-/// A writer has to show the connection what the reader has of a message that is not whole yet.
+/// A writer has to give the connection the part of a handshake message that the reader holds.
 #[test]
-fn a_message_of_the_handshake_may_be_in_pieces_while_somebody_writes() {
+fn a_handshake_message_may_arrive_in_parts_between_writes() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (step, steps) = channel();
