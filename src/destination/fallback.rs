@@ -40,6 +40,19 @@ pub struct Outcome {
     pub replaced: u64,
 }
 
+impl Outcome {
+    /// Adds what was done to other rows.
+    pub(super) fn add(&mut self, other: Outcome) {
+        self.replaced += other.replaced;
+        for (table, more) in other.duplicates {
+            let counts = self.duplicates.entry(table).or_default();
+            for (count, more) in counts.iter_mut().zip(more) {
+                *count += more;
+            }
+        }
+    }
+}
+
 /// Writes rows inside the transaction that is open on this session.
 pub struct Fallback<'a> {
     session: &'a mut Connection,
@@ -195,7 +208,7 @@ impl<'a> Fallback<'a> {
     fn copy(&mut self, pieces: &[&[u8]]) -> Result<()> {
         let copy = send::copy_statement(&self.tables.names, self.shape);
         let sql = format!("SAVEPOINT zemi; {copy}; RELEASE SAVEPOINT zemi");
-        let Err(error) = send::fly(self.session, &sql, pieces) else {
+        let Err(error) = send::send_copy(self.session, &sql, pieces) else {
             return Ok(());
         };
         // A session that is lost says so again.

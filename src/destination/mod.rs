@@ -2,9 +2,11 @@
 
 pub mod accounting;
 pub mod connect;
-pub mod copy;
+pub mod connector;
+mod copy;
 pub mod ddl;
-pub mod fallback;
+pub mod durable;
+mod fallback;
 mod forms;
 pub mod gap;
 pub mod package_trigger;
@@ -12,4 +14,11 @@ pub mod progress;
 pub mod removal;
 pub mod schema;
 pub mod session;
+mod statements;
 pub mod tables;
+mod verdict;
+pub mod write;
+
+pub use connector::Connector;
+pub use durable::Durable;
+pub use session::Session;

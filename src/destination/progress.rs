@@ -154,7 +154,7 @@ impl ProgressSql {
     }
 
     /// Locks the row where it stands at `previous`, or fails like [`ProgressSql::advance`].
-    pub fn hold(&self, previous: Lsn) -> String {
+    pub fn lock(&self, previous: Lsn) -> String {
         format!(
             "WITH u AS (SELECT 1 FROM {} WHERE {} AND flushed_lsn = '{previous}' \
              FOR UPDATE) SELECT 1/count(*) FROM u",
