@@ -5,7 +5,7 @@ use crate::change::Batch;
 use crate::lsn::Lsn;
 
 /// Starts every transaction of the destination.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 
 const COMMIT: &str = "COMMIT";
 

@@ -12,7 +12,7 @@ use crate::sqlstate;
 
 /// How the rows of a batch are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Method {
+pub(crate) enum Method {
     /// By one COPY.
     #[default]
     Copy,
@@ -22,7 +22,7 @@ pub enum Method {
 
 /// What became of a batch.
 #[derive(Debug)]
-pub enum Written {
+pub(crate) enum Written {
     /// It is committed.
     Durable(Durable, Outcome),
     /// It is a fragment in a transaction that is still open.
@@ -78,7 +78,12 @@ impl Session {
     ///
     /// # Errors
     /// The session is of no more use: its transaction may still be open.
-    pub fn write(&mut self, batch: &Batch, timeline: u32, method: &mut Method) -> Result<Written> {
+    pub(crate) fn write(
+        &mut self,
+        batch: &Batch,
+        timeline: u32,
+        method: &mut Method,
+    ) -> Result<Written> {
         loop {
             let error = match self.attempt(batch, timeline, *method) {
                 Ok(written) => return Ok(written),
@@ -185,7 +190,7 @@ impl Session {
         for patch in &batch.patches {
             fallback.patch(patch, &core.environment.config.source.database)?;
         }
-        let outcome = fallback.outcome;
+        let outcome = fallback.into_outcome();
         let mut tag = String::new();
         if !bracket.after.is_empty() {
             let mut sets = core.connection.query(&statements::join(&bracket.after))?;
