@@ -385,8 +385,8 @@ impl Assembler {
         }
         batch.count += 1;
         batch
-            .tally
-            .count(&plan.name, operation as usize, &mut plan.tally_slot);
+            .table_counts
+            .count(&plan.name, operation as usize, &mut plan.table_counts_slot);
         let counts = batch.open_counts();
         counts.replaced += replaced;
         match operation {

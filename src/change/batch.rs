@@ -100,7 +100,7 @@ pub struct Batch {
     /// What it holds.
     pub counts: Counts,
     /// What it holds, by table.
-    pub tally: TableCounts,
+    pub table_counts: TableCounts,
     /// When the first transaction in it committed.
     pub commit_time: Option<PgTimestamp>,
     /// Which run of the stream it belongs to; the writer discards those of a run that was given up.
@@ -167,7 +167,7 @@ impl Batch {
         }
         self.open_commit_time = None;
         self.counts.add(&std::mem::take(&mut self.open_counts));
-        self.tally.end();
+        self.table_counts.end();
         self.end = self.end.max(end);
         self.committed = Savepoint {
             bytes: self.rows.len(),
@@ -200,7 +200,7 @@ impl Batch {
         self.count = self.committed.count;
         self.patches.truncate(self.committed.patches);
         self.open_counts = Counts::default();
-        self.tally.drop_open();
+        self.table_counts.drop_open();
         self.open_commit_time = None;
         let began_earlier = self.continues_open();
         if began_earlier {
@@ -231,11 +231,11 @@ impl Batch {
             // Which of them are of the open transaction is not known, and need not be.
             next.truncated.clone_from(&self.truncated);
             next.open_counts = std::mem::take(&mut self.open_counts);
-            self.tally.move_open(&mut next.tally);
+            self.table_counts.move_open(&mut next.table_counts);
             self.count = self.committed.count;
         } else {
             self.counts.add(&std::mem::take(&mut self.open_counts));
-            self.tally.end();
+            self.table_counts.end();
             self.open = true;
             next.continues = true;
         }
@@ -275,11 +275,11 @@ impl Batch {
         let mut rows = std::mem::take(&mut self.rows);
         rows.clear();
         rows.shrink_to(KEPT_CAPACITY);
-        let mut tally = std::mem::take(&mut self.tally);
-        tally.clear();
+        let mut table_counts = std::mem::take(&mut self.table_counts);
+        table_counts.clear();
         *self = Batch {
             rows,
-            tally,
+            table_counts,
             epoch: self.epoch,
             ..Batch::default()
         };

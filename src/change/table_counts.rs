@@ -120,8 +120,8 @@ fn add(to: &mut ByOperation, more: &ByOperation) {
 mod tests {
     use super::*;
 
-    fn read(tally: &TableCounts) -> Vec<(String, ByOperation)> {
-        let ended = tally.ended();
+    fn read(table_counts: &TableCounts) -> Vec<(String, ByOperation)> {
+        let ended = table_counts.ended();
         ended
             .map(|(table, counts)| (table.to_string(), *counts))
             .collect()
@@ -131,19 +131,19 @@ mod tests {
     fn the_open_transaction_counts_when_it_ends_and_where_its_rows_are() {
         let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
         let (mut slot_a, mut slot_b) = (0, 0);
-        let mut tally = TableCounts::default();
-        tally.count(&a, 0, &mut slot_a);
-        tally.count(&b, 1, &mut slot_b);
-        assert_eq!(read(&tally), []);
-        tally.end();
-        tally.count(&b, 2, &mut slot_b);
-        tally.count(&a, 3, &mut slot_a);
-        tally.drop_open();
-        tally.count(&b, 3, &mut slot_b);
+        let mut table_counts = TableCounts::default();
+        table_counts.count(&a, 0, &mut slot_a);
+        table_counts.count(&b, 1, &mut slot_b);
+        assert_eq!(read(&table_counts), []);
+        table_counts.end();
+        table_counts.count(&b, 2, &mut slot_b);
+        table_counts.count(&a, 3, &mut slot_a);
+        table_counts.drop_open();
+        table_counts.count(&b, 3, &mut slot_b);
         let mut next = TableCounts::default();
-        tally.move_open(&mut next);
+        table_counts.move_open(&mut next);
         assert_eq!(
-            read(&tally),
+            read(&table_counts),
             [("a".into(), [1, 0, 0, 0]), ("b".into(), [0, 1, 0, 0])]
         );
         next.count(&a, 0, &mut slot_a);
@@ -153,7 +153,7 @@ mod tests {
             read(&next),
             [("b".into(), [1, 0, 0, 1]), ("a".into(), [1, 0, 0, 0])]
         );
-        next.add(&tally);
+        next.add(&table_counts);
         assert_eq!(
             read(&next),
             [("b".into(), [1, 1, 0, 1]), ("a".into(), [2, 0, 0, 0])]
@@ -164,9 +164,9 @@ mod tests {
     fn a_slot_of_a_batch_before_is_found_again() {
         let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
         let (mut slot_a, mut slot_b) = (0, 7);
-        let mut tally = TableCounts::default();
-        tally.count(&b, 0, &mut slot_b);
-        tally.count(&a, 0, &mut slot_a);
+        let mut table_counts = TableCounts::default();
+        table_counts.count(&b, 0, &mut slot_b);
+        table_counts.count(&a, 0, &mut slot_a);
         assert_eq!((slot_b, slot_a), (0, 1));
     }
 }

@@ -1,4 +1,4 @@
-//! What became durable, counted.
+//! The metrics of the writer: what became durable is counted when it is, not before.
 
 use std::time::Duration;
 
@@ -9,46 +9,34 @@ use crate::clock;
 use crate::lsn::PgTimestamp;
 use crate::observe::metrics::Metrics;
 
-/// Counts of the pieces of an open transaction, until it is durable.
+/// Counts of the fragments in an open transaction, until it is durable.
 #[derive(Debug, Default)]
-pub(crate) struct Account {
-    pieces: Counts,
+pub(crate) struct Accounting {
+    counts: Counts,
     by_table: TableCounts,
-    /// What was found in the table already, and what was written in another form.
+    /// What the fallback found in the table already, and what it wrote in another form.
     found: Outcome,
 }
 
-impl Account {
-    /// A piece was written and is not yet durable.
-    pub(crate) fn piece(&mut self, batch: &Batch, metrics: &Metrics) {
+impl Accounting {
+    /// A fragment was written and is not yet durable.
+    pub(crate) fn fragment(&mut self, batch: &Batch, outcome: Outcome, metrics: &Metrics) {
         metrics.early_flushes.add(1);
-        self.pieces.add(&batch.counts);
-        self.by_table.add(&batch.tally);
+        self.counts.add(&batch.counts);
+        self.by_table.add(&batch.table_counts);
+        self.add(outcome);
     }
 
-    /// A batch or a piece was written row by row where needed and is not yet durable.
-    pub(crate) fn fallback(&mut self, outcome: Outcome) {
-        self.found.replaced += outcome.replaced;
-        for (table, more) in outcome.duplicates {
-            let counts = self.found.duplicates.entry(table).or_default();
-            for (count, more) in counts.iter_mut().zip(more) {
-                *count += more;
-            }
-        }
+    /// The last batch was written by the fallback.
+    pub(crate) fn add(&mut self, outcome: Outcome) {
+        self.found.add(outcome);
     }
 
-    /// The pieces were given up.
-    pub(crate) fn reset(&mut self) {
-        self.found = Outcome::default();
-        self.pieces = Counts::default();
-        self.by_table.clear();
-    }
-
-    /// The batch is durable, and with it the pieces before it.
-    pub(crate) fn landed(&mut self, batch: &Batch, metrics: &Metrics) {
-        let mut counts = std::mem::take(&mut self.pieces);
+    /// The batch is durable, and with it the fragments before it.
+    pub(crate) fn committed(mut self, batch: &Batch, metrics: &Metrics) {
+        let mut counts = self.counts;
         counts.add(&batch.counts);
-        let found = std::mem::take(&mut self.found);
+        let found = self.found;
         let already = |i: usize| -> u64 { found.duplicates.values().map(|c| c[i]).sum() };
         for (metric, count, already) in [
             (&metrics.inserts, counts.insert, already(0)),
@@ -66,7 +54,7 @@ impl Account {
         ] {
             metric.add(count);
         }
-        self.by_table.add(&batch.tally);
+        self.by_table.add(&batch.table_counts);
         for (table, changes) in self.by_table.ended() {
             let mut written = *changes;
             let already = found.duplicates.get(&**table);
@@ -75,7 +63,6 @@ impl Account {
             }
             metrics.tables.add(table, &written);
         }
-        self.by_table.clear();
         if counts.transactions > 0 {
             let since = clock::micros_since(oldest_commit(batch));
             metrics
@@ -87,13 +74,13 @@ impl Account {
 }
 
 /// The writer has received a batch.
-pub(crate) fn taken(batch: &Batch, metrics: &Metrics) {
+pub(crate) fn received(batch: &Batch, metrics: &Metrics) {
     metrics.writing_bytes.set(batch.rows.len() as u64);
     metrics.writing_since.set(oldest_commit(batch));
     metrics.writer_busy_since.set(clock::unix_micros());
 }
 
-/// The batch is no longer on its way.
+/// The writer has done with the batch, which took it so long.
 pub(crate) fn done(batch: &Batch, took: Duration, metrics: &Metrics) {
     metrics.writing_bytes.set(0);
     metrics.writing_since.set(0);

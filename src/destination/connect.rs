@@ -85,18 +85,21 @@ fn connect(config: &Config) -> Result<Prepared> {
     let opened = Connection::open(&config.destination, &parameters, config.connect_timeout);
     let mut session = opened.map_err(|e| with_login_hint(e, &config.destination, "DEST_DB"))?;
     let row = session.rows(
-        "SELECT current_setting('server_version_num'), current_setting('synchronous_commit'), \
-         pg_postmaster_start_time()::text, has_function_privilege('pg_control_system()', 'EXECUTE'), \
-         pg_is_in_recovery()",
+        "SELECT current_setting('server_version_num') AS version, \
+         current_setting('synchronous_commit') AS synchronous_commit, \
+         pg_postmaster_start_time()::text AS started, \
+         has_function_privilege('pg_control_system()', 'EXECUTE') AS may_read_control, \
+         pg_is_in_recovery() AS in_recovery",
     )?;
-    let version: u32 = row.first(0).and_then(|v| v.parse().ok()).unwrap_or(0);
+    let fact = |column| row.value(0, column);
+    let version: u32 = fact("version").and_then(|v| v.parse().ok()).unwrap_or(0);
     if version < 140_000 {
         return Err(Error::new(
             Kind::Setting,
             format!("expected PostgreSQL 14 or later at the destination, found {version}"),
         ));
     }
-    if row.first(4) == Some("t") {
+    if fact("in_recovery") == Some("t") {
         // It may be about to be promoted.
         return Err(Error::new(
             Kind::Transient,
@@ -107,17 +110,18 @@ fn connect(config: &Config) -> Result<Prepared> {
     let mut identity = DestinationIdentity {
         system: None,
         timeline: None,
-        started: row.first(2).unwrap_or_default().to_owned(),
+        started: fact("started").unwrap_or_default().to_owned(),
     };
     // The name of the WAL file begins with the timeline, in hexadecimal; the control file still has the one
     // before until the checkpoint after a promotion is done.
-    let timeline = session.rows("SELECT left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)")?;
+    let timeline =
+        session.rows("SELECT left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) AS timeline")?;
     identity.timeline = timeline
-        .first(0)
+        .value(0, "timeline")
         .and_then(|t| u32::from_str_radix(t, 16).ok());
-    if row.first(3) == Some("t") {
+    if fact("may_read_control") == Some("t") {
         let control = session.rows("SELECT system_identifier FROM pg_control_system()")?;
-        identity.system = control.first(0).map(str::to_owned);
+        identity.system = control.value(0, "system_identifier").map(str::to_owned);
     }
     // Not in the startup packet: what that holds is what `SET search_path TO DEFAULT` goes back to, which has
     // to be the role's own where tables are looked for and made.
@@ -129,7 +133,7 @@ fn connect(config: &Config) -> Result<Prepared> {
     Ok(Prepared {
         session,
         identity,
-        synchronous_commit: row.first(1).unwrap_or("nothing").to_owned(),
+        synchronous_commit: fact("synchronous_commit").unwrap_or("nothing").to_owned(),
         tables: None,
     })
 }
@@ -183,7 +187,10 @@ pub fn check_session(
     let opened = open(config, source.unwrap_or(&nobody), same_cluster);
     let (mut session, _, _) = at_destination(opened)?;
     let row = at_destination(session.rows("SHOW server_version"))?;
-    let version = row.first(0).unwrap_or_default().to_owned();
+    let version = row
+        .value(0, "server_version")
+        .unwrap_or_default()
+        .to_owned();
     Ok((session, version))
 }
 

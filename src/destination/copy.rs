@@ -1,8 +1,8 @@
-//! One flight: the statements of a batch and its rows, sent without waiting in between.
+//! Sending a batch in one flight: its statements and rows, without waiting in between.
 
 use super::tables::TableNames;
 use crate::change::{Patch, RowShape, TruncatedTables, copy};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::wire::{
     COPY_DONE, Connection, command_tag, copy_data_head, literal, query_message, server_error,
     unexpected,
@@ -14,11 +14,8 @@ const ONE_WRITE: usize = 32 * 1024;
 /// The server takes no message beyond 1 GB and drops the connection; a row can be larger than that.
 const LONGEST_MESSAGE: usize = 64 * 1024 * 1024;
 
-/// Starts every destination transaction.
-pub const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
-
 /// The COPY of rows that have these columns.
-pub fn copy_statement(names: &TableNames, shape: RowShape) -> String {
+pub(super) fn copy_statement(names: &TableNames, shape: RowShape) -> String {
     format!(
         "COPY {} ({}) FROM STDIN (FORMAT binary)",
         names.changes(),
@@ -27,7 +24,7 @@ pub fn copy_statement(names: &TableNames, shape: RowShape) -> String {
 }
 
 /// The statement that gives rows their late context.
-pub fn patch_statement(names: &TableNames, patch: &Patch, database: &str) -> String {
+pub(super) fn patch_statement(names: &TableNames, patch: &Patch, database: &str) -> String {
     format!(
         "UPDATE {} SET context = {} WHERE transaction_id = {} AND database = {} \
          AND position BETWEEN {} AND {} AND {}",
@@ -42,8 +39,8 @@ pub fn patch_statement(names: &TableNames, patch: &Patch, database: &str) -> Str
 }
 
 /// The statement that fails with 22012 (division by zero) where the table has rows of this TRUNCATE already:
-/// another tracker wrote all of them at the first one's position, so that COPY meets no conflict.
-pub fn truncated_before(names: &TableNames, truncated: &TruncatedTables) -> String {
+/// another tracker wrote all of them at the position of the first one, so that COPY meets no conflict.
+pub(super) fn truncated_before(names: &TableNames, truncated: &TruncatedTables) -> String {
     format!(
         "SELECT 1/(CASE WHEN EXISTS (SELECT FROM {} WHERE operation = 'TRUNCATE' \
          AND position BETWEEN {} AND {} AND transaction_id = {}) THEN 0 ELSE 1 END)",
@@ -56,13 +53,13 @@ pub fn truncated_before(names: &TableNames, truncated: &TruncatedTables) -> Stri
 
 /// An expression of the type timestamptz for microseconds since 2000; exact, as no decimal number of seconds
 /// would be.
-pub(crate) fn timestamp(microseconds: &str) -> String {
+pub(super) fn timestamp(microseconds: &str) -> String {
     format!("('2000-01-01 00:00:00+00'::timestamptz + {microseconds} * interval '1 microsecond')")
 }
 
-/// Whether a column holds the time of a commit: to the microsecond, or as somebody else's table or tracker
-/// keeps it, to the millisecond or second.
-pub(crate) fn same_time(column: &str, time: &str) -> String {
+/// An expression: a column holds the time of a commit, to the microsecond, or to the millisecond or second,
+/// as a table or tracker that is not zemi's may keep it.
+pub(super) fn same_time(column: &str, time: &str) -> String {
     format!(
         "{column} IN ({time}, {time}::timestamptz(3), date_trunc('milliseconds', {time}), \
          {time}::timestamptz(0), date_trunc('milliseconds', {time})::timestamptz(0), \
@@ -71,15 +68,15 @@ pub(crate) fn same_time(column: &str, time: &str) -> String {
 }
 
 /// Sends one Query message of several statements and, behind it, the first rows for the COPY among them;
-/// returns the rows of the first piece that are left.
-fn send<'a>(session: &mut Connection, sql: &str, pieces: &[&'a [u8]]) -> Result<&'a [u8]> {
+/// returns the rows of the first run that are left.
+fn send<'a>(session: &mut Connection, sql: &str, runs: &[&'a [u8]]) -> Result<&'a [u8]> {
     let mut message = query_message(sql)?;
-    let rows = pieces.first().copied().unwrap_or_default();
+    let rows = runs.first().copied().unwrap_or_default();
     let (first, rest) = rows.split_at(rows.len().min(ONE_WRITE));
     message.extend_from_slice(&copy_data_head(copy::HEADER.len() + first.len())?);
     message.extend_from_slice(&copy::HEADER);
     message.extend_from_slice(first);
-    if rest.is_empty() && pieces.len() < 2 {
+    if rest.is_empty() && runs.len() < 2 {
         end(&mut message)?;
     }
     session.send(&message)?;
@@ -87,11 +84,11 @@ fn send<'a>(session: &mut Connection, sql: &str, pieces: &[&'a [u8]]) -> Result<
 }
 
 /// Sends the rows that are left, and the end of the COPY.
-fn send_rest(session: &mut Connection, rest: &[u8], pieces: &[&[u8]]) -> Result<()> {
-    let rest = std::iter::once(rest).chain(pieces.iter().copied());
-    for piece in rest.flat_map(|rows| rows.chunks(LONGEST_MESSAGE)) {
-        session.send(&copy_data_head(piece.len())?)?;
-        session.send(piece)?;
+fn send_rest(session: &mut Connection, rest: &[u8], runs: &[&[u8]]) -> Result<()> {
+    let rest = std::iter::once(rest).chain(runs.iter().copied());
+    for body in rest.flat_map(|rows| rows.chunks(LONGEST_MESSAGE)) {
+        session.send(&copy_data_head(body.len())?)?;
+        session.send(body)?;
     }
     let mut message = Vec::new();
     end(&mut message)?;
@@ -105,18 +102,18 @@ fn end(message: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// What came back.
+/// What the server answered to [`send_copy`].
 #[derive(Debug, Default)]
-pub struct Landing {
-    /// The tag of the last statement that completed.
-    pub last_tag: String,
+pub(super) struct CopyOutcome {
+    /// The command tag of the last statement that completed.
+    pub(super) last_tag: String,
 }
 
-/// The answers to a flight, as far as they were read.
+/// The answers, as far as they were read.
 #[derive(Default)]
 struct Answers {
-    landing: Landing,
-    /// The first error undid the rest.
+    outcome: CopyOutcome,
+    /// The first error; the server skipped all statements behind it.
     failure: Option<Error>,
 }
 
@@ -125,7 +122,7 @@ impl Answers {
     fn read(&mut self, session: &mut Connection, copy: bool) -> Result<()> {
         loop {
             match session.receive()? {
-                (b'C', body) => self.landing.last_tag = command_tag(body),
+                (b'C', body) => self.outcome.last_tag = command_tag(body),
                 (b'E', body) => {
                     let error = server_error(body);
                     self.failure.get_or_insert(error);
@@ -146,20 +143,26 @@ impl Answers {
         }
     }
 
-    fn done(self) -> Result<Landing> {
-        self.failure.map_or(Ok(self.landing), Err)
+    fn done(self) -> Result<CopyOutcome> {
+        self.failure.map_or(Ok(self.outcome), Err)
     }
 }
 
-/// Sends a flight, with the rows of its COPY in pieces, and reads its answers. When sending fails, what the
-/// server said before it went is looked for: it names the reason.
+/// Sends statements with one COPY among them and the rows for it, which are in several runs of memory, and
+/// reads the answers. When sending fails, an error that the server sent before it closed the connection is
+/// looked for: it names the reason.
 ///
-/// More rows than the first follow when the server has begun to read them. Until then it may wait for a lock,
-/// and data that it does not take for `USER_TIMEOUT` would end the connection as if nobody were there.
-pub fn fly(session: &mut Connection, sql: &str, pieces: &[&[u8]]) -> Result<Landing> {
+/// Rows beyond the first [`ONE_WRITE`] bytes follow when the server has begun to read them. Until then the
+/// server may wait for a lock, and data that is not taken for `USER_TIMEOUT` would end the connection as if
+/// the host were gone.
+pub(super) fn send_copy(
+    session: &mut Connection,
+    sql: &str,
+    runs: &[&[u8]],
+) -> Result<CopyOutcome> {
     let mut answers = Answers::default();
-    let sent = send(session, sql, pieces).and_then(|rest| {
-        let more = pieces.get(1..).unwrap_or_default();
+    let sent = send(session, sql, runs).and_then(|rest| {
+        let more = runs.get(1..).unwrap_or_default();
         if rest.is_empty() && more.is_empty() {
             return Ok(());
         }
@@ -173,25 +176,10 @@ pub fn fly(session: &mut Connection, sql: &str, pieces: &[&[u8]]) -> Result<Land
         session.set_read_timeout(Some(std::time::Duration::from_millis(200)))?;
         let read = answers.read(session, false);
         return match (answers.failure, read) {
-            (Some(said), _) => Err(said),
+            (Some(reason), _) => Err(reason),
             _ => Err(error),
         };
     }
     answers.read(session, false)?;
     answers.done()
-}
-
-/// The flight committed: nothing less than the tag `COMMIT` says so, for COMMIT of a failed transaction
-/// answers `ROLLBACK` without an error.
-pub fn committed(landing: &Landing) -> Result<()> {
-    if landing.last_tag == "COMMIT" {
-        return Ok(());
-    }
-    Err(Error::new(
-        Kind::Transient,
-        format!(
-            "expected the tag COMMIT, found {:?}: the transaction was not written",
-            landing.last_tag
-        ),
-    ))
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::connect::{self, SourceIdentity, at_destination};
-use super::copy::BEGIN;
 use super::progress::ProgressSql;
+use super::statements;
 use super::tables::{self, Tables};
 use crate::change::RowShape;
 use crate::config::Config;
@@ -29,7 +29,7 @@ impl GapAnnouncement for GapAnnouncer {
         let system = &self.source.system_identifier;
         let sql = ProgressSql::new(&self.config, &names, system, &identity);
         let announcement = sql.announce_gap(from, timeline);
-        at_destination(session.query(&format!("{BEGIN}; {announcement}; COMMIT"))).map(drop)
+        at_destination(session.query(&statements::transaction(&[announcement]))).map(drop)
     }
 }
 

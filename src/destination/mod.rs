@@ -1,15 +1,24 @@
 //! The destination: its session, its tables, the progress, and the batches that move both.
 
-pub mod accounting;
+pub(crate) mod accounting;
 pub mod connect;
-pub mod copy;
+pub(crate) mod connector;
+mod copy;
 pub mod ddl;
-pub mod fallback;
+pub(crate) mod durable;
+mod fallback;
 mod forms;
-pub mod gap;
+pub(crate) mod gap;
 pub mod package_trigger;
 pub mod progress;
 pub mod removal;
 pub mod schema;
-pub mod session;
+pub(crate) mod session;
+mod statements;
 pub mod tables;
+mod verdict;
+pub(crate) mod write;
+
+pub(crate) use connector::Connector;
+pub use durable::Durable;
+pub(crate) use session::Session;

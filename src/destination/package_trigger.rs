@@ -52,8 +52,7 @@ pub fn look(session: &mut Connection, tables: &Tables) -> Result<Option<Hindered
          AND c.relpersistence <> 't' AND NOT (has_table_privilege(o.oid, {changes}::oid, 'TRIGGER') \
          AND has_table_privilege(o.oid, {progress}::oid, 'TRIGGER')) ORDER BY 1"
     ))?;
-    let name = |row: &Vec<Option<String>>| row.first()?.clone();
-    let roles: Vec<String> = found.rows.iter().filter_map(name).collect();
+    let roles = found.values("rolname");
     Ok((!roles.is_empty()).then(|| Hindered {
         roles,
         tables: format!("{}, {}", tables.names.changes(), tables.names.progress()),

@@ -78,19 +78,20 @@ impl ProgressSql {
     pub fn read(&self, session: &mut Connection) -> Result<Option<Progress>> {
         let row = session.rows(&format!(
             "SELECT flushed_lsn, timeline, destination_system, destination_timeline, \
-             EXISTS (SELECT FROM {0} WHERE {1} AND timeline > 0) FROM {0} WHERE {2}",
+             EXISTS (SELECT FROM {0} WHERE {1} AND timeline > 0) AS gap_pending FROM {0} WHERE {2}",
             self.table, self.gap_key, self.key
         ))?;
         if row.rows.is_empty() {
             return Ok(None);
         }
+        let column = |name| row.value(0, name);
         let progress = || {
             Some(Progress {
-                flushed: row.first(0)?.parse().ok()?,
-                timeline: row.first(1)?.parse().ok()?,
-                destination_system: row.first(2).map(str::to_owned),
-                destination_timeline: row.first(3).and_then(|t| t.parse().ok()),
-                gap_pending: row.first(4) == Some("t"),
+                flushed: column("flushed_lsn")?.parse().ok()?,
+                timeline: column("timeline")?.parse().ok()?,
+                destination_system: column("destination_system").map(str::to_owned),
+                destination_timeline: column("destination_timeline").and_then(|t| t.parse().ok()),
+                gap_pending: column("gap_pending") == Some("t"),
             })
         };
         progress().map(Some).ok_or_else(|| {
@@ -154,7 +155,7 @@ impl ProgressSql {
     }
 
     /// Locks the row where it stands at `previous`, or fails like [`ProgressSql::advance`].
-    pub fn hold(&self, previous: Lsn) -> String {
+    pub fn lock(&self, previous: Lsn) -> String {
         format!(
             "WITH u AS (SELECT 1 FROM {} WHERE {} AND flushed_lsn = '{previous}' \
              FOR UPDATE) SELECT 1/count(*) FROM u",

@@ -2,6 +2,7 @@
 
 use super::ddl;
 use super::package_trigger::{self, Hindered};
+use super::statements;
 use super::tables::{TableNames, Tables, locate};
 use crate::change::RowShape;
 use crate::config::{ChangesFormat, Config};
@@ -130,18 +131,18 @@ fn make(
     [changes, progress]: [bool; 2],
     end: &str,
 ) -> Result<()> {
-    let mut statements = vec![
-        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE".to_owned(),
+    let mut all = vec![
+        statements::BEGIN.to_owned(),
         "SET LOCAL search_path TO DEFAULT".to_owned(),
     ];
     if changes {
-        statements.extend(ddl::create_changes(names, config.changes_format));
+        all.extend(ddl::create_changes(names, config.changes_format));
     }
     if progress {
-        statements.extend(ddl::create_progress(names));
+        all.extend(ddl::create_progress(names));
     }
-    statements.push(end.to_owned());
-    let Err(error) = session.query(&statements.join("; ")) else {
+    all.push(end.to_owned());
+    let Err(error) = session.query(&statements::join(&all)) else {
         return Ok(());
     };
     session.query("ROLLBACK")?;
@@ -153,14 +154,15 @@ fn make(
 fn why_refused(session: &mut Connection, names: &TableNames, config: &Config) -> Result<String> {
     let schema = names.quoted_schema();
     let found = session.query(&format!(
-        "SELECT pg_catalog.has_schema_privilege({}, 'CREATE'); \
-         SELECT pg_catalog.quote_ident(evtname) FROM pg_catalog.pg_event_trigger WHERE evtenabled <> 'D' \
+        "SELECT pg_catalog.has_schema_privilege({}, 'CREATE') AS may_create; \
+         SELECT pg_catalog.quote_ident(evtname) AS name FROM pg_catalog.pg_event_trigger WHERE evtenabled <> 'D' \
          AND evtevent IN ('ddl_command_start', 'ddl_command_end') AND (evttags IS NULL OR evttags && \
          '{{CREATE TABLE AS,ALTER TABLE,CREATE INDEX}}') ORDER BY evtname",
         literal(names.schema())
     ))?;
-    let may_create = found.first().and_then(|set| set.first(0)) == Some("t");
-    let triggers = found.get(1).map(names_of).unwrap_or_default();
+    let may_create = found.first().and_then(|set| set.value(0, "may_create")) == Some("t");
+    let triggers = found.get(1).map(|set| set.values("name"));
+    let triggers = triggers.unwrap_or_default();
     if !may_create || triggers.is_empty() {
         return Ok(format!(
             "GRANT CREATE ON SCHEMA {schema} TO {}; or let an administrator make the tables",
@@ -181,11 +183,6 @@ fn why_refused(session: &mut Connection, names: &TableNames, config: &Config) ->
     ))
 }
 
-fn names_of(rows: &ResultSet) -> Vec<String> {
-    let first = |row: &Vec<Option<String>>| row.first()?.clone();
-    rows.rows.iter().filter_map(first).collect()
-}
-
 /// The OIDs of `changes` and `zemi_progress`.
 fn find(session: &mut Connection, names: &TableNames) -> Result<[Option<Oid>; 2]> {
     let schema = literal(names.schema());
@@ -197,12 +194,12 @@ fn find(session: &mut Connection, names: &TableNames) -> Result<[Option<Oid>; 2]
         )
     };
     let row = session.rows(&format!(
-        "SELECT {}, {}",
+        "SELECT {} AS changes, {} AS progress",
         oid("changes"),
         oid("zemi_progress")
     ))?;
-    let found = |column| row.first(column).and_then(|oid| oid.parse().ok()).map(Oid);
-    Ok([found(0), found(1)])
+    let found = |column| Some(Oid(row.value(0, column)?.parse().ok()?));
+    Ok([found("changes"), found("progress")])
 }
 
 /// What the columns of an existing table of changes ask for.
@@ -223,14 +220,20 @@ struct Column<'a> {
 }
 
 impl Column<'_> {
-    fn read(row: &[Option<String>]) -> Option<Column<'_>> {
-        let text = |i: usize| row.get(i).and_then(Option::as_deref);
+    fn all(rows: &ResultSet) -> Vec<Column<'_>> {
+        (0..rows.rows.len())
+            .filter_map(|row| Column::read(rows, row))
+            .collect()
+    }
+
+    fn read(rows: &ResultSet, row: usize) -> Option<Column<'_>> {
+        let value = |column| rows.value(row, column);
         Some(Column {
-            name: text(0)?,
-            type_name: text(1)?,
-            type_modifier: text(2)?.parse().ok()?,
-            not_null: text(3)? == "t",
-            has_default: text(4)? == "t",
+            name: value("attname")?,
+            type_name: value("typname")?,
+            type_modifier: value("atttypmod")?.parse().ok()?,
+            not_null: value("attnotnull")? == "t",
+            has_default: value("has_default")? == "t",
         })
     }
 }
@@ -244,24 +247,23 @@ fn check_columns(
 ) -> Result<Columns> {
     let sets = session.query(&format!(
         "SELECT a.attname, t.typname, a.atttypmod, a.attnotnull, \
-         a.atthasdef OR a.attidentity <> '' FROM pg_catalog.pg_attribute a \
+         a.atthasdef OR a.attidentity <> '' AS has_default FROM pg_catalog.pg_attribute a \
          JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
          WHERE a.attrelid = {changes} AND a.attnum > 0 AND NOT a.attisdropped; \
          SELECT EXISTS (SELECT FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a \
          ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] WHERE i.indrelid = {changes} \
-         AND i.indisvalid AND i.indpred IS NULL AND a.attname = 'position'), \
-         (SELECT relkind IN ('r', 'p') FROM pg_catalog.pg_class WHERE oid = {changes})"
+         AND i.indisvalid AND i.indpred IS NULL AND a.attname = 'position') AS position_indexed, \
+         (SELECT relkind IN ('r', 'p') FROM pg_catalog.pg_class WHERE oid = {changes}) AS lockable"
     ))?;
-    let fact = |column| sets.get(1).and_then(|set| set.first(column)) == Some("t");
-    let rows = sets.first().map(|set| &*set.rows).unwrap_or_default();
-    let columns: Vec<Column<'_>> = rows.iter().filter_map(|row| Column::read(row)).collect();
+    let fact = |column| sets.get(1).and_then(|set| set.value(0, column)) == Some("t");
+    let columns: Vec<Column<'_>> = sets.first().map(Column::all).unwrap_or_default();
     let table = names.changes();
     let bad = |problem: String| Error::new(Kind::Setting, format!("table {table}: {problem}"));
     let mut found = Columns {
         primary_key_limit: None,
         shape: RowShape::Plain,
-        position_indexed: fact(0),
-        lockable: fact(1),
+        position_indexed: fact("position_indexed"),
+        lockable: fact("lockable"),
     };
     for (name, types) in COLUMNS {
         let Some(column) = columns.iter().find(|column| column.name == name) else {
@@ -315,10 +317,10 @@ fn check_columns(
 /// Names in the schema cannot even be looked up without USAGE.
 fn check_schema(session: &mut Connection, names: &TableNames, config: &Config) -> Result<()> {
     let found = session.rows(&format!(
-        "SELECT pg_catalog.has_schema_privilege({}, 'USAGE')",
+        "SELECT pg_catalog.has_schema_privilege({}, 'USAGE') AS may_use",
         literal(names.schema())
     ))?;
-    if found.first(0) == Some("t") {
+    if found.value(0, "may_use") == Some("t") {
         return Ok(());
     }
     let on = format!("SCHEMA {}", names.quoted_schema());
@@ -344,13 +346,13 @@ fn check_rights(
     ];
     let asked = tables.map(|(_, oid, more)| {
         format!(
-            "SELECT string_agg(r, ', ') FROM unnest('{{SELECT, INSERT, UPDATE{more}}}'::text[]) r \
+            "SELECT string_agg(r, ', ') AS missing FROM unnest('{{SELECT, INSERT, UPDATE{more}}}'::text[]) r \
              WHERE NOT has_table_privilege({oid}, r)"
         )
     });
-    let missing = session.query(&asked.join("; "))?;
+    let missing = session.query(&statements::join(&asked))?;
     for ((table, ..), missing) in tables.iter().zip(&missing) {
-        if let Some(rights) = missing.first(0) {
+        if let Some(rights) = missing.value(0, "missing") {
             return Err(missing_right(rights, table, config));
         }
     }
@@ -373,10 +375,11 @@ fn check_row_security(
     config: &Config,
 ) -> Result<()> {
     let row = session.rows(&format!(
-        "SELECT row_security_active({changes}::oid), row_security_active({progress}::oid)"
+        "SELECT row_security_active({changes}::oid) AS changes, \
+         row_security_active({progress}::oid) AS progress"
     ))?;
-    for (column, table) in [names.changes(), names.progress()].into_iter().enumerate() {
-        if row.first(column) == Some("t") {
+    for (column, table) in [("changes", names.changes()), ("progress", names.progress())] {
+        if row.value(0, column) == Some("t") {
             return Err(Error::new(
                 Kind::Setting,
                 format!(

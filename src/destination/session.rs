@@ -1,31 +1,256 @@
-//! The destination's session, with what was found out about it.
+//! The destination's session: connection, guard, tables, and where the progress stands.
+//!
+//! A connection becomes a [`Session`], which alone can write, in one of three ways: its progress is verified
+//! against where the writer left it, is taken for true, or is written at the start of the stream.
 
-use super::connect::DestinationIdentity;
-use super::copy::BEGIN;
+use std::sync::Arc;
+
+use super::durable::Durable;
+use super::gap::{self, log_gap};
+use super::package_trigger::{self, Hindered};
 use super::progress::ProgressSql;
-use super::tables::Tables;
-use crate::error::Result;
+use super::schema;
+use super::statements;
+use super::tables::{Destination, Tables};
+use super::verdict::{Verdict, judge};
+use crate::config::Config;
+use crate::error::{Error, Kind, Result};
+use crate::lsn::Lsn;
+use crate::observe::metrics::Metrics;
+use crate::resume::{Gap, GapReason, StreamStart};
+use crate::sqlstate;
 use crate::wire::Connection;
 
-/// An open session and what belongs to it.
-pub(crate) struct Link {
-    pub(crate) session: Connection,
-    pub(crate) identity: DestinationIdentity,
-    pub(crate) sql: ProgressSql,
-    /// The guard is prepared in this session.
-    pub(crate) prepared: bool,
-    pub(crate) tables: Tables,
+/// What every session of the writer works with.
+#[derive(Clone)]
+pub struct Environment {
+    /// The settings.
+    pub config: Arc<Config>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// What the other threads need to know of the destination.
+    pub destination: Arc<Destination>,
 }
 
-impl Link {
+impl Environment {
+    /// Tells the other threads of the tables.
+    pub(super) fn publish(&self, tables: &Tables, same_cluster: bool) {
+        let config = &self.config;
+        let same_database = config.source.database == config.destination.database;
+        let is_source = same_cluster && same_database;
+        self.destination.set(tables.clone(), is_source);
+    }
+}
+
+/// A connection and what belongs to it, wherever the progress stands.
+pub(super) struct Core {
+    pub(super) environment: Environment,
+    pub(super) connection: Connection,
+    pub(super) sql: ProgressSql,
+    /// This server session knows the prepared guard.
+    pub(super) prepared: bool,
+    pub(super) tables: Tables,
+    /// The destination is the source's own cluster.
+    pub(super) same_cluster: bool,
+}
+
+impl Core {
     /// Runs statements as one transaction.
-    pub(crate) fn transaction(&mut self, statements: &str) -> Result<()> {
-        let done = self
-            .session
-            .query(&format!("{BEGIN}; {statements}; COMMIT"));
-        if done.is_err() && self.session.in_transaction() {
-            self.session.query("ROLLBACK")?;
+    fn transaction(&mut self, statements: &[String]) -> Result<()> {
+        let done = self.connection.query(&statements::transaction(statements));
+        if done.is_err() && self.connection.in_transaction() {
+            self.connection.query("ROLLBACK")?;
         }
         done.map(drop)
+    }
+
+    /// Where the progress stands.
+    pub(super) fn read_progress(&mut self) -> Result<Option<Lsn>> {
+        let progress = self.sql.read(&mut self.connection)?;
+        Ok(progress.map(|progress| progress.flushed))
+    }
+
+    /// Acts on what the progress shows, so that it stands at `expected` or proves that the batch of unclear
+    /// fate is durable.
+    pub(super) fn reconcile(
+        &mut self,
+        verdict: Verdict,
+        expected: Lsn,
+        timeline: u32,
+    ) -> Result<Option<Durable>> {
+        match verdict {
+            Verdict::AsLeft => Ok(None),
+            Verdict::Committed(end) => Ok(Some(Durable::by_progress(end))),
+            Verdict::Moved(found) => Err(Error::new(
+                Kind::Resync,
+                format!(
+                    "expected the progress at {expected}, found it at {found}: another process has moved it"
+                ),
+            )),
+            Verdict::WentBack(found) => self.record_loss(found, expected, timeline).map(|()| None),
+            Verdict::Gone => {
+                log::warn!(
+                    "the progress was gone from zemi_progress: writing it again at {expected}"
+                );
+                let insert = self.sql.insert(expected, timeline);
+                self.transaction(&[insert]).map(|()| None)
+            }
+        }
+    }
+
+    /// Records that rows which were confirmed are not in this destination.
+    fn record_loss(&mut self, found: Lsn, expected: Lsn, timeline: u32) -> Result<()> {
+        let gap = Gap {
+            from: found,
+            to: expected,
+            reason: GapReason::DestinationWentBack,
+        };
+        let metrics = &self.environment.metrics;
+        metrics.gaps.add(1);
+        metrics.destination.note(&gap.to_string());
+        log_gap(&gap, "destination");
+        let record = gap::statement(&gap, &self.tables, &self.environment.config);
+        let advance = self.sql.advance(found, expected, timeline);
+        self.transaction(&[record, advance])
+    }
+
+    /// Writes where the stream starts into the progress, which stands at `previous`, with the gap before it.
+    fn record_start(&mut self, previous: Option<Lsn>, start: &StreamStart) -> Result<()> {
+        let progress = match previous {
+            Some(previous) => self.sql.advance(previous, start.position, start.timeline),
+            None => self.sql.insert(start.position, start.timeline),
+        };
+        let Some(gap) = &start.gap else {
+            return self.transaction(&[progress]);
+        };
+        let record = gap::statement(gap, &self.tables, &self.environment.config);
+        let clear = self.sql.clear_gap();
+        match self.transaction(&[record, clear.clone(), progress.clone()]) {
+            // Bemi's table may allow its own four operations only.
+            Err(e) if e.is_about_data() && !e.is_sqlstate(sqlstate::DIVISION_BY_ZERO) => {
+                log::error!("the gap could not be recorded in changes: {e}");
+                self.transaction(&[clear, progress])
+            }
+            done => done,
+        }
+    }
+
+    /// Looks at the tables again: they may have been altered since the session was opened. Where they are
+    /// gone, those of before stay.
+    pub(super) fn refresh_tables(&mut self) -> Result<()> {
+        if let Some(tables) = schema::look(&mut self.connection, &self.environment.config)? {
+            self.environment.publish(&tables, self.same_cluster);
+            self.tables = tables;
+        }
+        Ok(())
+    }
+}
+
+/// A new session, whose progress was read and not compared with anything.
+pub struct Opened {
+    core: Core,
+    flushed: Option<Lsn>,
+}
+
+impl Opened {
+    pub(super) fn new(core: Core, flushed: Option<Lsn>) -> Opened {
+        Opened { core, flushed }
+    }
+
+    /// Where the progress stands; `None` without a row.
+    pub fn flushed(&self) -> Option<Lsn> {
+        self.flushed
+    }
+
+    /// The roles whose CREATE TABLE meets zemi's tables.
+    ///
+    /// # Errors
+    /// A session that was lost: its next use fails, too.
+    pub fn hindered(&mut self) -> Result<Option<Hindered>> {
+        package_trigger::look(&mut self.core.connection, &self.core.tables)
+    }
+
+    /// Makes sure that the progress is at `expected`. `sent` is where a batch of unclear fate would have moved
+    /// it; where it did, the proof comes with the session. A progress that is gone or went back is written
+    /// again, the latter with a gap.
+    ///
+    /// # Errors
+    /// [`Kind::Resync`] where another process has moved it; a destination that fails.
+    pub fn verify(
+        mut self,
+        expected: Lsn,
+        sent: Option<Lsn>,
+        timeline: u32,
+    ) -> Result<(Session, Option<Durable>)> {
+        let verdict = judge(self.flushed, expected, sent);
+        let durable = self.core.reconcile(verdict, expected, timeline)?;
+        let position = durable.as_ref().map_or(expected, Durable::lsn);
+        let core = self.core;
+        Ok((Session { core, position }, durable))
+    }
+
+    /// As [`Opened::verify`], but a progress beyond `expected` is taken for true: rows were discarded, and
+    /// the stream is asked for again from there.
+    ///
+    /// # Errors
+    /// A destination that fails.
+    pub fn accept(mut self, expected: Lsn, timeline: u32) -> Result<Session> {
+        let verdict = judge(self.flushed, expected, None);
+        let position = match verdict {
+            Verdict::Moved(found) => found,
+            verdict => {
+                self.core.reconcile(verdict, expected, timeline)?;
+                expected
+            }
+        };
+        let core = self.core;
+        Ok(Session { core, position })
+    }
+
+    /// The session at the start of the stream: where the progress stands, or, where there is none or a gap is
+    /// to be recorded, where it is written now.
+    ///
+    /// # Errors
+    /// A destination that fails.
+    pub fn start(mut self, start: &StreamStart) -> Result<Session> {
+        let position = match self.flushed {
+            Some(flushed) if start.gap.is_none() => flushed,
+            previous => {
+                self.core.record_start(previous, start)?;
+                start.position
+            }
+        };
+        let core = self.core;
+        Ok(Session { core, position })
+    }
+}
+
+/// A session whose progress stands at a position that this process knows.
+pub struct Session {
+    pub(super) core: Core,
+    pub(super) position: Lsn,
+}
+
+impl Session {
+    /// Transactions that end here or before are in the destination.
+    pub fn position(&self) -> Lsn {
+        self.position
+    }
+
+    /// Records the gap at the start of a stream and moves the progress behind it. Consumes the session, which
+    /// is lost with an error.
+    ///
+    /// # Errors
+    /// A destination that fails.
+    pub fn record_start(mut self, start: &StreamStart) -> Result<Session> {
+        self.core.record_start(Some(self.position), start)?;
+        self.position = start.position;
+        Ok(self)
+    }
+
+    /// Undoes the open transaction; `None` where the session is lost.
+    pub fn rollback(mut self) -> Option<Session> {
+        let undone = self.core.connection.query("ROLLBACK").is_ok();
+        undone.then_some(self)
     }
 }

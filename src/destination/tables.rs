@@ -99,7 +99,7 @@ pub fn locate(session: &mut Connection) -> Result<TableNames> {
            AND relname = 'zemi_progress') DESC, place LIMIT 1; COMMIT"
     ))?;
     let row = found.get(2);
-    let schema = row.and_then(|set| set.first(0)).unwrap_or("public");
+    let schema = row.and_then(|set| set.value(0, "name")).unwrap_or("public");
     Ok(TableNames::in_schema(schema))
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::clock;
+use crate::destination::Durable;
 use crate::lsn::{Lsn, PgTimestamp};
 use crate::source::message::status_update;
 use crate::threads::lock;
@@ -60,7 +61,8 @@ impl Feedback {
 
     /// Raises the position of this run and tells the server at once, so that a commit that waits for its
     /// synchronous standby waits no longer than it must. A run that was given up confirms nothing.
-    pub fn confirm(&self, epoch: u64, position: Lsn) {
+    pub fn confirm(&self, epoch: u64, durable: &Durable) {
+        let position = durable.lsn();
         let mut state = lock(&self.0);
         if state.epoch == epoch && state.durable < position {
             state.durable = position;

@@ -19,6 +19,19 @@ impl ResultSet {
     pub fn first(&self, column: usize) -> Option<&str> {
         self.rows.first()?.get(column)?.as_deref()
     }
+
+    /// The value in this row (from 0) and the column of this name; `None` where there is no such row or
+    /// column, or the value is NULL.
+    pub fn value(&self, row: usize, column: &str) -> Option<&str> {
+        let column = self.columns.iter().position(|name| name == column)?;
+        self.rows.get(row)?.get(column)?.as_deref()
+    }
+
+    /// The values of all rows in the column of this name, without NULLs.
+    pub fn values(&self, column: &str) -> Vec<String> {
+        let value = |row| self.value(row, column).map(str::to_owned);
+        (0..self.rows.len()).filter_map(value).collect()
+    }
 }
 
 /// The text of a CommandComplete.
@@ -77,6 +90,26 @@ pub(super) fn row(body: &[u8]) -> Result<Vec<Option<String>>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn values_are_found_by_the_name_of_their_column() {
+        let set = ResultSet {
+            columns: vec!["a".into(), "b".into()],
+            rows: vec![vec![Some("1".into()), None], vec![None, Some("2".into())]],
+            tag: String::new(),
+        };
+        for (row, column, expected) in [
+            (0, "a", Some("1")),
+            (0, "b", None),
+            (1, "b", Some("2")),
+            (2, "a", None),
+            (0, "c", None),
+        ] {
+            assert_eq!(set.value(row, column), expected, "{row} {column}");
+        }
+        assert_eq!(set.values("b"), ["2"]);
+        assert!(set.values("c").is_empty());
+    }
 
     #[test]
     fn rows_are_read_and_their_lengths_checked() {
