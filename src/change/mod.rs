@@ -12,6 +12,7 @@ pub mod reasons;
 pub mod relation;
 pub mod row;
 pub mod settings;
+pub mod shape;
 pub mod table_counts;
 pub mod uuid;
 
@@ -19,5 +20,5 @@ pub use assembler::{Assembler, Place};
 pub use batch::{Batch, Counts, Patch, TruncatedTables};
 pub use catalog::{Catalog, FIRST_USER_OID, RelationFacts, TypesAt};
 pub use encoding::Encoding;
-pub use row::RowShape;
 pub use settings::{Settings, Tracked};
+pub use shape::RowShape;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Select, Sender};
 
-use super::channel::{Chunk, Feed, Work};
+use super::channel::{Chunk, ReaderEvent, WriterCommand};
 use super::control::Control;
 use crate::change::json::Reason;
 use crate::change::{Assembler, Batch, Catalog, Place};
@@ -31,11 +31,11 @@ pub struct Decoder {
     /// The destination's tables.
     pub destination: Arc<Destination>,
     /// Where chunks come from.
-    pub feed: Receiver<Feed>,
+    pub feed: Receiver<ReaderEvent>,
     /// Where their buffers go back.
     pub spare_chunks: Sender<Vec<u8>>,
     /// Where batches go.
-    pub work: Sender<Work>,
+    pub work: Sender<WriterCommand>,
     /// Where they come back.
     pub spare_batches: Receiver<Box<Batch>>,
     /// Called when a relation is seen for the first time.
@@ -74,8 +74,8 @@ impl Decoder {
                 self.feed.recv().map_err(|_| ended("reader"))?
             };
             match feed {
-                Feed::Start(start) => self.start(start, &mut state)?,
-                Feed::Frames(chunk) => {
+                ReaderEvent::Start(start) => self.start(start, &mut state)?,
+                ReaderEvent::Frames(chunk) => {
                     if !state.broken {
                         self.timed(&chunk, &mut state)?;
                     }
@@ -86,14 +86,14 @@ impl Decoder {
                         let _ = self.spare_chunks.try_send(buffer);
                     }
                 }
-                Feed::End => return self.end(state),
+                ReaderEvent::End => return self.end(state),
             }
         }
     }
 
     /// Waits for more of the stream or for the writer to be free, whichever comes first: a batch goes as
     /// soon as somebody takes it, and grows while nobody does.
-    fn offer(&mut self, state: &mut State) -> Result<Option<Feed>> {
+    fn offer(&mut self, state: &mut State) -> Result<Option<ReaderEvent>> {
         let mut select = Select::new();
         let more = select.recv(&self.feed);
         select.send(&self.work);
@@ -108,7 +108,7 @@ impl Decoder {
         let batch = std::mem::replace(&mut state.batch, next);
         self.note_filling(&state.batch);
         ready
-            .send(&self.work, Work::Batch(batch))
+            .send(&self.work, WriterCommand::Batch(batch))
             .map_err(|_| ended("writer"))?;
         Ok(None)
     }
@@ -130,7 +130,7 @@ impl Decoder {
         batch
     }
 
-    fn hand_over(&self, work: Work) -> Result<()> {
+    fn hand_over(&self, work: WriterCommand) -> Result<()> {
         self.work.send(work).map_err(|_| ended("writer"))
     }
 
@@ -142,7 +142,7 @@ impl Decoder {
             if state.batch.is_ready() {
                 let next = self.empty_batch(start.epoch);
                 let batch = std::mem::replace(&mut state.batch, next);
-                self.hand_over(Work::Batch(batch))?;
+                self.hand_over(WriterCommand::Batch(batch))?;
             }
         }
         state.batch.clear();
@@ -153,15 +153,15 @@ impl Decoder {
         self.assembler.set_table(shape, primary_key_limit);
         state.batch.shape = shape;
         self.assembler.set_encoding(start.encoding);
-        self.hand_over(Work::Start(start))
+        self.hand_over(WriterCommand::Start(start))
     }
 
     fn end(&mut self, mut state: State) -> Result<()> {
         state.batch.drop_open();
         if state.batch.is_ready() && !state.broken {
-            self.hand_over(Work::Batch(state.batch))?;
+            self.hand_over(WriterCommand::Batch(state.batch))?;
         }
-        self.hand_over(Work::End)
+        self.hand_over(WriterCommand::End)
     }
 
     /// Decodes a chunk and notes how long that took, unless it held keepalives alone.
@@ -211,7 +211,7 @@ impl Decoder {
         // The writer may take long to be free.
         self.note_filling(&batch);
         let began = Instant::now();
-        self.hand_over(Work::Batch(batch))?;
+        self.hand_over(WriterCommand::Batch(batch))?;
         state.waited += began.elapsed();
         Ok(())
     }

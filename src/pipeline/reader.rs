@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender};
 
-use super::channel::{Chunk, Feed, Large, LargeFrames, QUIET_SIZE, SIZE};
+use super::channel::{Chunk, Large, LargeFrames, QUIET_SIZE, ReaderEvent, SIZE};
 use super::control::Control;
 use super::feedback::{Feedback, INTERVAL, now};
 use crate::backoff::Backoff;
@@ -16,7 +16,7 @@ use crate::destination::gap::log_gap;
 use crate::error::{At, Error, Exit, Kind, Remedy, Result, SqlState};
 use crate::lsn::Lsn;
 use crate::observe::metrics::Metrics;
-use crate::resume::{self, Gap, GapAnnouncement, Known, StreamStart};
+use crate::resume::{self, Gap, GapAnnouncement, SavedProgress, StreamStart};
 use crate::source::catalog::OwnTables;
 use crate::source::publication::{self, Published};
 use crate::source::{self, SourceSessions, failover, predecessor};
@@ -54,11 +54,11 @@ pub struct Reader {
     /// The system identifier that the progress was read for.
     pub system_identifier: String,
     /// What the destination knew when the process started.
-    pub known: Option<Known>,
+    pub known: Option<SavedProgress>,
     /// Where a gap is announced.
     pub gaps: Box<dyn GapAnnouncement>,
     /// Where chunks go.
-    pub feed: Sender<Feed>,
+    pub feed: Sender<ReaderEvent>,
     /// Where their buffers come back.
     pub spare: Receiver<Vec<u8>>,
     /// What was warned about already.
@@ -110,17 +110,17 @@ impl Reader {
                 break Ok(());
             }
             let connected = Instant::now();
-            let durable = self.feedback.run().1;
+            let durable = self.feedback.epoch().1;
             let error = match self.session(&mut memory) {
                 Ok(()) => break Ok(()),
                 Err(e) if self.control.stopping() || e.kind() == Kind::Stopped => break Ok(()),
                 Err(e) => e,
             };
             self.metrics.source.down(&error);
-            self.feedback.set_link(None);
+            self.feedback.set_walsender(None);
             self.control.set_reader(None);
             // A connection that brought something forward is worth having again soon.
-            if connected.elapsed() > Duration::from_secs(60) || self.feedback.run().1 > durable {
+            if connected.elapsed() > Duration::from_secs(60) || self.feedback.epoch().1 > durable {
                 backoff.reset();
             }
             let mut wait = backoff.wait();
@@ -144,7 +144,7 @@ impl Reader {
         self.control.set_reader(None);
         self.metrics.source.closed();
         // The decoder finishes what it has; it may be gone already.
-        let _ = self.feed.send(Feed::End);
+        let _ = self.feed.send(ReaderEvent::End);
         ended
     }
 
@@ -179,7 +179,8 @@ impl Reader {
     fn session(&mut self, memory: &mut Memory) -> Result<()> {
         let mut stream = self.connect(memory)?;
         self.control.set_reader(Some(Arc::clone(&stream.transport)));
-        self.feedback.set_link(Some(Arc::clone(&stream.transport)));
+        self.feedback
+            .set_walsender(Some(Arc::clone(&stream.transport)));
         self.metrics.source.up();
         if memory.streamed {
             self.metrics.replication_reconnections.add(1);
@@ -229,7 +230,7 @@ impl Reader {
         )?;
         publication::warn(&published, &mut self.warned);
 
-        let (mut epoch, durable) = self.feedback.run();
+        let (mut epoch, durable) = self.feedback.epoch();
         if let Some(known) = self.known.as_mut()
             && durable > Lsn::ZERO
             && !known.gap_pending
@@ -280,7 +281,7 @@ impl Reader {
         // What the timeline before sent last may never have happened on this one.
         let left_timeline = timeline.is_some_and(|known| known != identity.timeline);
         if start.gap.is_some() && !same_run || durable == Lsn::ZERO || left_timeline {
-            epoch = self.feedback.new_run(start.position);
+            epoch = self.feedback.new_epoch(start.position);
         }
         self.start_replication(&mut walsender, start.position, &published, memory)?;
         self.metrics.last_flushed_lsn.set(start.position.0);
@@ -295,10 +296,10 @@ impl Reader {
                 _ => Encoding::of_database(&server.encoding),
             },
         };
-        self.send(Feed::Start(start))?;
+        self.send(ReaderEvent::Start(start))?;
         memory.gap = None;
         memory.publication_gone = false;
-        self.known = Some(Known {
+        self.known = Some(SavedProgress {
             flushed: start.position,
             timeline: identity.timeline,
             destination_changed: false,
@@ -411,7 +412,7 @@ impl Reader {
             self.check_outage()?;
             // Asked for again while this connection was made, when there was nothing to wake: all that it
             // brings would be discarded, for ever.
-            if self.feedback.run().0 != stream.epoch {
+            if self.feedback.epoch().0 != stream.epoch {
                 return Err(Error::new(
                     Kind::Transient,
                     "the writer asks for the stream again",
@@ -419,7 +420,7 @@ impl Reader {
             }
             if memory
                 .first_only_until
-                .is_some_and(|until| self.feedback.run().1 >= until)
+                .is_some_and(|until| self.feedback.epoch().1 >= until)
             {
                 return Err(Error::new(
                     Kind::Transient,
@@ -536,7 +537,7 @@ impl Reader {
         *filled = tail.len();
         let bytes = std::mem::replace(buffer, next);
         self.metrics.bytes_queued.add(whole as u64);
-        self.send(Feed::Frames(Chunk {
+        self.send(ReaderEvent::Frames(Chunk {
             bytes,
             filled: whole,
             received_at: now(),
@@ -555,7 +556,7 @@ impl Reader {
     }
 
     /// Waits for room in the channel, keeping the connection alive meanwhile.
-    fn send(&self, mut feed: Feed) -> Result<()> {
+    fn send(&self, mut feed: ReaderEvent) -> Result<()> {
         loop {
             match self.feed.send_timeout(feed, Duration::from_secs(1)) {
                 Ok(()) => return Ok(()),

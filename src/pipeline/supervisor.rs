@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::channel::{LargeFrames, Work};
+use super::channel::{LargeFrames, WriterCommand};
 use super::control::Control;
 use super::decoder::Decoder;
 use super::feedback::Feedback;
@@ -375,7 +375,7 @@ impl Supervisor {
 struct Streams {
     ready: Ready,
     preconnected: Option<SourceSessions>,
-    work: Sender<Work>,
+    work: Sender<WriterCommand>,
     batches: Receiver<Box<crate::change::Batch>>,
 }
 

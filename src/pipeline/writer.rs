@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::channel::Work;
+use super::channel::WriterCommand;
 use super::control::Control;
 use super::feedback::Feedback;
 use crate::backoff::Backoff;
@@ -23,7 +23,7 @@ use crate::destination::{gap, package_trigger, schema};
 use crate::error::{Error, Kind, Remedy, Result};
 use crate::lsn::Lsn;
 use crate::observe::metrics::Metrics;
-use crate::resume::{Gap, GapReason, Known, StreamStart};
+use crate::resume::{Gap, GapReason, SavedProgress, StreamStart};
 use crate::sqlstate;
 
 /// What the thread works with.
@@ -32,7 +32,7 @@ pub struct Writer {
     pub config: Arc<Config>,
     /// Stop, outage.
     pub control: Arc<Control>,
-    /// The run and the durable position.
+    /// The epoch of the stream and the durable position.
     pub feedback: Arc<Feedback>,
     /// Counters.
     pub metrics: Arc<Metrics>,
@@ -41,7 +41,7 @@ pub struct Writer {
     /// Which cluster the source is.
     pub source: SourceIdentity,
     /// What to do.
-    pub work: Receiver<Work>,
+    pub work: Receiver<WriterCommand>,
     /// Where batches go back.
     pub spare_batches: Sender<Box<Batch>>,
     /// Told once, when the tables are there and the progress was read.
@@ -54,7 +54,7 @@ pub struct Writer {
 #[derive(Debug, Clone, Copy)]
 pub struct Ready {
     /// What it knows of the stream.
-    pub known: Option<Known>,
+    pub known: Option<SavedProgress>,
 }
 
 /// What changes while it runs.
@@ -104,8 +104,8 @@ impl Writer {
                 .recv()
                 .map_err(|_| Error::new(Kind::Stopped, "stopped"))?;
             match work {
-                Work::Start(start) => at_destination(self.start(start, &mut state))?,
-                Work::Batch(batch) => {
+                WriterCommand::Start(start) => at_destination(self.start(start, &mut state))?,
+                WriterCommand::Batch(batch) => {
                     if batch.epoch == state.epoch {
                         accounting::taken(&batch, &self.metrics);
                         let began = Instant::now();
@@ -115,7 +115,7 @@ impl Writer {
                     // A full channel means that there are batches enough.
                     let _ = self.spare_batches.try_send(batch);
                 }
-                Work::End => return Ok(()),
+                WriterCommand::End => return Ok(()),
             }
         }
     }
@@ -133,10 +133,10 @@ impl Writer {
         }
     }
 
-    fn first_connection(&self, state: &mut State) -> Result<Option<Known>> {
+    fn first_connection(&self, state: &mut State) -> Result<Option<SavedProgress>> {
         let progress = self.retry(state, |writer, state| writer.connect(state))?;
         let link = state.link.as_ref();
-        Ok(progress.map(|progress| Known {
+        Ok(progress.map(|progress| SavedProgress {
             flushed: progress.flushed,
             timeline: progress.timeline,
             destination_changed: link.is_some_and(|l| progress.destination_changed(&l.identity)),
@@ -340,10 +340,10 @@ impl Writer {
             self.undo_piece(state);
         }
         if start.epoch < state.epoch && start.gap.is_none() {
-            // This writer has asked for another run since.
+            // This writer has begun another epoch since.
             return Ok(());
         }
-        let other_run = state.epoch != start.epoch;
+        let other_epoch = state.epoch != start.epoch;
         state.epoch = state.epoch.max(start.epoch);
         state.timeline = start.timeline;
         if start.gap.is_none() {
@@ -357,9 +357,9 @@ impl Writer {
         if let Some(flushed) = state.flushed
             && start.gap.is_none()
         {
-            if other_run && flushed > start.position {
-                // A batch of the run before was committed after the stream had been asked for again.
-                self.new_run(state, flushed);
+            if other_epoch && flushed > start.position {
+                // A batch of the epoch before was committed after the stream had been asked for again.
+                self.new_epoch(state, flushed);
             }
             return Ok(());
         }
@@ -396,8 +396,8 @@ impl Writer {
     }
 
     /// Asks for the stream again from `position`, and discards what comes before it starts.
-    fn new_run(&self, state: &mut State, position: Lsn) {
-        state.epoch = self.feedback.new_run(position);
+    fn new_epoch(&self, state: &mut State, position: Lsn) {
+        state.epoch = self.feedback.new_epoch(position);
         self.control.end_stream();
     }
 
@@ -446,7 +446,7 @@ impl Writer {
         let sent = (!batch.open).then_some(batch.end);
         self.retry(state, |writer, state| writer.read_again(state, sent))?;
         let position = state.flushed.unwrap_or(Lsn::ZERO);
-        self.new_run(state, position);
+        self.new_epoch(state, position);
         Ok(())
     }
 

@@ -43,7 +43,7 @@ impl GapAnnouncement for Nothing {
     }
 }
 
-fn reader() -> (Reader, Receiver<Feed>) {
+fn reader() -> (Reader, Receiver<ReaderEvent>) {
     let none: [(std::ffi::OsString, std::ffi::OsString); 0] = [];
     let config = Config::from_vars(none).unwrap().0;
     let (feed, fed) = bounded(4);
@@ -85,10 +85,10 @@ fn a_stream_that_was_asked_for_again_while_it_connected_is_left_at_once() {
     let mut stream = Stream {
         transport: Arc::new(Brief(Mutex::new(b"d\0\0\0\x05x".to_vec()))),
         rest: Vec::new(),
-        epoch: reader.feedback.new_run(Lsn(7)),
+        epoch: reader.feedback.new_epoch(Lsn(7)),
     };
     // The writer gives up the run when the reader has read its number and not yet registered.
-    reader.feedback.new_run(Lsn(7));
+    reader.feedback.new_epoch(Lsn(7));
     let error = reader.read(&mut stream, &mut memory()).unwrap_err();
     assert_eq!(error.remedy(), Remedy::Retry);
     assert!(fed.is_empty(), "nothing of the old run is handed on");
