@@ -11,10 +11,11 @@ use signal_hook::iterator::Signals;
 
 use super::channel::{LargeFrames, WriterCommand};
 use super::control::Control;
-use super::decoder::Decoder;
+use super::decoder::{Decoder, Handover};
 use super::feedback::Feedback;
 use super::publication_refresh::{self, PublicationRefresh};
 use super::reader::Reader;
+use super::stream_decoder::StreamDecoder;
 use super::writer::{Ready, Writer};
 use crate::backoff::Backoff;
 use crate::change::{Assembler, Settings, Tracked};
@@ -253,17 +254,20 @@ impl Supervisor {
             Arc::clone(&own),
         );
         let tell = self.tell.clone();
+        let assembler = Assembler::new(Settings::new(&self.config, &identity.system_identifier));
         let decoder = Decoder {
-            assembler: Assembler::new(Settings::new(&self.config, &identity.system_identifier)),
-            catalog: Box::new(catalog),
+            stream: StreamDecoder::new(assembler, Box::new(catalog)),
             control: Arc::clone(&self.control),
             metrics: Arc::clone(&self.metrics),
             destination: Arc::clone(&self.destination),
-            feed,
+            events: feed,
             spare_chunks,
-            work: streams.work,
-            spare_batches: streams.batches,
-            on_new_relation: Box::new(move || drop(tell.send(Event::NewRelation))),
+            handover: Handover::new(
+                Arc::clone(&self.metrics),
+                streams.work,
+                streams.batches,
+                move || drop(tell.send(Event::NewRelation)),
+            ),
         };
         let reader = Reader {
             config: Arc::clone(&self.config),
