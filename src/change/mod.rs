@@ -19,6 +19,6 @@ pub mod uuid;
 pub use assembler::{Assembler, Place};
 pub use batch::{Batch, Counts, Patch, TruncatedTables};
 pub use catalog::{Catalog, FIRST_USER_OID, RelationFacts, TypesAt};
-pub use encoding::Encoding;
+pub use encoding::{ClientEncoding, Encoding};
 pub use settings::{Settings, Tracked};
 pub use shape::RowShape;

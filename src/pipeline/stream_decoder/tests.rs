@@ -37,7 +37,7 @@ impl Catalog for NoCatalog {
 #[derive(Default)]
 struct Seen {
     received: usize,
-    full: Vec<Box<Batch>>,
+    full: Vec<Batch>,
     relations: usize,
 }
 
@@ -53,7 +53,7 @@ impl Sink for Seen {
         used
     }
     fn full(&mut self, batch: Box<Batch>) -> Result<()> {
-        self.full.push(batch);
+        self.full.push(*batch);
         Ok(())
     }
     fn replaced(&mut self, _: &str, _: Reason) {}
