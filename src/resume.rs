@@ -17,7 +17,7 @@ pub struct SlotPosition {
 
 /// What the destination knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Known {
+pub struct SavedProgress {
     /// `zemi_progress.flushed_lsn`
     pub flushed: Lsn,
     /// The source's timeline when it was written.
@@ -36,7 +36,7 @@ pub struct SourcePosition {
     pub end: Lsn,
     /// The current timeline.
     pub timeline: u32,
-    /// Where the timeline in [`Known`] ended, when the server is on a later one.
+    /// Where the timeline in [`SavedProgress`] ended, when the server is on a later one.
     pub switch: Option<Lsn>,
 }
 
@@ -111,22 +111,22 @@ impl fmt::Display for Gap {
 
 /// Where to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Start {
+pub struct StartPoint {
     /// Transactions that end here or before are in the destination already.
     pub position: Lsn,
     /// What has to be recorded first.
     pub gap: Option<Gap>,
 }
 
-impl Start {
+impl StartPoint {
     /// The same where the WAL up to `end` cannot be decoded, because the publications were not there.
-    pub fn behind_publications(self, end: Lsn) -> Start {
+    pub fn behind_publications(self, end: Lsn) -> StartPoint {
         let gap = Gap {
             from: self.gap.map_or(self.position, |gap| gap.from).min(end),
             to: end,
             reason: GapReason::PublicationGone,
         };
-        Start {
+        StartPoint {
             position: self.position.max(end),
             gap: Some(gap),
         }
@@ -136,7 +136,7 @@ impl Start {
 /// The stream starts, or starts again: what decoder and writer have to know of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamStart {
-    /// The run that begins; what belongs to another one is discarded.
+    /// The epoch that begins; what belongs to another one is discarded.
     pub epoch: u64,
     /// Everything before is in the destination, or lost.
     pub position: Lsn,
@@ -183,11 +183,11 @@ pub trait GapAnnouncement: Send {
 pub fn decide(
     before: Option<SlotPosition>,
     slot: SlotPosition,
-    known: Option<Known>,
+    known: Option<SavedProgress>,
     source: SourcePosition,
-) -> Start {
+) -> StartPoint {
     let Some(known) = known else {
-        return Start {
+        return StartPoint {
             position: slot.confirmed,
             gap: None,
         };
@@ -202,7 +202,7 @@ pub fn decide(
             to: slot.confirmed,
             reason,
         };
-        return Start {
+        return StartPoint {
             position: slot.confirmed,
             gap: Some(gap),
         };
@@ -215,7 +215,7 @@ pub fn decide(
             to: known.flushed,
             reason: GapReason::TimelineDiverged,
         };
-        return Start {
+        return StartPoint {
             position: slot.confirmed.max(switch),
             gap: Some(gap),
         };
@@ -226,7 +226,7 @@ pub fn decide(
             to: known.flushed,
             reason: GapReason::SourceWentBack,
         };
-        return Start {
+        return StartPoint {
             position: slot.confirmed.min(source.end),
             gap: Some(gap),
         };
@@ -237,12 +237,12 @@ pub fn decide(
             to: slot.confirmed,
             reason: GapReason::DestinationWentBack,
         };
-        return Start {
+        return StartPoint {
             position: slot.confirmed,
             gap: Some(gap),
         };
     }
-    Start {
+    StartPoint {
         position: known.flushed.max(slot.confirmed),
         gap: None,
     }
@@ -259,8 +259,8 @@ mod tests {
         }
     }
 
-    fn known(flushed: u64) -> Option<Known> {
-        Some(Known {
+    fn known(flushed: u64) -> Option<SavedProgress> {
+        Some(SavedProgress {
             flushed: Lsn(flushed),
             timeline: 1,
             destination_changed: false,
@@ -287,7 +287,7 @@ mod tests {
             );
             assert_eq!(
                 found,
-                Start {
+                StartPoint {
                     position: Lsn(start),
                     gap: None
                 }
@@ -301,7 +301,7 @@ mod tests {
             let found = decide(before, slot(10), None, source(99));
             assert_eq!(
                 found,
-                Start {
+                StartPoint {
                     position: Lsn(10),
                     gap: None
                 }
@@ -327,7 +327,7 @@ mod tests {
             };
             assert_eq!(
                 found,
-                Start {
+                StartPoint {
                     position: Lsn(50),
                     gap: Some(gap)
                 }
@@ -360,7 +360,7 @@ mod tests {
         };
         assert_eq!(
             found,
-            Start {
+            StartPoint {
                 position: Lsn(10),
                 gap: Some(gap)
             }
@@ -379,7 +379,7 @@ mod tests {
         };
         assert_eq!(
             found,
-            Start {
+            StartPoint {
                 position: Lsn(35),
                 gap: Some(gap)
             }
@@ -388,7 +388,7 @@ mod tests {
         let found = decide(Some(slot(10)), slot(10), known(40), at);
         assert_eq!(
             found,
-            Start {
+            StartPoint {
                 position: Lsn(40),
                 gap: None
             }
@@ -397,7 +397,7 @@ mod tests {
 
     #[test]
     fn a_destination_that_went_back_behind_the_slot_leaves_a_gap() {
-        let back = Known {
+        let back = SavedProgress {
             flushed: Lsn(20),
             timeline: 1,
             destination_changed: true,
@@ -411,7 +411,7 @@ mod tests {
         };
         assert_eq!(
             found,
-            Start {
+            StartPoint {
                 position: Lsn(30),
                 gap: Some(gap)
             }
@@ -420,7 +420,7 @@ mod tests {
         let found = decide(Some(slot(20)), slot(20), Some(back), source(99));
         assert_eq!(
             found,
-            Start {
+            StartPoint {
                 position: Lsn(20),
                 gap: None
             }

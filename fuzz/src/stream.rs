@@ -7,16 +7,17 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use zemi::change::json::{Ask, CompositeField, ValueType, builtin};
+use zemi::change::json::{Ask, CompositeField, Reason, ValueType, builtin};
 use zemi::change::{
-    Assembler, Batch, Catalog, Encoding, Place, RelationFacts, RowShape, Settings, TypesAt, copy,
+    Assembler, Batch, Catalog, Encoding, RelationFacts, RowShape, Settings, TypesAt, copy,
 };
 use zemi::config::Config;
 use zemi::error::{Kind, Result};
-use zemi::lsn::{Oid, PgTimestamp};
-use zemi::pgoutput;
+use zemi::lsn::{Lsn, Oid, PgTimestamp};
 use zemi::pipeline::channel::Chunk;
-use zemi::source::message::{StreamMessage, parse};
+use zemi::pipeline::stream_decoder::{Sink, StreamDecoder};
+use zemi::resume::StreamStart;
+use zemi::source::message::StreamMessage;
 
 use super::input::{Input, put_bytes};
 use super::{is_fit_to_print, meter, oracle};
@@ -38,16 +39,39 @@ pub fn run(data: &[u8]) {
     let frames = frames(&mut input);
     // A batch is handed over when it reaches its limit, and one row is at most a few times its messages.
     meter::within(frames.len(), 96, 6 << 20, || {
-        let mut stream = Stream::new(&choices);
-        if let Err(error) = stream.take(&frames) {
+        let start = StreamStart {
+            epoch: 1,
+            position: Lsn::ZERO,
+            timeline: 1,
+            switch: None,
+            gap: None,
+            encoding: choices.encoding,
+        };
+        let assembler = Assembler::new(choices.settings.clone());
+        let mut stream = StreamDecoder::new(assembler, Box::new(Types::default()));
+        stream.start(&start, choices.shape, choices.primary_key_limit);
+        let mut rows = Rows(choices.shape);
+        let chunk = Chunk {
+            bytes: frames.clone(),
+            filled: frames.len(),
+            received_at: PgTimestamp(0),
+            large: None,
+        };
+        let taken = stream.take(chunk.copy_data(), chunk.received_at, &mut rows);
+        if let Err(error) = taken {
             is_fit_to_print(&error, frames.len());
             assert!(
                 matches!(error.kind(), Kind::Decode | Kind::Protocol),
                 "{error:?}"
             );
+            assert_eq!(stream.is_streaming(), error.kind() != Kind::Decode);
         }
-        stream.batch.drop_open();
-        stream.check();
+        // A message that failed left all of its row or nothing.
+        rows.check_tuples(stream.batch());
+        if let Some(whole) = stream.interrupt(&start, &mut rows) {
+            rows.check(&whole);
+        }
+        rows.check(stream.batch());
     });
 }
 
@@ -131,88 +155,46 @@ fn frames(input: &mut Input<'_>) -> Vec<u8> {
     frames
 }
 
-struct Stream {
-    assembler: Assembler,
-    batch: Batch,
-    types: Types,
-}
+/// Looks at the rows on their way to the writer.
+struct Rows(RowShape);
 
-impl Stream {
-    fn new(choices: &Choices) -> Stream {
-        let mut assembler = Assembler::new(choices.settings.clone());
-        assembler.set_encoding(choices.encoding);
-        assembler.set_table(choices.shape, choices.primary_key_limit);
-        Stream {
-            assembler,
-            batch: Batch::default(),
-            types: Types::default(),
-        }
+impl Sink for Rows {
+    fn received(&mut self, _: &StreamMessage<'_>) {}
+
+    fn spare_batch(&mut self) -> Box<Batch> {
+        Box::default()
     }
 
-    /// As `zemi::decoder` does it, with the writer left out.
-    fn take(&mut self, frames: &[u8]) -> Result<()> {
-        let chunk = Chunk {
-            bytes: frames.to_vec(),
-            filled: frames.len(),
-            received_at: PgTimestamp(0),
-            large: None,
-        };
-        for body in chunk.copy_data() {
-            let data = match parse(body?)? {
-                StreamMessage::XLogData(data) => data,
-                StreamMessage::Keepalive(keepalive) => {
-                    if !self.assembler.in_transaction() {
-                        self.batch.advance(keepalive.wal_end);
-                    }
-                    continue;
-                }
-            };
-            let place = Place {
-                lsn: data.start,
-                queued_at: chunk.received_at,
-            };
-            for message in pgoutput::decode(data.payload)?.each() {
-                let before = (self.batch.rows.len(), self.batch.count);
-                let Stream {
-                    assembler,
-                    batch,
-                    types,
-                } = self;
-                let applied = assembler.apply(place, &message, types, batch);
-                if applied.is_err() {
-                    assert_eq!(
-                        before,
-                        (batch.rows.len(), batch.count),
-                        "all of it or nothing"
-                    );
-                }
-                applied?;
-                while let Some((relation, reasons)) = self.assembler.take_new_reasons() {
-                    assert!(!relation.is_empty() && !reasons.is_empty());
-                }
-                if self.batch.is_full() {
-                    let mut next = Batch::default();
-                    self.batch.split(&mut next);
-                    self.check();
-                    self.batch = next;
-                }
-            }
-        }
+    fn full(&mut self, batch: Box<Batch>) -> Result<()> {
+        self.check(&batch);
         Ok(())
     }
 
-    /// The rows are what the destination takes.
-    fn check(&self) {
+    fn replaced(&mut self, relation: &str, _: Reason) {
+        assert!(!relation.is_empty());
+    }
+
+    fn new_relation(&mut self) {}
+}
+
+impl Rows {
+    /// The rows are what the destination takes, and they are counted.
+    fn check(&self, batch: &Batch) {
+        self.check_tuples(batch);
+        assert_eq!(u64::from(batch.count), batch.counts.changes());
+    }
+
+    /// As [`Rows::check`], for a batch whose last transaction is open and not counted yet.
+    fn check_tuples(&self, batch: &Batch) {
         let mut bytes = 0;
         let mut count = 0;
-        for tuple in copy::Tuples::new(&self.batch.rows) {
-            check_row(tuple, self.assembler.shape());
+        for tuple in copy::Tuples::new(&batch.rows) {
+            check_row(tuple, self.0);
             bytes += tuple.len();
             count += 1;
         }
-        assert_eq!((bytes, count), (self.batch.rows.len(), self.batch.count));
-        assert_eq!(u64::from(count), self.batch.counts.changes());
-        for patch in &self.batch.patches {
+        assert_eq!((bytes, count), (batch.rows.len(), batch.count));
+        for patch in &batch.patches {
             oracle::assert_jsonb(&patch.context);
             assert!(patch.first <= patch.last);
         }

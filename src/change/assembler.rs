@@ -13,8 +13,9 @@ use super::encoding::Encoding;
 use super::json;
 use super::reasons::Reasons;
 use super::relation::RelationPlan;
-use super::row::{self, EncodeError, Operation, RowHead, RowShape, RowValues, Tools};
+use super::row::{self, EncodeError, Operation, RowHead, RowValues, Tools};
 use super::settings::Settings;
+use super::shape::RowShape;
 use crate::error::{At, Error, Kind, Result};
 use crate::lsn::{Lsn, Oid, PgTimestamp, Xid};
 use crate::pgoutput::{Begin, Commit, LogicalMessage, Message, Relation, Truncate};
@@ -59,7 +60,7 @@ pub struct Assembler {
     /// Transactions that end here or before are in the destination, or on their way there.
     done: Lsn,
     /// The WAL record of the last change, and how many changes it had before.
-    run: (Lsn, u64),
+    record: (Lsn, u64),
 }
 
 impl Assembler {
@@ -75,17 +76,17 @@ impl Assembler {
             warned: HashMap::new(),
             new_reasons: Vec::new(),
             done: Lsn::ZERO,
-            run: (Lsn::ZERO, 0),
+            record: (Lsn::ZERO, 0),
         }
     }
 
-    /// Prepares for a new run of the stream. Transactions that end at `done` or before are passed over
+    /// Prepares for the stream to start again. Transactions that end at `done` or before are passed over
     /// when they come again; those that this assembler has finished are, too, unless `forget`: then
     /// their rows were given up on the way and have to come again.
     pub fn restart(&mut self, done: Lsn, forget: bool) {
         self.relations.clear();
         self.transaction = None;
-        self.run = (Lsn::ZERO, 0);
+        self.record = (Lsn::ZERO, 0);
         self.done = if forget { done } else { self.done.max(done) };
     }
 
@@ -140,10 +141,10 @@ impl Assembler {
         catalog: &mut dyn Catalog,
         batch: &mut Batch,
     ) -> Result<()> {
-        let run = self.run;
+        let record = self.record;
         let result = self.take(place, message, catalog, batch);
         if result.is_err() {
-            self.run = run;
+            self.record = record;
         }
         result
     }
@@ -229,7 +230,7 @@ impl Assembler {
         self.context.clear();
         self.context.shrink_to(KEPT_CONTEXT);
         self.context.extend_from_slice(context::NONE);
-        self.run = (Lsn::ZERO, 0);
+        self.record = (Lsn::ZERO, 0);
         batch.begin(begin.commit_time);
         Ok(())
     }
@@ -333,7 +334,7 @@ impl Assembler {
             ));
         };
         // Counted for all changes, so that positions do not depend on which tables are tracked.
-        let position = next_position(&mut self.run, place.lsn);
+        let position = next_position(&mut self.record, place.lsn);
         if !plan.tracked {
             batch.open_counts().filtered += u64::from(!plan.ours);
             return Ok(());
@@ -460,13 +461,13 @@ fn bad_columns(plan: &RelationPlan, error: EncodeError) -> Error {
 /// The position of the next change. The rows of one COPY and the tables of one TRUNCATE share a WAL
 /// record: the n-th after the first gets `lsn + n`, which lies inside that record, because each row or
 /// table takes several bytes of it.
-fn next_position(run: &mut (Lsn, u64), lsn: Lsn) -> Lsn {
-    *run = if run.0 == lsn {
-        (lsn, run.1 + 1)
+fn next_position(record: &mut (Lsn, u64), lsn: Lsn) -> Lsn {
+    *record = if record.0 == lsn {
+        (lsn, record.1 + 1)
     } else {
         (lsn, 0)
     };
-    Lsn(lsn.0.saturating_add(run.1))
+    Lsn(lsn.0.saturating_add(record.1))
 }
 
 fn misplaced(message: &str, found: String) -> Error {

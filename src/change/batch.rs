@@ -1,7 +1,7 @@
 //! Encoded rows on their way to the writer, and where transactions end among them.
 
 use super::copy::{self, Tuples};
-use super::row::RowShape;
+use super::shape::RowShape;
 use super::table_counts::TableCounts;
 use crate::lsn::{Lsn, PgTimestamp, Xid};
 
@@ -103,7 +103,7 @@ pub struct Batch {
     pub table_counts: TableCounts,
     /// When the first transaction in it committed.
     pub commit_time: Option<PgTimestamp>,
-    /// Which run of the stream it belongs to; the writer discards those of a run that was given up.
+    /// Which epoch of the stream it belongs to; the writer discards those of one that was given up.
     pub epoch: u64,
     /// Up to where whole transactions reach.
     committed: Savepoint,

@@ -64,6 +64,34 @@ impl Encoding {
     }
 }
 
+/// What the walsender is asked to send texts in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClientEncoding {
+    /// The server converts to UTF-8, and refuses what it cannot convert.
+    #[default]
+    Utf8,
+    /// The bytes as they are stored.
+    AsStored,
+}
+
+impl ClientEncoding {
+    /// The value of `client_encoding`.
+    pub fn setting(self) -> &'static str {
+        match self {
+            ClientEncoding::Utf8 => "UTF8",
+            ClientEncoding::AsStored => "SQL_ASCII",
+        }
+    }
+
+    /// What the texts of the stream are encoded in, where `server_encoding` has this name.
+    pub fn of_stream(self, server_encoding: &str) -> Encoding {
+        match self {
+            ClientEncoding::Utf8 => Encoding::Utf8,
+            ClientEncoding::AsStored => Encoding::of_database(server_encoding),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -102,6 +130,14 @@ mod tests {
         assert_eq!(decoded(Encoding::Utf8, b"\xFF"), None);
         assert_eq!(Encoding::Utf8.name(b"a\xFF"), "a\u{FFFD}");
         assert_eq!(Encoding::Win1252.name(b"a\xE9"), "aé");
+    }
+
+    #[test]
+    fn only_stored_bytes_are_in_the_encoding_of_the_database() {
+        let (utf8, stored) = (ClientEncoding::Utf8, ClientEncoding::AsStored);
+        assert_eq!(utf8.of_stream("WIN1252"), Encoding::Utf8);
+        assert_eq!(stored.of_stream("WIN1252"), Encoding::Win1252);
+        assert_eq!(stored.of_stream("SQL_ASCII"), Encoding::Utf8);
     }
 
     #[test]

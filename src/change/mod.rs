@@ -12,12 +12,13 @@ pub mod reasons;
 pub mod relation;
 pub mod row;
 pub mod settings;
+pub mod shape;
 pub mod table_counts;
 pub mod uuid;
 
 pub use assembler::{Assembler, Place};
 pub use batch::{Batch, Counts, Patch, TruncatedTables};
 pub use catalog::{Catalog, FIRST_USER_OID, RelationFacts, TypesAt};
-pub use encoding::Encoding;
-pub use row::RowShape;
+pub use encoding::{ClientEncoding, Encoding};
 pub use settings::{Settings, Tracked};
+pub use shape::RowShape;

@@ -5,20 +5,10 @@ use std::sync::Arc;
 use super::catalog::{Catalog, FIRST_USER_OID, RelationFacts};
 use super::copy;
 use super::json::{self, ValueType};
-use super::settings::Settings;
+use super::settings::{ColumnPolicy, Settings};
 use crate::error::Result;
 use crate::lsn::{Oid, PgTimestamp};
 use crate::pgoutput::{Relation, ReplicaIdentity};
-
-/// What happens to the values of a column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ColumnPolicy {
-    Keep,
-    /// `EXCLUDE_COLUMNS`: neither in `before` nor in `after` nor in `primary_key`.
-    LeaveOut,
-    /// `HASH_COLUMNS`: a keyed hash of the text stands in its place.
-    Hash,
-}
 
 /// One published column.
 #[derive(Debug)]
@@ -31,7 +21,7 @@ pub(super) struct ColumnPlan {
     pub type_oid: Oid,
     /// Part of the replica identity; under FULL every column is.
     pub key: bool,
-    pub treatment: ColumnPolicy,
+    pub policy: ColumnPolicy,
 }
 
 /// One relation of the stream.
@@ -85,9 +75,9 @@ impl RelationPlan {
             let mut prefix = Vec::with_capacity(name.len() + 3);
             json::write_string(&mut prefix, name.as_bytes());
             prefix.push(b':');
-            let treatment = settings.treatment(&schema, &table, &name);
+            let policy = settings.policy(&schema, &table, &name);
             // The types of what is not written are never asked for.
-            let asked = tracked && settings.coerce && treatment == ColumnPolicy::Keep;
+            let asked = tracked && settings.coerce && policy == ColumnPolicy::Keep;
             if asked && column.type_oid.0 >= FIRST_USER_OID && !types.contains(&column.type_oid) {
                 types.push(column.type_oid);
             }
@@ -103,7 +93,7 @@ impl RelationPlan {
                 earlier: Vec::new(),
                 type_oid,
                 key,
-                treatment,
+                policy,
             });
             names.push(name);
         }
@@ -175,7 +165,7 @@ impl RelationPlan {
 
     fn read_types(&mut self, catalog: &mut dyn Catalog) -> Result<()> {
         for column in &mut self.columns {
-            if !self.types.contains(&column.type_oid) || column.treatment != ColumnPolicy::Keep {
+            if !self.types.contains(&column.type_oid) || column.policy != ColumnPolicy::Keep {
                 continue;
             }
             let now = catalog.value_type(column.type_oid)?;

@@ -4,46 +4,14 @@ use super::batch::jsonb;
 use super::catalog::Catalog;
 use super::json::{self, Outcome, Reason};
 use super::reasons::Reasons;
-use super::relation::{ColumnPlan, ColumnPolicy, RelationPlan};
-use super::settings::Settings;
+use super::relation::{ColumnPlan, RelationPlan};
+use super::settings::{ColumnPolicy, Settings};
+use super::shape::RowShape;
 use super::{copy, uuid};
 use crate::config::ChangesFormat;
 use crate::hex;
 use crate::lsn::{Lsn, PgTimestamp, Xid};
 use crate::pgoutput::{ColumnValue, OldTuple, TupleData};
-
-/// Which columns a row has; the context comes last, where it can be replaced.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum RowShape {
-    /// Those that every table of changes has. `created_at` is left to its default.
-    #[default]
-    Plain,
-    /// Also `created_at`, which is NOT NULL without a default in the table that Bemi's migrations make.
-    WithCreatedAt,
-}
-
-impl RowShape {
-    /// The columns in the order of the fields, quoted for SQL.
-    pub fn columns(self) -> &'static str {
-        match self {
-            RowShape::Plain => {
-                "id, primary_key, before, after, database, schema, \"table\", operation, \
-                 committed_at, queued_at, transaction_id, position, context"
-            }
-            RowShape::WithCreatedAt => {
-                "id, primary_key, before, after, database, schema, \"table\", operation, \
-                 committed_at, queued_at, transaction_id, position, created_at, context"
-            }
-        }
-    }
-
-    fn fields(self) -> i16 {
-        match self {
-            RowShape::Plain => 13,
-            RowShape::WithCreatedAt => 14,
-        }
-    }
-}
 
 /// The longest field that COPY takes, in bytes (`MaxAllocSize`, with room to spare): escapes and blanks
 /// make a text longer than the jsonb that it becomes.
@@ -249,7 +217,7 @@ impl RowEncoder<'_, '_> {
                 (ColumnValue::UnchangedToast, Some(old)) if old_full || column.key => old,
                 (value, _) => value,
             };
-            let left_out = column.treatment == ColumnPolicy::LeaveOut || keys_only && !column.key;
+            let left_out = column.policy == ColumnPolicy::LeaveOut || keys_only && !column.key;
             if left_out || matches!(value, ColumnValue::UnchangedToast) {
                 continue;
             }
@@ -301,7 +269,7 @@ impl RowEncoder<'_, '_> {
         } = &mut *self.tools;
         let lossy = self.settings.encoding.decode(text, decoded);
         let text = lossy.map_or(text, |_| decoded.as_slice());
-        if let (ColumnPolicy::Hash, Some(masker)) = (column.treatment, &self.settings.masker) {
+        if let (ColumnPolicy::Hash, Some(masker)) = (column.policy, &self.settings.masker) {
             self.out.push(b'"');
             masker.hash(text, self.out);
             self.out.push(b'"');
@@ -350,7 +318,7 @@ impl RowEncoder<'_, '_> {
                 (value, _) => value,
             };
             let (Some(ColumnValue::Text(text)), false) =
-                (value, column.treatment == ColumnPolicy::LeaveOut)
+                (value, column.policy == ColumnPolicy::LeaveOut)
             else {
                 continue;
             };
@@ -360,7 +328,7 @@ impl RowEncoder<'_, '_> {
             found = true;
             let lossy = self.settings.encoding.decode(text, self.tools.text);
             let text = lossy.map_or(text, |_| self.tools.text.as_slice());
-            match (column.treatment, &self.settings.masker) {
+            match (column.policy, &self.settings.masker) {
                 (ColumnPolicy::Hash, Some(masker)) => masker.hash(text, self.out),
                 _ => push_utf8(self.out, text),
             }

@@ -2,8 +2,7 @@
 
 use super::encoding::Encoding;
 use super::mask::Masker;
-use super::relation::ColumnPolicy;
-use super::row::RowShape;
+use super::shape::RowShape;
 use crate::config::{ChangesFormat, ColumnPattern, Config, Pattern};
 
 /// Which tables are tracked: `TABLES` and `EXCLUDE_TABLES`.
@@ -27,6 +26,16 @@ impl Tracked {
         let any = |patterns: &[Pattern]| patterns.iter().any(|p| p.matches(schema, table));
         self.tables.as_deref().is_none_or(any) && !any(&self.exclude_tables)
     }
+}
+
+/// What happens to the values of a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ColumnPolicy {
+    Keep,
+    /// `EXCLUDE_COLUMNS`: neither in `before` nor in `after` nor in `primary_key`.
+    LeaveOut,
+    /// `HASH_COLUMNS`: a keyed hash of the text stands in its place.
+    Hash,
 }
 
 /// What the row encoder has to know of the settings.
@@ -75,7 +84,7 @@ impl Settings {
         &self.tracked
     }
 
-    pub(super) fn treatment(&self, schema: &str, table: &str, column: &str) -> ColumnPolicy {
+    pub(super) fn policy(&self, schema: &str, table: &str, column: &str) -> ColumnPolicy {
         let any =
             |patterns: &[ColumnPattern]| patterns.iter().any(|p| p.matches(schema, table, column));
         if any(&self.exclude_columns) {

@@ -7,7 +7,7 @@ use super::progress::{self, ProgressSql};
 use super::schema;
 use super::session::{Core, Environment, Opened};
 use crate::error::Result;
-use crate::resume::Known;
+use crate::resume::SavedProgress;
 
 /// Opens one session after the other, for one source.
 pub struct Connector {
@@ -42,7 +42,7 @@ impl Connector {
     ///
     /// # Errors
     /// A destination that does not answer, or that lacks what zemi needs.
-    pub fn open(&self) -> Result<(Opened, Option<Known>)> {
+    pub fn open(&self) -> Result<(Opened, Option<SavedProgress>)> {
         let config = &self.environment.config;
         let preconnect = self.preconnect.take();
         let mut prepared = preconnect.unwrap_or_else(|| connect::prepare(config))?;
@@ -72,7 +72,7 @@ impl Connector {
                 tables.names.changes()
             );
         }
-        let known = progress.map(|progress| Known {
+        let known = progress.map(|progress| SavedProgress {
             flushed: progress.flushed,
             timeline: progress.timeline,
             destination_changed: progress.destination_changed(&identity),

@@ -61,7 +61,7 @@ impl LargeFrames {
 
 /// What the reader hands to the decoder.
 #[derive(Debug)]
-pub enum Feed {
+pub enum ReaderEvent {
     /// The stream starts, or starts again.
     Start(StreamStart),
     /// Frames of the stream.
@@ -113,7 +113,7 @@ impl Chunk {
 
 /// One thing to do.
 #[derive(Debug)]
-pub enum Work {
+pub enum WriterCommand {
     /// Take note of a start; undo an open piece of a transaction.
     Start(StreamStart),
     /// Write a batch, or only confirm its end when it has no rows.

@@ -1,116 +1,178 @@
-//! The decoder thread: from chunks of frames to batches of rows.
+//! The decoder thread: takes chunks of frames, hands over batches of rows. What it does with a message is in
+//! [`stream_decoder`](super::stream_decoder).
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Select, Sender};
 
-use super::channel::{Chunk, Feed, Work};
+use super::channel::{Chunk, ReaderEvent, WriterCommand};
 use super::control::Control;
+use super::stream_decoder::{Sink, StreamDecoder};
+use crate::change::Batch;
 use crate::change::json::Reason;
-use crate::change::{Assembler, Batch, Catalog, Place};
 use crate::destination::tables::Destination;
-use crate::error::{At, Error, Kind, Result};
-use crate::lsn::{Oid, PgTimestamp};
+use crate::error::{Error, Kind, Result};
+use crate::lsn::PgTimestamp;
 use crate::observe::metrics::Metrics;
-use crate::pgoutput::{self, Message};
 use crate::resume::StreamStart;
-use crate::source::message::{StreamMessage, XLogData, parse};
+use crate::source::message::StreamMessage;
 
 /// What the thread works with.
-pub struct Decoder {
+pub(crate) struct Decoder {
     /// Makes rows.
-    pub assembler: Assembler,
-    /// The source's catalog.
-    pub catalog: Box<dyn Catalog + Send>,
-    /// Stop, start again.
+    pub stream: StreamDecoder,
+    /// Ends the connection, so that the stream starts again.
     pub control: Arc<Control>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The destination's tables.
     pub destination: Arc<Destination>,
     /// Where chunks come from.
-    pub feed: Receiver<Feed>,
+    pub events: Receiver<ReaderEvent>,
     /// Where their buffers go back.
     pub spare_chunks: Sender<Vec<u8>>,
     /// Where batches go.
-    pub work: Sender<Work>,
-    /// Where they come back.
-    pub spare_batches: Receiver<Box<Batch>>,
-    /// Called when a relation is seen for the first time.
-    pub on_new_relation: Box<dyn Fn() + Send>,
-}
-
-/// What changes while it runs.
-struct State {
-    batch: Box<Batch>,
-    seen: HashSet<Oid>,
-    /// The last message that could not be decoded: its place and what is wrong with it.
-    failed: Option<String>,
-    /// After such a message nothing counts until the stream starts again.
-    broken: bool,
-    /// How long the writer was waited for while the chunk at hand was decoded.
-    waited: Duration,
+    pub handover: Handover,
 }
 
 impl Decoder {
     /// Runs until the reader says that the stream has ended.
-    pub fn run(mut self) -> Result<()> {
-        let mut state = State {
-            batch: Box::default(),
-            seen: HashSet::new(),
-            failed: None,
-            broken: true,
-            waited: Duration::ZERO,
-        };
+    pub(crate) fn run(mut self) -> Result<()> {
+        let mut failures = Failures::default();
         loop {
-            let feed = if state.batch.is_ready() && self.feed.is_empty() {
-                match self.offer(&mut state)? {
-                    Some(feed) => feed,
+            let event = if self.stream.batch().is_ready() && self.events.is_empty() {
+                match self.offer()? {
+                    Some(event) => event,
                     None => continue,
                 }
             } else {
-                self.feed.recv().map_err(|_| ended("reader"))?
+                self.events.recv().map_err(|_| ended("reader"))?
             };
-            match feed {
-                Feed::Start(start) => self.start(start, &mut state)?,
-                Feed::Frames(chunk) => {
-                    if !state.broken {
-                        self.timed(&chunk, &mut state)?;
-                    }
-                    self.metrics.bytes_decoded.add(chunk.filled as u64);
-                    self.note_filling(&state.batch);
-                    if let Some(buffer) = chunk.recycle() {
-                        // A full channel means that there are buffers enough.
-                        let _ = self.spare_chunks.try_send(buffer);
-                    }
-                }
-                Feed::End => return self.end(state),
+            match event {
+                ReaderEvent::Start(start) => self.start(start)?,
+                ReaderEvent::Frames(chunk) => self.frames(chunk, &mut failures)?,
+                ReaderEvent::End => return self.end(),
             }
         }
     }
 
     /// Waits for more of the stream or for the writer to be free, whichever comes first: a batch goes as
-    /// soon as somebody takes it, and grows while nobody does.
-    fn offer(&mut self, state: &mut State) -> Result<Option<Feed>> {
+    /// soon as the writer takes it, and grows until then.
+    fn offer(&mut self) -> Result<Option<ReaderEvent>> {
         let mut select = Select::new();
-        let more = select.recv(&self.feed);
-        select.send(&self.work);
+        let more = select.recv(&self.events);
+        select.send(&self.handover.writer);
         let ready = select.select();
         if ready.index() == more {
             return ready
-                .recv(&self.feed)
+                .recv(&self.events)
                 .map(Some)
                 .map_err(|_| ended("reader"));
         }
-        let next = self.empty_batch(state.batch.epoch);
-        let batch = std::mem::replace(&mut state.batch, next);
-        self.note_filling(&state.batch);
+        let batch = self.stream.replace_batch(self.handover.spare());
+        self.handover.note_filling(self.stream.batch());
         ready
-            .send(&self.work, Work::Batch(batch))
+            .send(&self.handover.writer, WriterCommand::Batch(batch))
             .map_err(|_| ended("writer"))?;
         Ok(None)
+    }
+
+    fn start(&mut self, start: StreamStart) -> Result<()> {
+        if let Some(batch) = self.stream.interrupt(&start, &mut self.handover) {
+            self.handover.send(WriterCommand::Batch(batch))?;
+        }
+        let (shape, primary_key_limit) = self.destination.row_shape();
+        self.stream.start(&start, shape, primary_key_limit);
+        self.handover.send(WriterCommand::Start(start))
+    }
+
+    fn end(self) -> Result<()> {
+        if let Some(batch) = self.stream.finish() {
+            self.handover.send(WriterCommand::Batch(batch))?;
+        }
+        self.handover.send(WriterCommand::End)
+    }
+
+    fn frames(&mut self, chunk: Chunk, failures: &mut Failures) -> Result<()> {
+        if self.stream.is_streaming() {
+            self.decode(&chunk, failures)?;
+        }
+        self.metrics.bytes_decoded.add(chunk.filled as u64);
+        self.handover.note_filling(self.stream.batch());
+        if let Some(buffer) = chunk.recycle() {
+            // A full channel means that there are buffers enough.
+            let _ = self.spare_chunks.try_send(buffer);
+        }
+        Ok(())
+    }
+
+    /// Decodes a chunk and notes how long that took, unless it held keepalives alone.
+    fn decode(&mut self, chunk: &Chunk, failures: &mut Failures) -> Result<()> {
+        let messages = self.metrics.wal_messages.get();
+        self.handover.waited = Duration::ZERO;
+        let began = Instant::now();
+        let bodies = chunk.copy_data();
+        match self
+            .stream
+            .take(bodies, chunk.received_at, &mut self.handover)
+        {
+            Err(e) if e.kind() == Kind::Decode => self.read_again(e, failures)?,
+            other => other?,
+        }
+        if self.metrics.wal_messages.get() > messages {
+            let took = began.elapsed().saturating_sub(self.handover.waited);
+            let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            self.metrics.decode_duration.observe(took, 1);
+        }
+        Ok(())
+    }
+
+    /// A message that cannot be decoded is never skipped: the stream starts again from the durable position.
+    fn read_again(&self, error: Error, failures: &mut Failures) -> Result<()> {
+        self.metrics.decode_errors.add(1);
+        self.metrics.source.note(&error);
+        let error = failures.add(error)?;
+        log::error!(side = "source"; "{error}; reading the stream again");
+        self.control.end_stream();
+        Ok(())
+    }
+}
+
+/// The way to the writer, and what the decoder's progress shows elsewhere.
+pub(crate) struct Handover {
+    metrics: Arc<Metrics>,
+    writer: Sender<WriterCommand>,
+    spare_batches: Receiver<Box<Batch>>,
+    on_new_relation: Box<dyn Fn() + Send>,
+    /// How long the writer was waited for while the chunk at hand was decoded.
+    waited: Duration,
+}
+
+impl Handover {
+    /// Hands batches to `writer` and takes used ones from `spare_batches`; calls `on_new_relation` for each
+    /// relation that is seen for the first time.
+    pub(crate) fn new(
+        metrics: Arc<Metrics>,
+        writer: Sender<WriterCommand>,
+        spare_batches: Receiver<Box<Batch>>,
+        on_new_relation: impl Fn() + Send + 'static,
+    ) -> Handover {
+        Handover {
+            metrics,
+            writer,
+            spare_batches,
+            on_new_relation: Box::new(on_new_relation),
+            waited: Duration::ZERO,
+        }
+    }
+
+    fn send(&self, command: WriterCommand) -> Result<()> {
+        self.writer.send(command).map_err(|_| ended("writer"))
+    }
+
+    fn spare(&self) -> Box<Batch> {
+        self.spare_batches.try_recv().unwrap_or_default()
     }
 
     /// What the batch that is not yet with the writer holds, for the metrics.
@@ -121,195 +183,88 @@ impl Decoder {
             .set(unix_micros(batch.oldest_commit()));
         metrics.filling_bytes.set(batch.rows.len() as u64);
     }
+}
 
-    fn empty_batch(&self, epoch: u64) -> Box<Batch> {
-        let mut batch = self.spare_batches.try_recv().unwrap_or_default();
-        batch.clear();
-        batch.epoch = epoch;
-        batch.shape = self.assembler.shape();
-        batch
-    }
-
-    fn hand_over(&self, work: Work) -> Result<()> {
-        self.work.send(work).map_err(|_| ended("writer"))
-    }
-
-    fn start(&mut self, start: StreamStart, state: &mut State) -> Result<()> {
-        let same_run = state.batch.epoch == start.epoch;
-        if same_run {
-            // Whole transactions stay; the piece of an open one comes again.
-            state.batch.drop_open();
-            if state.batch.is_ready() {
-                let next = self.empty_batch(start.epoch);
-                let batch = std::mem::replace(&mut state.batch, next);
-                self.hand_over(Work::Batch(batch))?;
+impl Sink for Handover {
+    fn received(&mut self, message: &StreamMessage<'_>) {
+        match message {
+            StreamMessage::XLogData(data) => {
+                self.metrics.wal_messages.add(1);
+                let end = data.wal_end.0.max(data.start.0);
+                self.metrics.last_received_lsn.raise(end);
+                self.metrics.source_wal_end.raise(end);
+            }
+            StreamMessage::Keepalive(keepalive) => {
+                self.metrics.last_received_lsn.raise(keepalive.wal_end.0);
             }
         }
-        state.batch.clear();
-        state.batch.epoch = start.epoch;
-        state.broken = false;
-        self.assembler.restart(start.position, !same_run);
-        let (shape, primary_key_limit) = self.destination.row_shape();
-        self.assembler.set_table(shape, primary_key_limit);
-        state.batch.shape = shape;
-        self.assembler.set_encoding(start.encoding);
-        self.hand_over(Work::Start(start))
     }
 
-    fn end(&mut self, mut state: State) -> Result<()> {
-        state.batch.drop_open();
-        if state.batch.is_ready() && !state.broken {
-            self.hand_over(Work::Batch(state.batch))?;
-        }
-        self.hand_over(Work::End)
+    fn spare_batch(&mut self) -> Box<Batch> {
+        self.spare()
     }
 
-    /// Decodes a chunk and notes how long that took, unless it held keepalives alone.
-    fn timed(&mut self, chunk: &Chunk, state: &mut State) -> Result<()> {
-        let messages = self.metrics.wal_messages.get();
-        state.waited = Duration::ZERO;
-        let began = Instant::now();
-        self.frames(chunk, state)?;
-        if self.metrics.wal_messages.get() > messages {
-            let took = began.elapsed().saturating_sub(state.waited).as_micros();
-            let took = u64::try_from(took).unwrap_or(u64::MAX);
-            self.metrics.decode_duration.observe(took, 1);
-        }
-        Ok(())
-    }
-
-    fn frames(&mut self, chunk: &Chunk, state: &mut State) -> Result<()> {
-        for body in chunk.copy_data() {
-            let taken = match body.and_then(parse) {
-                Ok(StreamMessage::XLogData(data)) => self.message(&data, chunk, state),
-                Ok(StreamMessage::Keepalive(keepalive)) => {
-                    let end = keepalive.wal_end.0;
-                    self.metrics.last_received_lsn.raise(end);
-                    if !self.assembler.in_transaction() {
-                        state.batch.advance(keepalive.wal_end);
-                    }
-                    Ok(())
-                }
-                Err(e) => Err(e),
-            };
-            match taken {
-                Ok(()) => {}
-                Err(e) if e.kind() == Kind::Decode => return self.refuse(e, state),
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(())
-    }
-
-    fn hand_over_full(&self, state: &mut State) -> Result<()> {
-        if !state.batch.is_full() {
-            return Ok(());
-        }
-        let mut next = self.empty_batch(state.batch.epoch);
-        state.batch.split(&mut next);
-        let batch = std::mem::replace(&mut state.batch, next);
+    fn full(&mut self, batch: Box<Batch>) -> Result<()> {
         // The writer may take long to be free.
         self.note_filling(&batch);
         let began = Instant::now();
-        self.hand_over(Work::Batch(batch))?;
-        state.waited += began.elapsed();
+        self.send(WriterCommand::Batch(batch))?;
+        self.waited += began.elapsed();
         Ok(())
     }
 
-    fn message(&mut self, data: &XLogData<'_>, chunk: &Chunk, state: &mut State) -> Result<()> {
-        self.metrics.wal_messages.add(1);
-        let end = data.wal_end.0.max(data.start.0);
-        self.metrics.last_received_lsn.raise(end);
-        self.metrics.source_wal_end.raise(end);
-        let message = pgoutput::decode(data.payload)
-            .map_err(|e| self.name_relation(e.into(), data.payload))
-            .at(|| self.place(data))?;
-        let place = Place {
-            lsn: data.start,
-            queued_at: chunk.received_at,
-        };
-        for message in message.each() {
-            self.assembler
-                .apply(place, &message, &mut *self.catalog, &mut state.batch)
-                .at(|| self.place(data))?;
-            self.hand_over_full(state)?;
-        }
-        while let Some((relation, reasons)) = self.assembler.take_new_reasons() {
-            for reason in reasons.iter() {
-                say(&relation, reason);
-            }
-        }
-        if let Message::Relation(relation) = message
-            && state.seen.insert(relation.relation)
-        {
-            (self.on_new_relation)();
-        }
-        Ok(())
-    }
-
-    /// Where a message stands. Relation and Type messages have no position of their own.
-    fn place(&self, data: &XLogData<'_>) -> String {
-        match self.assembler.open_transaction() {
-            Some((xid, end)) => format!(
-                "message at {} of transaction {xid}, which commits at {end}",
-                data.start
+    /// Warns once for each relation and reason.
+    fn replaced(&mut self, relation: &str, reason: Reason) {
+        match reason {
+            Reason::NotUtf8 => log::warn!(
+                table = relation;
+                "{relation} holds text with bytes that stand for no character in the source's encoding: \
+                 each became U+FFFD, here and in rows to come"
             ),
-            None => format!("message at {}", data.start),
+            Reason::LongKey => log::warn!(
+                table = relation;
+                "{relation} has {reason}: it was cut, here and in rows to come"
+            ),
+            _ => log::warn!(
+                table = relation;
+                "{relation} holds {reason}: written in a safe form, here and in rows to come, and counted"
+            ),
         }
     }
 
-    /// Names the relation of a message that cannot be decoded, as far as its beginning tells.
-    fn name_relation(&self, error: Error, message: &[u8]) -> Error {
-        let Some((_, Some(relation))) = pgoutput::peek(message) else {
-            return error;
-        };
-        match self.assembler.relation_name(relation) {
-            Some(name) => error.at(format!("relation {name} (OID {relation})")),
-            None => error.at(format!("relation with OID {relation}")),
-        }
-    }
-
-    /// A message that cannot be decoded is never skipped: the stream starts again from the durable
-    /// position. When the same one fails again, nothing but another program can help.
-    fn refuse(&mut self, error: Error, state: &mut State) -> Result<()> {
-        self.metrics.decode_errors.add(1);
-        self.metrics.source.note(&error);
-        let text = error.to_string();
-        if state.failed.as_ref() == Some(&text) {
-            let hint = format!(
-                "{}. Please report it with this line and the versions of zemi ({}) and PostgreSQL",
-                error.hint_text().unwrap_or("this is a bug of zemi's"),
-                env!("CARGO_PKG_VERSION"),
-            );
-            let message = format!(
-                "the same message failed twice, and nothing beyond it was confirmed: {}",
-                error.without_hint()
-            );
-            return Err(Error::new(Kind::Bug, message).hint(hint));
-        }
-        log::error!(side = "source"; "{error}; reading the stream again");
-        state.failed = Some(text);
-        state.broken = true;
-        self.control.end_stream();
-        Ok(())
+    fn new_relation(&mut self) {
+        (self.on_new_relation)();
     }
 }
 
-/// Says why values of a relation are not written as they are; once, for all that come.
-fn say(relation: &str, reason: Reason) {
-    match reason {
-        Reason::NotUtf8 => log::warn!(
-            table = relation;
-            "{relation} holds text with bytes that stand for no character in the source's encoding: each \
-             became U+FFFD, here and in rows to come"
-        ),
-        Reason::LongKey => {
-            log::warn!(table = relation; "{relation} has {reason}: it was cut, here and in rows to come")
+/// The last message that could not be decoded, by its place and what is wrong with it.
+#[derive(Default)]
+struct Failures {
+    last: Option<String>,
+}
+
+impl Failures {
+    /// Notes a failure and returns it, where reading the stream again may help.
+    ///
+    /// # Errors
+    /// [`Kind::Bug`] when the same message fails a second time in succession: only another version of zemi
+    /// can decode it.
+    fn add(&mut self, error: Error) -> Result<Error> {
+        let text = error.to_string();
+        if self.last.as_ref() != Some(&text) {
+            self.last = Some(text);
+            return Ok(error);
         }
-        _ => log::warn!(
-            table = relation;
-            "{relation} holds {reason}: written in a safe form, here and in rows to come, and counted"
-        ),
+        let hint = format!(
+            "{}. Please report it with this line and the versions of zemi ({}) and PostgreSQL",
+            error.hint_text().unwrap_or("this is a bug of zemi's"),
+            env!("CARGO_PKG_VERSION"),
+        );
+        let message = format!(
+            "the same message failed twice, and nothing beyond it was confirmed: {}",
+            error.without_hint()
+        );
+        Err(Error::new(Kind::Bug, message).hint(hint))
     }
 }
 
@@ -317,6 +272,29 @@ fn unix_micros(time: Option<PgTimestamp>) -> u64 {
     time.map_or(0, |time| u64::try_from(time.unix_micros()).unwrap_or(0))
 }
 
-fn ended(who: &str) -> Error {
-    Error::new(Kind::Stopped, format!("the {who} has ended"))
+fn ended(thread: &str) -> Error {
+    Error::new(Kind::Stopped, format!("the {thread} has ended"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn only_the_same_failure_twice_in_succession_is_a_bug() {
+        let failure = |text: &str| Error::new(Kind::Decode, text).hint("a hint");
+        let mut failures = Failures::default();
+        for text in ["a", "b", "a"] {
+            let again = failures.add(failure(text)).unwrap();
+            assert_eq!(again.kind(), Kind::Decode);
+        }
+        let error = failures.add(failure("a")).unwrap_err();
+        assert_eq!(error.kind(), Kind::Bug);
+        assert!(
+            error
+                .to_string()
+                .contains("beyond it was confirmed: a. Hint: a hint. Please report")
+        );
+    }
 }

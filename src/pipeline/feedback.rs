@@ -15,7 +15,7 @@ use crate::wire::Transport;
 /// `wal_sender_timeout`, which the startup packet sets to 60 s.
 pub const INTERVAL: Duration = Duration::from_secs(10);
 
-struct Link {
+struct Walsender {
     transport: Arc<dyn Transport>,
     last_sent: Instant,
 }
@@ -24,17 +24,17 @@ struct Link {
 struct State {
     epoch: u64,
     durable: Lsn,
-    link: Option<Link>,
+    walsender: Option<Walsender>,
 }
 
 impl State {
     fn send(&mut self) {
-        if let Some(link) = self.link.as_mut() {
+        if let Some(walsender) = self.walsender.as_mut() {
             // A connection that fails is noticed by its reader.
-            let _ = link
+            let _ = walsender
                 .transport
                 .write_all(&status_update(self.durable, now()));
-            link.last_sent = Instant::now();
+            walsender.last_sent = Instant::now();
         }
     }
 }
@@ -46,13 +46,13 @@ pub struct Feedback(Mutex<State>);
 
 impl Feedback {
     /// The current run, and the position up to which everything is durable in the destination.
-    pub fn run(&self) -> (u64, Lsn) {
+    pub fn epoch(&self) -> (u64, Lsn) {
         let state = lock(&self.0);
         (state.epoch, state.durable)
     }
 
     /// Begins another run at this position: what is on its way from the run before has to be discarded.
-    pub fn new_run(&self, position: Lsn) -> u64 {
+    pub fn new_epoch(&self, position: Lsn) -> u64 {
         let mut state = lock(&self.0);
         state.epoch += 1;
         state.durable = position;
@@ -71,8 +71,8 @@ impl Feedback {
     }
 
     /// Uses this connection from now on; `None` when it ended.
-    pub fn set_link(&self, transport: Option<Arc<dyn Transport>>) {
-        lock(&self.0).link = transport.map(|transport| Link {
+    pub fn set_walsender(&self, transport: Option<Arc<dyn Transport>>) {
+        lock(&self.0).walsender = transport.map(|transport| Walsender {
             transport,
             last_sent: Instant::now(),
         });
@@ -80,13 +80,13 @@ impl Feedback {
 
     /// Ends the connection: nothing is confirmed any more, and the server frees the slot.
     pub fn close(&self) {
-        if let Some(link) = lock(&self.0).link.take() {
+        if let Some(walsender) = lock(&self.0).walsender.take() {
             // Terminate; the server may be gone.
-            let _ = link
+            let _ = walsender
                 .transport
                 .set_write_timeout(Some(Duration::from_millis(100)));
-            let _ = link.transport.write_all(&[b'X', 0, 0, 0, 4]);
-            link.transport.shutdown(Shutdown::Both);
+            let _ = walsender.transport.write_all(&[b'X', 0, 0, 0, 4]);
+            walsender.transport.shutdown(Shutdown::Both);
         }
     }
 
@@ -99,9 +99,9 @@ impl Feedback {
     pub fn send_if_due(&self) {
         let mut state = lock(&self.0);
         if state
-            .link
+            .walsender
             .as_ref()
-            .is_some_and(|link| link.last_sent.elapsed() >= INTERVAL)
+            .is_some_and(|walsender| walsender.last_sent.elapsed() >= INTERVAL)
         {
             state.send();
         }

@@ -6,5 +6,6 @@ pub mod decoder;
 pub mod feedback;
 pub mod publication_refresh;
 pub mod reader;
+pub mod stream_decoder;
 pub mod supervisor;
 pub mod writer;

@@ -9,15 +9,16 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::channel::{LargeFrames, Work};
+use super::channel::{LargeFrames, WriterCommand};
 use super::control::Control;
-use super::decoder::Decoder;
+use super::decoder::{Decoder, Handover};
 use super::feedback::Feedback;
 use super::publication_refresh::{self, PublicationRefresh};
-use super::reader::Reader;
+use super::reader::{Connector, Output, Reader};
+use super::stream_decoder::StreamDecoder;
 use super::writer::{Ready, Writer};
 use crate::backoff::Backoff;
-use crate::change::{Assembler, Settings, Tracked};
+use crate::change::{Assembler, ClientEncoding, Settings, Tracked};
 use crate::clock;
 use crate::config::Config;
 use crate::destination::connect::{Preconnect, SourceIdentity};
@@ -142,7 +143,8 @@ impl Supervisor {
         let mut backoff = Backoff::default();
         loop {
             let attempt = || -> Result<(SourceIdentity, SourceSessions)> {
-                let mut preconnected = SourceSessions::open(&self.config, "UTF8")?;
+                let mut preconnected =
+                    SourceSessions::open(&self.config, ClientEncoding::Utf8.setting())?;
                 let server = source::check(&mut preconnected.session).at(|| "source".into())?;
                 failover::check(&server, &self.config).at(|| "source".into())?;
                 let identity = source::identify(&mut preconnected.walsender)?;
@@ -245,7 +247,7 @@ impl Supervisor {
     }
 
     fn start_stream(&self, identity: &SourceIdentity, streams: Streams) -> Result<usize> {
-        let (feed_in, feed) = bounded(CHUNKS);
+        let (events, from_reader) = bounded(CHUNKS);
         let (spare_chunks, chunks) = bounded(CHUNKS);
         let own: Arc<dyn OwnTables> = Arc::clone(&self.destination) as _;
         let catalog = SourceCatalog::new(
@@ -254,36 +256,44 @@ impl Supervisor {
             Arc::clone(&own),
         );
         let tell = self.tell.clone();
+        let assembler = Assembler::new(Settings::new(&self.config, &identity.system_identifier));
         let decoder = Decoder {
-            assembler: Assembler::new(Settings::new(&self.config, &identity.system_identifier)),
-            catalog: Box::new(catalog),
+            stream: StreamDecoder::new(assembler, Box::new(catalog)),
             control: Arc::clone(&self.control),
             metrics: Arc::clone(&self.metrics),
             destination: Arc::clone(&self.destination),
-            feed,
+            events: from_reader,
             spare_chunks,
-            work: streams.work,
-            spare_batches: streams.batches,
-            on_new_relation: Box::new(move || drop(tell.send(Event::NewRelation))),
+            handover: Handover::new(
+                Arc::clone(&self.metrics),
+                streams.work,
+                streams.batches,
+                move || drop(tell.send(Event::NewRelation)),
+            ),
         };
         let reader = Reader {
-            config: Arc::clone(&self.config),
-            control: Arc::clone(&self.control),
-            feedback: Arc::clone(&self.feedback),
-            metrics: Arc::clone(&self.metrics),
-            tracked: Tracked::new(&self.config),
-            own,
-            system_identifier: identity.system_identifier.clone(),
-            known: streams.ready.known,
-            gaps: Box::new(GapAnnouncer {
+            connector: Connector {
                 config: Arc::clone(&self.config),
-                source: identity.clone(),
-            }),
-            feed: feed_in,
-            spare: chunks,
-            warned: BTreeSet::new(),
-            large: LargeFrames::default(),
-            preconnected: streams.preconnected,
+                feedback: Arc::clone(&self.feedback),
+                metrics: Arc::clone(&self.metrics),
+                tracked: Tracked::new(&self.config),
+                own,
+                system_identifier: identity.system_identifier.clone(),
+                saved: streams.ready.known,
+                gaps: Box::new(GapAnnouncer {
+                    config: Arc::clone(&self.config),
+                    source: identity.clone(),
+                }),
+                warned: BTreeSet::new(),
+                preconnected: streams.preconnected,
+            },
+            output: Output {
+                control: Arc::clone(&self.control),
+                feedback: Arc::clone(&self.feedback),
+                events,
+                spare: chunks,
+                large: LargeFrames::default(),
+            },
         };
         self.spawn("decoder", move || decoder.run())?;
         self.spawn("reader", move || reader.run())?;
@@ -376,7 +386,7 @@ impl Supervisor {
 struct Streams {
     ready: Ready,
     preconnected: Option<SourceSessions>,
-    work: Sender<Work>,
+    work: Sender<WriterCommand>,
     batches: Receiver<Box<crate::change::Batch>>,
 }
 

@@ -1,9 +1,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-use super::*;
 use std::io;
 use std::sync::Mutex;
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver, bounded};
+
+use super::connect::Stream;
+use super::findings::PublicationNames;
+use super::*;
+use crate::error::Remedy;
+use crate::lsn::Lsn;
+use crate::observe::metrics::Metrics;
+use crate::pipeline::channel::LargeFrames;
+use crate::wire::Transport;
 
 /// A server that closes after what it has said.
 #[derive(Default)]
@@ -29,67 +37,80 @@ impl Transport for Brief {
     fn shutdown(&self, _: std::net::Shutdown) {}
 }
 
-struct Nothing;
-
-impl OwnTables for Nothing {
-    fn in_source(&self) -> Vec<crate::lsn::Oid> {
-        Vec::new()
-    }
-}
-
-impl GapAnnouncement for Nothing {
-    fn announce_gap(&self, _: Lsn, _: u32) -> Result<()> {
-        Ok(())
-    }
-}
-
-fn reader() -> (Reader, Receiver<Feed>) {
-    let none: [(std::ffi::OsString, std::ffi::OsString); 0] = [];
-    let config = Config::from_vars(none).unwrap().0;
-    let (feed, fed) = bounded(4);
+fn output() -> (Output, Receiver<ReaderEvent>) {
+    let (events, received) = bounded(4);
     let (_, spare) = bounded(1);
-    let reader = Reader {
-        tracked: Tracked::new(&config),
-        config: Arc::new(config),
+    let output = Output {
         control: Arc::default(),
         feedback: Arc::default(),
-        metrics: Arc::default(),
-        own: Arc::new(Nothing),
-        system_identifier: String::new(),
-        known: None,
-        gaps: Box::new(Nothing),
-        feed,
+        events,
         spare,
-        warned: BTreeSet::new(),
         large: LargeFrames::default(),
-        preconnected: None,
     };
-    (reader, fed)
+    (output, received)
 }
 
-fn memory() -> Memory {
-    Memory {
-        encoding: "UTF8",
-        first_only_until: None,
-        publication_gone: false,
-        end: Lsn::ZERO,
-        gap: None,
-        streamed: false,
-        busy_since: None,
+fn stream(output: &Output, bytes: &[u8]) -> Stream {
+    Stream {
+        transport: Arc::new(Brief(Mutex::new(bytes.to_vec()))),
+        rest: Vec::new(),
+        epoch: output.feedback.new_epoch(Lsn(7)),
+        wal_end: Lsn(9),
     }
+}
+
+/// Reads the stream to its end; the error, and what the publications are taken for.
+fn read(output: &Output, stream: Stream) -> (Error, PublicationNames) {
+    let mut publications = PublicationNames::All;
+    let metrics = Metrics::default();
+    let error = FrameReader::new(stream, output, &metrics)
+        .read(&mut publications)
+        .unwrap_err();
+    (error, publications)
 }
 
 #[test]
 fn a_stream_that_was_asked_for_again_while_it_connected_is_left_at_once() {
-    let (mut reader, fed) = reader();
-    let mut stream = Stream {
-        transport: Arc::new(Brief(Mutex::new(b"d\0\0\0\x05x".to_vec()))),
-        rest: Vec::new(),
-        epoch: reader.feedback.new_run(Lsn(7)),
-    };
-    // The writer gives up the run when the reader has read its number and not yet registered.
-    reader.feedback.new_run(Lsn(7));
-    let error = reader.read(&mut stream, &mut memory()).unwrap_err();
+    let (output, received) = output();
+    let stream = stream(&output, b"d\0\0\0\x05x");
+    // The writer gives up the epoch when the reader has read its number and not yet registered.
+    output.feedback.new_epoch(Lsn(7));
+    let (error, _) = read(&output, stream);
     assert_eq!(error.remedy(), Remedy::Retry);
-    assert!(fed.is_empty(), "nothing of the old run is handed on");
+    assert!(received.is_empty(), "nothing of the old epoch is handed on");
+}
+
+#[test]
+fn frames_before_an_error_are_handed_on_and_the_error_is_kept() {
+    let (output, received) = output();
+    let bytes = b"d\0\0\0\x05xd\0\0\0\x05yE\0\0\0\x13C42704\0Mmissing\0\0";
+    let (error, publications) = read(&output, stream(&output, bytes));
+    assert!(error.to_string().contains("missing"), "{error}");
+    assert_eq!(publications, PublicationNames::FirstUntil(Lsn(9)));
+    let Ok(ReaderEvent::Frames(chunk)) = received.try_recv() else {
+        panic!("no chunk");
+    };
+    let bodies: Vec<_> = chunk.copy_data().map(Result::unwrap).collect();
+    assert_eq!(bodies, [b"x", b"y"]);
+}
+
+#[test]
+fn a_warning_that_changes_were_passed_over_ends_the_stream() {
+    let (output, received) = output();
+    let bytes = b"N\0\0\0\x13C55000\0Mskipped\0\0d\0\0\0\x05x";
+    let (error, publications) = read(&output, stream(&output, bytes));
+    assert_eq!(error.remedy(), Remedy::Retry);
+    assert_eq!(publications, PublicationNames::FirstUntil(Lsn(9)));
+    assert!(received.is_empty(), "nothing behind the warning counts");
+}
+
+#[test]
+fn a_burst_of_keepalives_that_ask_for_a_reply_closes_the_stream_and_data_between_them_does_not() {
+    let keepalive = [&b"d\0\0\0\x16k"[..], &[0; 16], b"\x01"].concat();
+    for (between, stopping) in [(&b""[..], true), (b"d\0\0\0\x05x", false)] {
+        let (output, _received) = output();
+        let bytes = [&keepalive.repeat(49)[..], between, &keepalive.repeat(49)].concat();
+        let (error, _) = read(&output, stream(&output, &bytes));
+        assert_eq!(error.is_server_stopping(), stopping, "{error}");
+    }
 }

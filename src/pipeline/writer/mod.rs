@@ -9,7 +9,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender};
 
 use self::state::{OnStart, Position, ReadyTo, Recovery, Retry, State, Undelivered};
-use super::channel::Work;
+use super::channel::WriterCommand;
 use super::control::Control;
 use super::feedback::Feedback;
 use crate::backoff::Backoff;
@@ -25,7 +25,7 @@ use crate::destination::{Connector, Durable, Session};
 use crate::error::{Error, Kind, Result};
 use crate::lsn::Lsn;
 use crate::observe::metrics::Metrics;
-use crate::resume::{Known, StreamStart};
+use crate::resume::{SavedProgress, StreamStart};
 
 /// What the thread is started with.
 pub struct Writer {
@@ -42,7 +42,7 @@ pub struct Writer {
     /// Which cluster the source is.
     pub source: SourceIdentity,
     /// What to do.
-    pub work: Receiver<Work>,
+    pub work: Receiver<WriterCommand>,
     /// Where batches go back.
     pub spare_batches: Sender<Box<Batch>>,
     /// Sent once, when the tables exist and the progress was read.
@@ -55,7 +55,7 @@ pub struct Writer {
 #[derive(Debug, Clone, Copy)]
 pub struct Ready {
     /// What it knows of the stream.
-    pub known: Option<Known>,
+    pub known: Option<SavedProgress>,
 }
 
 impl Position for Session {
@@ -90,8 +90,8 @@ impl Writer {
         let mut stream = at_destination(Stream::start(&context, opened, start))?;
         loop {
             match receive(&self.work)? {
-                Work::Start(start) => at_destination(stream.restart(start))?,
-                Work::Batch(batch) => {
+                WriterCommand::Start(start) => at_destination(stream.restart(start))?,
+                WriterCommand::Batch(batch) => {
                     if batch.epoch == stream.epoch {
                         accounting::received(&batch, &context.metrics);
                         let began = Instant::now();
@@ -101,24 +101,24 @@ impl Writer {
                     // A full channel means that there are batches enough.
                     let _ = self.spare_batches.try_send(batch);
                 }
-                Work::End => return Ok(()),
+                WriterCommand::End => return Ok(()),
             }
         }
     }
 }
 
-fn receive(work: &Receiver<Work>) -> Result<Work> {
+fn receive(work: &Receiver<WriterCommand>) -> Result<WriterCommand> {
     let received = work.recv();
     received.map_err(|_| Error::new(Kind::Stopped, "stopped"))
 }
 
 /// The first start of the stream; `None` where it ends without one. A batch before it belongs to no epoch.
-fn first_start(work: &Receiver<Work>) -> Result<Option<StreamStart>> {
+fn first_start(work: &Receiver<WriterCommand>) -> Result<Option<StreamStart>> {
     loop {
         match receive(work)? {
-            Work::Start(start) => return Ok(Some(start)),
-            Work::Batch(_) => {}
-            Work::End => return Ok(None),
+            WriterCommand::Start(start) => return Ok(Some(start)),
+            WriterCommand::Batch(_) => {}
+            WriterCommand::End => return Ok(None),
         }
     }
 }
@@ -268,7 +268,7 @@ impl<'a> Stream<'a> {
 
     /// Asks for the stream again from where the progress stands, and discards what comes before it starts.
     fn ask_again(&mut self) {
-        self.epoch = self.context.feedback.new_run(self.state.position());
+        self.epoch = self.context.feedback.new_epoch(self.state.position());
         self.context.control.end_stream();
     }
 
