@@ -75,6 +75,13 @@ impl ResultSet {
     pub fn first(&self, column: usize) -> Option<&str> {
         self.rows.first()?.get(column)?.as_deref()
     }
+
+    /// The value of this row in the column of this name; `None` for NULL, and where there is no such row or
+    /// column.
+    pub fn value(&self, row: usize, column: &str) -> Option<&str> {
+        let at = self.columns.iter().position(|name| name == column)?;
+        self.rows.get(row)?.get(at)?.as_deref()
+    }
 }
 
 /// A session with a server, authenticated and ready.
@@ -380,6 +387,23 @@ mod tests {
         for end in 0..body.len() {
             assert!(column_names(&body[..end]).is_err(), "{end}");
         }
+    }
+
+    #[test]
+    fn values_are_found_by_row_and_name() {
+        let set = ResultSet {
+            columns: vec!["a".into(), "b".into()],
+            rows: vec![
+                vec![Some("1".into()), None],
+                vec![Some("2".into()), Some("3".into())],
+            ],
+            tag: String::new(),
+        };
+        assert_eq!(set.value(0, "a"), Some("1"));
+        assert_eq!(set.value(0, "b"), None);
+        assert_eq!(set.value(1, "b"), Some("3"));
+        assert_eq!(set.value(2, "a"), None);
+        assert_eq!(set.value(0, "c"), None);
     }
 
     #[test]
