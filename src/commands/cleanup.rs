@@ -21,7 +21,7 @@ pub fn run(config: &Config, yes: bool) -> Result<Exit> {
     if !session.rows(&sql)?.rows.is_empty() {
         found.push(format!("slot {} on {}", config.slot_name, config.source));
     }
-    for (name, owned) in publication::there(&mut session, config)? {
+    for (name, owned) in publication::existing(&mut session, config)? {
         let database = &config.source.database;
         let what = format!("publication {name} in {database} on {}", config.source);
         if owned {
