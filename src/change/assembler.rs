@@ -31,7 +31,7 @@ struct Transaction {
     skip: bool,
     has_context: bool,
     /// What it did to the catalog is seen by our questions.
-    settled: bool,
+    catalog_visible: bool,
     /// The first and the last change that came before any context.
     without_context: Option<(Lsn, Lsn)>,
 }
@@ -224,7 +224,7 @@ impl Assembler {
             // commit record exactly when it is beyond its end.
             skip: begin.final_lsn < self.done,
             has_context: false,
-            settled: false,
+            catalog_visible: false,
             without_context: None,
         });
         self.context.clear();
@@ -257,8 +257,8 @@ impl Assembler {
         let mut time = PgTimestamp(i64::MIN);
         if let Some(open) = &mut self.transaction {
             time = open.commit_time;
-            if !open.settled {
-                open.settled = catalog.settle(open.xid)?;
+            if !open.catalog_visible {
+                open.catalog_visible = catalog.wait_until_visible(open.xid)?;
             }
         }
         let plan = RelationPlan::new(relation, &self.settings, catalog, time).at(|| {

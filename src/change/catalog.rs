@@ -30,14 +30,14 @@ pub struct TypesAt {
 
 /// The catalog of the source.
 pub trait Catalog: Ask {
-    /// Waits until what this transaction did to the catalog is seen by the questions that follow: the
+    /// Waits until what this transaction did to the catalog is visible to the questions that follow: the
     /// stream brings a commit when it is in the WAL, which is before other sessions see it. False where the
-    /// transaction waits for us: then the answers are those of before, until the next Relation message, which
-    /// comes behind the end of every transaction that changed a relation.
+    /// transaction waits for zemi, as a synchronous standby: then the answers are those of before, until the
+    /// next Relation message, which comes behind the end of every transaction that changed a relation.
     ///
     /// # Errors
     /// A source that does not answer.
-    fn settle(&mut self, _transaction: Xid) -> Result<bool> {
+    fn wait_until_visible(&mut self, _transaction: Xid) -> Result<bool> {
         Ok(true)
     }
 

@@ -5,23 +5,18 @@ use crate::config::Config;
 use crate::destination::progress::read_progress;
 use crate::destination::removal::drop_all;
 use crate::error::{Exit, Result};
-use crate::source::{self, publication};
+use crate::source::{self, publication, slot};
 use crate::sqlstate;
-use crate::wire::literal;
 
 /// Says what would be dropped, or drops it. The table of changes stays in any case.
 pub fn run(config: &Config, yes: bool) -> Result<Exit> {
     let mut session = source::open_session(config)?;
     let system = source::system_identifier(&mut session)?;
     let mut found = Vec::new();
-    let sql = format!(
-        "SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = {}",
-        literal(&config.slot_name)
-    );
-    if !session.rows(&sql)?.rows.is_empty() {
+    if slot::read_row(&mut session, &config.slot_name)?.is_some() {
         found.push(format!("slot {} on {}", config.slot_name, config.source));
     }
-    for (name, owned) in publication::there(&mut session, config)? {
+    for (name, owned) in publication::existing(&mut session, config)? {
         let database = &config.source.database;
         let what = format!("publication {name} in {database} on {}", config.source);
         if owned {

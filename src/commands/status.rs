@@ -5,27 +5,27 @@ use super::report::{Report, Value};
 use crate::config::Config;
 use crate::destination::progress::{Progress, read_progress};
 use crate::error::{Exit, Result};
-use crate::source;
-use crate::wire::{Connection, ResultSet, literal};
+use crate::lsn::Lsn;
+use crate::source::{self, slot};
+use crate::wire::Connection;
 
-/// Prints it. A side that does not answer is an error; what the other one says is printed all the same.
+/// Prints it. A side that does not answer is an error; the answer of the other one is printed all the same.
 pub fn run(config: &Config, json: bool) -> Result<Exit> {
     let mut source = source::open_session(config)?;
     let system = source::system_identifier(&mut source)?;
-    let slot = slot(&mut source, config)?;
+    let slot = slot::read_row(&mut source, &config.slot_name)?;
     let mut report = Report::default();
     report.group("slot");
     report.add("name", Some(config.slot_name.as_str()));
-    let exists = !slot.rows.is_empty();
-    report.add("exists", Value::Bool(exists));
-    if exists {
-        report.add("active", Value::Bool(slot.first(0) == Some("t")));
-        report.add("wal_status", slot.first(1));
-        report.add("confirmed_flush_lsn", slot.first(2));
-        report.add("restart_lsn", slot.first(3));
-        report.add("unconfirmed_bytes", number(slot.first(4)));
-        report.add("kept_bytes", number(slot.first(5)));
-        report.add("safe_wal_size", number(slot.first(6)));
+    report.add("exists", Value::Bool(slot.is_some()));
+    if let Some(slot) = &slot {
+        report.add("active", Value::Bool(slot.active_pid.is_some()));
+        report.add("wal_status", slot.wal_status.as_deref());
+        report.add("confirmed_flush_lsn", text(slot.confirmed));
+        report.add("restart_lsn", text(slot.restart));
+        report.add("unconfirmed_bytes", number(slot.behind_bytes));
+        report.add("kept_bytes", number(slot.kept_bytes));
+        report.add("safe_wal_size", number(slot.safe_wal_size));
     }
     report.group("progress");
     let progress = match read_progress(config, &system) {
@@ -47,27 +47,22 @@ pub fn run(config: &Config, json: bool) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn number(text: Option<&str>) -> Value {
-    let number = text.and_then(|text| text.parse().ok());
+fn number(number: Option<i64>) -> Value {
     number.map_or(Value::None, Value::Number)
 }
 
-fn slot(session: &mut Connection, config: &Config) -> Result<ResultSet> {
-    // 14 and later have all of these columns.
-    session.rows(&format!(
-        "SELECT active, wal_status, confirmed_flush_lsn, restart_lsn, \
-         pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint, \
-         pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint, safe_wal_size \
-         FROM pg_replication_slots WHERE slot_name = {}",
-        literal(&config.slot_name)
-    ))
+fn text(lsn: Option<Lsn>) -> Value {
+    lsn.map_or(Value::None, |lsn| Value::Text(lsn.to_string()))
 }
 
 /// How much WAL the source has written behind the progress.
 fn unwritten(session: &mut Connection, progress: &Progress) -> Result<Value> {
     let sql = format!(
-        "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '{}')::bigint",
+        "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '{}')::bigint AS bytes",
         progress.flushed
     );
-    Ok(number(session.rows(&sql)?.first(0)))
+    let bytes = session.rows(&sql)?;
+    Ok(number(
+        bytes.value(0, "bytes").and_then(|text| text.parse().ok()),
+    ))
 }

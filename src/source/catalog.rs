@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::session::{APPLICATION, is_unconvertible, open_session, take_bytes_as_stored};
 use super::types::{Types, facts_query, stamps_query};
 use crate::backoff::Backoff;
 use crate::change::json::{Ask, ValueType};
@@ -10,17 +11,18 @@ use crate::change::{Catalog, RelationFacts, TypesAt};
 use crate::config::Config;
 use crate::error::{At, Error, Kind, Remedy, Result};
 use crate::lsn::{Oid, PgTimestamp, Xid};
-use crate::source;
-use crate::wire::Connection;
+use crate::wire::{Connection, ResultSet, literal};
 
-/// How long a transaction that waits for us may need between its commit record and being seen by others, for
-/// other reasons than that.
-const LONGEST_SETTLING: Duration = Duration::from_millis(300);
-const SETTLING_PAUSE: Duration = Duration::from_millis(1);
+/// Where zemi is a synchronous standby, the longest wait for a transaction to become visible that does not
+/// show the wait event `SyncRep`: it may still be about to wait for zemi.
+const MAX_WAIT_AS_STANDBY: Duration = Duration::from_millis(300);
 
-/// A transaction that others do not see for so long is told of: with a synchronous standby away, it can take
-/// as long as that is.
-const SETTLING_TOLD: Duration = Duration::from_secs(10);
+/// Between two looks at a transaction that is not visible yet.
+const VISIBILITY_POLL_INTERVAL: Duration = Duration::from_millis(1);
+
+/// A transaction that is invisible for so long is logged: with a synchronous standby away, it stays so until
+/// that is back.
+const VISIBILITY_WARN_AFTER: Duration = Duration::from_secs(10);
 
 /// Which relations are zemi's own.
 pub trait OwnTables: Send + Sync {
@@ -68,7 +70,7 @@ impl SourceCatalog {
             None => {
                 // Behind the same address there may be another server now, with another clock.
                 self.types.forget();
-                source::open_session(&self.config)?
+                open_session(&self.config)?
             }
         };
         let answer = ask(&mut session);
@@ -88,10 +90,10 @@ impl SourceCatalog {
                 Err(e) => e,
             };
             // A name that cannot be converted: one that has no UTF-8 is not compared by it either.
-            if source::is_unconvertible(&error)
+            if is_unconvertible(&error)
                 && let Some(session) = self.session.as_mut()
             {
-                source::take_bytes_as_stored(session)?;
+                take_bytes_as_stored(session)?;
             }
             if matches!(error.remedy(), Remedy::Stop(_)) {
                 return Err(error.at("reading the source's catalog"));
@@ -132,8 +134,8 @@ impl Ask for SourceCatalog {
         // A NUL byte cannot be part of a query, nor of a text of PostgreSQL.
         let text = String::from_utf8_lossy(text).replace('\0', "\u{FFFD}");
         let sql = format!(
-            "SELECT to_jsonb({}::{type_name})::text",
-            crate::wire::literal(&text)
+            "SELECT to_jsonb({}::{type_name})::text AS json",
+            literal(&text)
         );
         // What the cast itself refuses is no reason to ask again.
         let answer = self.ask(|session| match session.rows(&sql) {
@@ -144,10 +146,16 @@ impl Ask for SourceCatalog {
             return false;
         };
         answer
-            .first(0)
+            .value(0, "json")
             .map(|json| out.extend_from_slice(json.as_bytes()))
             .is_some()
     }
+}
+
+/// The values of a column that are not NULL.
+fn all(answer: &ResultSet, column: &str) -> Vec<String> {
+    let value = |row| answer.value(row, column).map(str::to_owned);
+    (0..answer.rows.len()).filter_map(value).collect()
 }
 
 /// Whether a server refused a statement and not the session: not a lost connection (class 08), a lack of
@@ -160,37 +168,37 @@ fn is_of_statement(error: &Error) -> bool {
 }
 
 impl Catalog for SourceCatalog {
-    fn settle(&mut self, transaction: Xid) -> Result<bool> {
-        // A transaction holds the lock on its own number until it is seen by all: until its synchronous
-        // standbys have it. Where we are one of those, it may wait for us.
+    fn wait_until_visible(&mut self, transaction: Xid) -> Result<bool> {
+        // A transaction holds the lock on its own number until it is visible, which is when its synchronous
+        // standbys have it. Where zemi is one of those, the transaction may wait for zemi.
         let sql = format!(
-            "SELECT bool_or(a.wait_event IS NOT DISTINCT FROM 'SyncRep'), \
+            "SELECT bool_or(a.wait_event IS NOT DISTINCT FROM 'SyncRep') AS waits_for_standby, \
              EXISTS (SELECT FROM pg_stat_replication WHERE application_name = '{}' \
-             AND sync_state IN ('sync', 'quorum')) \
+             AND sync_state IN ('sync', 'quorum')) AS is_standby \
              FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid) \
              WHERE l.locktype = 'transactionid' AND l.transactionid = '{transaction}' AND l.granted \
              AND l.mode = 'ExclusiveLock'",
-            source::APPLICATION
+            APPLICATION
         );
         let since = Instant::now();
         let mut warned = false;
         loop {
             let answer = self.ask(|session| session.rows(&sql))?;
-            let Some(for_standby) = answer.first(0) else {
+            let Some(waits_for_standby) = answer.value(0, "waits_for_standby") else {
                 return Ok(true);
             };
-            let for_us = answer.first(1) == Some("t");
-            if for_us && (for_standby == "t" || since.elapsed() >= LONGEST_SETTLING) {
+            let is_standby = answer.value(0, "is_standby") == Some("t");
+            if is_standby && (waits_for_standby == "t" || since.elapsed() >= MAX_WAIT_AS_STANDBY) {
                 return Ok(false);
             }
-            if !warned && since.elapsed() >= SETTLING_TOLD {
+            if !warned && since.elapsed() >= VISIBILITY_WARN_AFTER {
                 warned = true;
                 log::warn!(
-                    "transaction {transaction} has committed and is not seen by others yet: it waits for a \
-                     synchronous standby. What it says of tables and types is waited for, too"
+                    "transaction {transaction} has committed and is not visible to other sessions yet: it \
+                     waits for a synchronous standby. What it says of tables and types is waited for, too"
                 );
             }
-            if !self.control.pause(SETTLING_PAUSE) {
+            if !self.control.pause(VISIBILITY_POLL_INTERVAL) {
                 return Err(Error::new(
                     Kind::Stopped,
                     "stopped while a transaction waits for its synchronous standby",
@@ -217,25 +225,16 @@ impl Catalog for SourceCatalog {
             columns("indisprimary"),
             columns("indisreplident")
         );
-        let mut sets = self
+        let answers = self
             .ask(|session| session.query(&sql))
-            .at(|| format!("relation with OID {relation}"))?
-            .into_iter()
-            .map(|set| {
-                set.rows
-                    .into_iter()
-                    .filter_map(|row| row.into_iter().next().flatten())
-            });
-        let mut next = || sets.next().into_iter().flatten().collect::<Vec<String>>();
-        let (primary_key, identity_index, ancestors) = (next(), next(), next());
-        let ours = ancestors
-            .iter()
-            .filter_map(|oid| oid.parse().ok())
-            .any(|o| own.contains(&Oid(o)));
+            .at(|| format!("relation with OID {relation}"))?;
+        let values =
+            |set: usize, column: &str| answers.get(set).map_or(Vec::new(), |a| all(a, column));
+        let mut ancestors = values(2, "oid").into_iter();
         Ok(RelationFacts {
-            ours,
-            primary_key,
-            identity_index,
+            ours: ancestors.any(|oid| oid.parse().is_ok_and(|oid| own.contains(&Oid(oid)))),
+            primary_key: values(0, "attname"),
+            identity_index: values(1, "attname"),
         })
     }
 

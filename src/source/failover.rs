@@ -2,19 +2,28 @@
 
 use std::collections::BTreeSet;
 
-use super::Server;
+use super::server::Server;
+use super::slot;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::wire::{Connection, identifier, literal};
+use crate::wire::{Connection, identifier};
 
 /// The first version that can synchronise a slot to its standbys (`server_version_num`).
 const SINCE: u32 = 170_000;
+
+/// What an empty `synchronized_standby_slots` means.
+pub(crate) const AHEAD: &str = "SLOT_FAILOVER is true and synchronized_standby_slots is empty: zemi may \
+    get ahead of a standby, and a failover then leaves changes that never happened there";
+
+/// The SQL that changes that.
+pub(crate) const AHEAD_HINT: &str = "ALTER SYSTEM SET synchronized_standby_slots = '<the physical slots of \
+    the standbys>'; SELECT pg_reload_conf()";
 
 /// Checks that the server can do what the settings ask for.
 ///
 /// # Errors
 /// [`Kind::Setting`] where it is too old.
-pub fn check(server: &Server, config: &Config) -> Result<()> {
+pub(crate) fn check(server: &Server, config: &Config) -> Result<()> {
     if !config.slot_failover || server.version >= SINCE {
         return Ok(());
     }
@@ -28,39 +37,43 @@ pub fn check(server: &Server, config: &Config) -> Result<()> {
     .hint("unset SLOT_FAILOVER; after a failover the slot is made anew, and the gap recorded"))
 }
 
-/// What is not as the settings ask for.
+/// What `SLOT_FAILOVER` asks for and is not so.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Lack {
-    /// The slot is there and is not synchronised.
-    pub slot: bool,
+pub(crate) struct Lack {
+    /// The slot exists and is not synchronised.
+    pub(crate) slot: bool,
     /// The server does not wait for its standbys before it sends: zemi may get ahead of them.
-    pub standby_slots: bool,
+    pub(crate) standby_slots: bool,
 }
 
 /// The command that makes a slot synchronised; only a walsender knows it.
-pub fn alter(config: &Config) -> String {
+pub(crate) fn alter(config: &Config) -> String {
     let slot = identifier(&config.slot_name);
     format!("ALTER_REPLICATION_SLOT {slot} (FAILOVER true)")
 }
 
 /// Looks at the slot and at the server's settings; nothing is lacking where nothing was asked for.
-pub fn look(session: &mut Connection, config: &Config) -> Result<Lack> {
+///
+/// # Errors
+/// The source's connection.
+pub(crate) fn look(session: &mut Connection, config: &Config) -> Result<Lack> {
     if !config.slot_failover {
         return Ok(Lack::default());
     }
-    let row = session.rows(&format!(
-        "SELECT coalesce((SELECT NOT failover FROM pg_replication_slots WHERE slot_name = {}), false), \
-         current_setting('synchronized_standby_slots') = ''",
-        literal(&config.slot_name)
-    ))?;
+    let slot = slot::read_row(session, &config.slot_name)?;
+    let setting = session.rows("SELECT current_setting('synchronized_standby_slots') AS slots")?;
     Ok(Lack {
-        slot: row.first(0) == Some("t"),
-        standby_slots: row.first(1) == Some("t"),
+        slot: slot.is_some_and(|slot| !slot.failover),
+        standby_slots: setting.value(0, "slots") == Some(""),
     })
 }
 
-/// Makes a slot that was there before synchronised, or says with what somebody can.
-pub fn reconcile(
+/// Makes an older slot synchronised, or logs the command that an operator can run. `warned` holds what was
+/// logged before.
+///
+/// # Errors
+/// The source's connection; not the refusal of the command.
+pub(crate) fn reconcile(
     session: &mut Connection,
     walsender: &mut Connection,
     config: &Config,
@@ -89,10 +102,27 @@ pub fn reconcile(
     Ok(())
 }
 
-/// What an empty `synchronized_standby_slots` means.
-pub const AHEAD: &str = "SLOT_FAILOVER is true and synchronized_standby_slots is empty: zemi may get ahead \
-                         of a standby, and a failover then leaves changes that never happened there";
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
 
-/// What mends that.
-pub const AHEAD_HINT: &str = "ALTER SYSTEM SET synchronized_standby_slots = '<the physical slots of the \
-                              standbys>'; SELECT pg_reload_conf()";
+    #[test]
+    fn older_servers_cannot_synchronise_a_slot() {
+        let checked = |failover: &str, version| {
+            let vars = [("SLOT_FAILOVER".into(), failover.into())];
+            let config = Config::from_vars(vars).unwrap().0;
+            let server = Server {
+                version,
+                version_text: String::new(),
+                wal_level: String::new(),
+                encoding: String::new(),
+                started: String::new(),
+            };
+            check(&server, &config).map_err(|e| e.kind())
+        };
+        assert_eq!(checked("true", 160_010), Err(Kind::Setting));
+        assert_eq!(checked("true", 170_000), Ok(()));
+        assert_eq!(checked("false", 160_010), Ok(()));
+    }
+}

@@ -1,18 +1,17 @@
 //! The source: sessions with it, what it is, and the objects on it that the stream needs.
 
 pub mod catalog;
-pub mod failover;
+pub(crate) mod failover;
 pub mod message;
-pub mod predecessor;
-pub mod publication;
+pub(crate) mod predecessor;
+pub(crate) mod publication;
 pub mod server;
 pub mod session;
-pub mod slot;
+pub(crate) mod slot;
 mod types;
 
-pub use server::{Identity, Server, check, identify, position, system_identifier, wal_end};
-pub use session::{
-    APPLICATION, BEGIN_DDL, FRESH, SourceSessions, is_unconvertible, open_replication,
-    open_session, take_bytes_as_stored,
-};
-pub use slot::{create_slot, drop_slot, kept_by_slot, log_open_transactions, read_slot};
+pub use server::{Identity, identify};
+pub(crate) use server::{Server, check, position, system_identifier, wal_end};
+pub use session::open_session;
+pub(crate) use session::{FRESH, SourceSessions, is_unconvertible, open_replication};
+pub(crate) use slot::{create_slot, drop_slot, kept_by_slot, read_slot};

@@ -1,34 +1,38 @@
-//! What Bemi or the Zig Zemi left on the source, for a first start that would pass it by.
+//! What Bemi or the Zig Zemi left on the source, for a first start that would not use it.
 
+use super::slot;
 use crate::config::Config;
 use crate::error::{At, Error, Kind, Result};
+use crate::lsn::Lsn;
 use crate::wire::{Connection, literal};
 
 /// The slot of Bemi's worker, and the default of the Zig Zemi's code.
-pub const SLOT: &str = "bemi_local";
+pub(crate) const SLOT: &str = "bemi_local";
 
 /// The publications that they read it with: Debezium's default, and the default of the Zig Zemi's code.
 const PUBLICATIONS: &str = "'dbz_publication', 'bemi'";
 
 /// A slot of another tracker beside the one that the settings name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Predecessor {
-    confirmed: String,
+pub(crate) struct Predecessor {
+    confirmed: Option<Lsn>,
     publications: Vec<String>,
 }
 
 impl Predecessor {
     /// What was found.
-    pub fn found(&self) -> String {
+    pub(crate) fn found(&self) -> String {
+        let confirmed = self.confirmed.map(|lsn| lsn.to_string());
+        let confirmed = confirmed.as_deref().unwrap_or("nothing");
         format!(
-            "slot {SLOT} of Bemi or another tracker is in this database and has confirmed {}: what was \
-             committed since is not recorded through another slot, and {SLOT} keeps WAL until it is dropped",
-            self.confirmed
+            "slot {SLOT} of Bemi or another tracker is in this database and has confirmed {confirmed}: what \
+             was committed since is not recorded through another slot, and {SLOT} keeps WAL until it is \
+             dropped"
         )
     }
 
     /// What to do about it.
-    pub fn fix(&self) -> String {
+    pub(crate) fn fix(&self) -> String {
         let settings = match self.publications.as_slice() {
             [] => format!("SLOT_NAME={SLOT}"),
             [one] => format!("SLOT_NAME={SLOT} PUBLICATION_NAME={one}"),
@@ -44,34 +48,37 @@ impl Predecessor {
     }
 }
 
-/// Looks for one. `None` also where the settings name it.
-pub fn look(session: &mut Connection, config: &Config) -> Result<Option<Predecessor>> {
+/// Looks for one in this database. `None` also where the settings name it.
+///
+/// # Errors
+/// The source's connection.
+pub(crate) fn look(session: &mut Connection, config: &Config) -> Result<Option<Predecessor>> {
     if config.slot_name == SLOT {
         return Ok(None);
     }
-    let slot = session.rows(&format!(
-        "SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = '{SLOT}' \
-         AND plugin = 'pgoutput' AND database = current_database()"
-    ))?;
-    if slot.rows.is_empty() {
+    let slot = slot::read_row(session, SLOT)?;
+    let Some(slot) = slot.filter(|slot| slot.plugin == "pgoutput" && slot.in_this_database) else {
         return Ok(None);
-    }
+    };
     Ok(Some(Predecessor {
-        confirmed: slot.first(0).unwrap_or("nothing").to_owned(),
+        confirmed: slot.confirmed,
         publications: publications(session)?,
     }))
 }
 
-/// Refuses a slot that was read through another publication than the settings name, at the first start on it.
-/// One that is made now shows nothing of the WAL that is already written.
-pub fn check_publication(session: &mut Connection, config: &Config) -> Result<()> {
+/// Refuses a slot that was read through another publication than the settings name, at the first start on it:
+/// a publication that is made now shows nothing of the WAL that is already written.
+///
+/// # Errors
+/// [`Kind::Setting`] where that is so; the source's connection.
+pub(crate) fn check_publication(session: &mut Connection, config: &Config) -> Result<()> {
     let name = &config.publication_name;
-    let there = session.rows(&format!(
+    let existing = session.rows(&format!(
         "SELECT FROM pg_publication WHERE pubname IN ({}, {})",
         literal(name),
         literal(config.publication_folded.as_ref().unwrap_or(name))
     ))?;
-    if !there.rows.is_empty() {
+    if !existing.rows.is_empty() {
         return Ok(());
     }
     let found = publications(session)?;
@@ -95,8 +102,8 @@ fn publications(session: &mut Connection) -> Result<Vec<String>> {
     let found = session.rows(&format!(
         "SELECT pubname FROM pg_publication WHERE pubname IN ({PUBLICATIONS}) ORDER BY pubname"
     ))?;
-    let name = |row: &Vec<Option<String>>| row.first()?.clone();
-    Ok(found.rows.iter().filter_map(name).collect())
+    let name = |row| found.value(row, "pubname").map(str::to_owned);
+    Ok((0..found.rows.len()).filter_map(name).collect())
 }
 
 #[cfg(test)]
@@ -104,10 +111,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_slot_without_a_position_has_confirmed_nothing() {
+        let found = |confirmed| {
+            let publications = Vec::new();
+            Predecessor {
+                confirmed,
+                publications,
+            }
+            .found()
+        };
+        assert!(found(Some(Lsn(0x016B_3748))).contains("has confirmed 0/16B3748: what"));
+        assert!(found(None).contains("has confirmed nothing: what"));
+    }
+
+    #[test]
     fn the_fix_names_the_publication_that_was_read() {
         let fix = |publications: &[&str]| {
             Predecessor {
-                confirmed: "0/16B3748".into(),
+                confirmed: Some(Lsn(0x016B_3748)),
                 publications: publications.iter().map(|&name| name.into()).collect(),
             }
             .fix()

@@ -1,4 +1,4 @@
-//! Who the source is, and whether it can be followed at all.
+//! Which server the source is, and whether it can be followed at all.
 
 use crate::error::{At, Error, Kind, Result};
 use crate::lsn::Lsn;
@@ -6,7 +6,7 @@ use crate::resume::SourcePosition;
 use crate::sqlstate;
 use crate::wire::{Connection, ResultSet};
 
-/// The oldest supported server: 14 brought logical messages to pgoutput.
+/// The oldest supported server (`server_version_num`): 14 brought logical messages to pgoutput.
 const OLDEST: u32 = 140_000;
 
 /// Which server and database the source is.
@@ -20,7 +20,10 @@ pub struct Identity {
     pub end: Lsn,
 }
 
-/// Asks a walsender who it is.
+/// Asks a walsender which server it belongs to.
+///
+/// # Errors
+/// An ordinary session, which knows no `IDENTIFY_SYSTEM`; the source's connection.
 pub fn identify(walsender: &mut Connection) -> Result<Identity> {
     let row = walsender.rows("IDENTIFY_SYSTEM").map_err(|e| {
         let e = e.at("IDENTIFY_SYSTEM");
@@ -35,18 +38,21 @@ pub fn identify(walsender: &mut Connection) -> Result<Identity> {
     })?;
     let identity = || {
         Some(Identity {
-            system_identifier: row.first(0)?.to_owned(),
-            timeline: row.first(1)?.parse().ok()?,
-            end: row.first(2)?.parse().ok()?,
+            system_identifier: row.value(0, "systemid")?.to_owned(),
+            timeline: row.value(0, "timeline")?.parse().ok()?,
+            end: row.value(0, "xlogpos")?.parse().ok()?,
         })
     };
     identity().ok_or_else(|| Error::new(Kind::Protocol, "IDENTIFY_SYSTEM gave no usable row"))
 }
 
 /// Where the next WAL record will be written.
-pub fn wal_end(session: &mut Connection) -> Result<Lsn> {
-    let row = session.rows("SELECT pg_catalog.pg_current_wal_insert_lsn()")?;
-    let end = row.first(0).and_then(|text| text.parse().ok());
+///
+/// # Errors
+/// A standby, which writes none; the source's connection.
+pub(crate) fn wal_end(session: &mut Connection) -> Result<Lsn> {
+    let row = session.rows("SELECT pg_catalog.pg_current_wal_insert_lsn() AS wal_end")?;
+    let end = row.value(0, "wal_end").and_then(|text| text.parse().ok());
     end.ok_or_else(|| {
         Error::new(
             Kind::Protocol,
@@ -56,14 +62,20 @@ pub fn wal_end(session: &mut Connection) -> Result<Lsn> {
 }
 
 /// The system identifier of the cluster, by an ordinary session.
-pub fn system_identifier(session: &mut Connection) -> Result<String> {
+///
+/// # Errors
+/// The source's connection.
+pub(crate) fn system_identifier(session: &mut Connection) -> Result<String> {
     let row = session.rows("SELECT system_identifier FROM pg_catalog.pg_control_system()")?;
-    let text = row.first(0).map(str::to_owned);
+    let text = row.value(0, "system_identifier").map(str::to_owned);
     text.ok_or_else(|| Error::new(Kind::Protocol, "pg_control_system() gave no row"))
 }
 
-/// Where `known_timeline` ended, as a walsender on a later timeline tells it.
-pub fn position(
+/// Where the source stands, and where `known_timeline` ended if the server is on a later one.
+///
+/// # Errors
+/// A timeline history that the server does not have; the source's connection.
+pub(crate) fn position(
     walsender: &mut Connection,
     identity: &Identity,
     known_timeline: Option<u32>,
@@ -72,7 +84,7 @@ pub fn position(
         Some(known) if known < identity.timeline => {
             let command = format!("TIMELINE_HISTORY {}", identity.timeline);
             let answer = walsender.rows(&command).at(|| command.clone())?;
-            switch_point(answer.first(1).unwrap_or_default(), known)
+            switch_point(answer.value(0, "content").unwrap_or_default(), known)
         }
         _ => None,
     };
@@ -83,8 +95,9 @@ pub fn position(
     })
 }
 
-/// Finds the end of a timeline in a history file: lines of timeline, position and reason. A timeline that is
-/// not there is a sibling: what they share ends where the new one left the last one before both, at most.
+/// Finds the end of a timeline in a history file: lines of timeline, position and reason. A timeline that the
+/// file does not name is a sibling: what both share ends at most where the new one left the last one before
+/// both.
 fn switch_point(history: &str, timeline: u32) -> Option<Lsn> {
     let ends = history.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
@@ -96,11 +109,15 @@ fn switch_point(history: &str, timeline: u32) -> Option<Lsn> {
 }
 
 /// Checks what a server must have before anything else is tried.
-pub fn check(session: &mut Connection) -> Result<Server> {
+///
+/// # Errors
+/// [`Kind::Setting`] for an old version or another `wal_level`, [`Kind::Transient`] for a standby.
+pub(crate) fn check(session: &mut Connection) -> Result<Server> {
     let row = session.rows(
-        "SELECT current_setting('server_version_num'), current_setting('wal_level'), \
-         current_setting('server_version'), current_setting('server_encoding'), \
-         pg_is_in_recovery(), pg_postmaster_start_time()::text",
+        "SELECT current_setting('server_version_num') AS version, \
+         current_setting('wal_level') AS wal_level, current_setting('server_version') AS version_text, \
+         current_setting('server_encoding') AS encoding, pg_is_in_recovery() AS in_recovery, \
+         pg_postmaster_start_time() AS started",
     )?;
     let server = Server::read(&row)?;
     if server.version < OLDEST {
@@ -120,7 +137,7 @@ pub fn check(session: &mut Connection) -> Result<Server> {
         )
         .hint("ALTER SYSTEM SET wal_level = 'logical'; then restart the server"));
     }
-    if server.in_recovery {
+    if row.value(0, "in_recovery") == Some("t") {
         // It may be about to be promoted.
         return Err(Error::new(
             Kind::Transient,
@@ -131,36 +148,33 @@ pub fn check(session: &mut Connection) -> Result<Server> {
     Ok(server)
 }
 
-/// Facts of the source server.
+/// Facts of the source server: a primary that can be followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Server {
+pub(crate) struct Server {
     /// `server_version_num`
-    pub version: u32,
+    pub(crate) version: u32,
     /// `server_version`
-    pub version_text: String,
+    pub(crate) version_text: String,
     /// `wal_level`
-    pub wal_level: String,
+    pub(crate) wal_level: String,
     /// `server_encoding`
-    pub encoding: String,
-    /// `pg_is_in_recovery()`
-    pub in_recovery: bool,
+    pub(crate) encoding: String,
     /// `pg_postmaster_start_time()`, which tells a server from its physical clone.
-    pub started: String,
+    pub(crate) started: String,
 }
 
 impl Server {
     fn read(row: &ResultSet) -> Result<Server> {
-        let text = |column: usize| row.first(column).unwrap_or_default().to_owned();
+        let text = |column: &str| row.value(0, column).unwrap_or_default().to_owned();
         Ok(Server {
-            version: text(0).parse().map_err(|_| {
+            version: text("version").parse().map_err(|_| {
                 Error::new(Kind::Setting, "expected a number in server_version_num")
                     .hint("is this a PostgreSQL server?")
             })?,
-            wal_level: text(1),
-            version_text: text(2),
-            encoding: text(3),
-            in_recovery: text(4) == "t",
-            started: text(5),
+            wal_level: text("wal_level"),
+            version_text: text("version_text"),
+            encoding: text("encoding"),
+            started: text("started"),
         })
     }
 }

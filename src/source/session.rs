@@ -7,17 +7,17 @@ use crate::config::Config;
 use crate::error::{At, Error, Result};
 use crate::sqlstate;
 use crate::threads::STACK;
-use crate::wire::{Connection, with_login_hint};
+use crate::wire::{Connection, identifier, with_login_hint};
 
-/// The name of every session on the source, which `synchronous_standby_names` may hold.
-pub const APPLICATION: &str = "zemi";
+/// `application_name` of every session on the source, which `synchronous_standby_names` may hold.
+pub(crate) const APPLICATION: &str = "zemi";
 
 /// Settings of every session on the source. A walsender prints values by some of them, and casts to json
 /// that an ordinary session is asked for have to be computed by the same ones, whatever the database's own
 /// settings are.
 ///
 /// `synchronous_commit=local`: with `synchronous_standby_names = 'zemi'` a commit of zemi itself would
-/// wait for zemi. The limits of time would end a slot's creation, which waits for open transactions.
+/// wait for zemi. A time limit would end a slot's creation, which waits for open transactions.
 const SESSION: [(&str, &str); 12] = [
     ("application_name", APPLICATION),
     ("client_encoding", "UTF8"),
@@ -33,9 +33,9 @@ const SESSION: [(&str, &str); 12] = [
     ("idle_session_timeout", "0"),
 ];
 
-/// A walsender of the database, and its time limit: longer than the interval of our status
-/// updates, whatever the server's own is.
-const STREAM: [(&str, &str); 3] = [
+/// Settings of a walsender of the database. Its time limit is longer than the interval of zemi's status
+/// updates, whatever the server's own limit is.
+const WALSENDER: [(&str, &str); 3] = [
     ("replication", "database"),
     ("search_path", ""),
     ("wal_sender_timeout", "60s"),
@@ -43,9 +43,12 @@ const STREAM: [(&str, &str); 3] = [
 
 /// Begins a transaction of DDL: under the role's own search path, by which functions of event triggers may
 /// name theirs without a schema.
-pub const BEGIN_DDL: &str = "BEGIN; SET LOCAL search_path TO DEFAULT";
+pub(crate) const BEGIN_DDL: &str = "BEGIN; SET LOCAL search_path TO DEFAULT";
 
 /// Opens an ordinary session.
+///
+/// # Errors
+/// As for [`Connection::open`], with what to do about it.
 pub fn open_session(config: &Config) -> Result<Connection> {
     let open = || {
         let opened = Connection::open(&config.source, &SESSION, config.connect_timeout);
@@ -62,26 +65,32 @@ pub fn open_session(config: &Config) -> Result<Connection> {
     open().at(|| "source".into())
 }
 
-/// The server holds text that it cannot convert to UTF-8, and never will.
-pub fn is_unconvertible(error: &Error) -> bool {
+/// The server holds text that it cannot convert to UTF-8, now or later.
+pub(crate) fn is_unconvertible(error: &Error) -> bool {
     error.is_sqlstate(sqlstate::CHARACTER_NOT_IN_REPERTOIRE)
         || error.is_sqlstate(sqlstate::UNTRANSLATABLE_CHARACTER)
 }
 
-/// Makes the server send what it holds, instead of refusing what it cannot convert.
-pub fn take_bytes_as_stored(session: &mut Connection) -> Result<()> {
+/// Makes the server send texts as it stores them, instead of refusing those that it cannot convert.
+///
+/// # Errors
+/// The source's connection.
+pub(crate) fn take_bytes_as_stored(session: &mut Connection) -> Result<()> {
     session.query("SET client_encoding = 'SQL_ASCII'").map(drop)
 }
 
 /// Opens a session on a walsender of the database, with values in this encoding.
-pub fn open_replication(config: &Config, encoding: &str) -> Result<Connection> {
-    let mut parameters = Vec::with_capacity(SESSION.len() + STREAM.len());
+///
+/// # Errors
+/// As for [`Connection::open`], with what to do about it.
+pub(crate) fn open_replication(config: &Config, encoding: &str) -> Result<Connection> {
+    let mut parameters = Vec::with_capacity(SESSION.len() + WALSENDER.len());
     parameters.extend(
         SESSION
             .iter()
             .filter(|(name, _)| *name != "client_encoding"),
     );
-    parameters.extend(STREAM);
+    parameters.extend(WALSENDER);
     parameters.push(("client_encoding", encoding));
     Connection::open(&config.source, &parameters, config.connect_timeout)
         .map_err(|e| {
@@ -90,7 +99,7 @@ pub fn open_replication(config: &Config, encoding: &str) -> Result<Connection> {
             {
                 return e.hint(format!(
                     "ALTER ROLE {} REPLICATION; and allow the role in pg_hba.conf",
-                    crate::wire::identifier(&config.source.user)
+                    identifier(&config.source.user)
                 ));
             }
             if e.is_sqlstate(sqlstate::TOO_MANY_CONNECTIONS) {
@@ -101,15 +110,15 @@ pub fn open_replication(config: &Config, encoding: &str) -> Result<Connection> {
         .at(|| "source".into())
 }
 
-/// How long a session that was not used yet is taken to be as good as a new one.
-pub const FRESH: Duration = Duration::from_secs(1);
+/// How long a session that was not used yet counts as a new one.
+pub(crate) const FRESH: Duration = Duration::from_secs(1);
 
 /// An ordinary session and one on a walsender.
 pub struct SourceSessions {
     /// The ordinary one.
-    pub session: Connection,
-    /// The other.
-    pub walsender: Connection,
+    pub(crate) session: Connection,
+    /// The one on a walsender.
+    pub(crate) walsender: Connection,
     opened: Instant,
 }
 
@@ -118,7 +127,7 @@ impl SourceSessions {
     ///
     /// # Errors
     /// The first of [`open_session`], else that of [`open_replication`].
-    pub fn open(config: &Config, encoding: &str) -> Result<SourceSessions> {
+    pub(crate) fn open(config: &Config, encoding: &str) -> Result<SourceSessions> {
         let (session, walsender) = thread::scope(|scope| {
             let walsender = thread::Builder::new()
                 .name("walsender".into())
@@ -132,15 +141,15 @@ impl SourceSessions {
             session: session?,
             walsender: match walsender {
                 Ok(Ok(opened)) => opened?,
-                // No thread was to be had, or it ended without a word.
+                // No thread could be started, or it ended without a result.
                 _ => open_replication(config, encoding)?,
             },
             opened: Instant::now(),
         })
     }
 
-    /// Whether it was opened a moment ago.
-    pub fn is_fresh(&self) -> bool {
+    /// Whether they were opened less than [`FRESH`] ago.
+    pub(crate) fn is_fresh(&self) -> bool {
         self.opened.elapsed() < FRESH
     }
 }

@@ -16,16 +16,16 @@ use crate::change::{FIRST_USER_OID, TypesAt};
 use crate::lsn::{Oid, PgTimestamp};
 use crate::wire::ResultSet;
 
-/// Types inside each other deeper than this are left to the source. No real type comes near: the quotes of
-/// a composite's text double with each level.
-const DEEPEST: u32 = 32;
+/// Types nested deeper than this are left to the source. No real type comes near: the quotes of a composite's
+/// text double with each level.
+const MAX_TYPE_DEPTH: u32 = 32;
 
 /// One type.
 #[derive(Debug, Clone)]
 struct Fact {
     name: Arc<str>,
     shape: Shape,
-    /// What changes with the type's rows in the catalog.
+    /// Another text when a row of the type in the catalog is another one.
     stamp: Box<str>,
     /// Holds for transactions that committed until then.
     as_of: PgTimestamp,
@@ -96,11 +96,11 @@ impl Types {
         let cast = || ValueType::Cast {
             type_name: Arc::clone(&fact.name),
         };
-        if depth > DEEPEST {
+        if depth > MAX_TYPE_DEPTH {
             return cast();
         }
-        // PostgreSQL makes no type that holds itself. Should a catalog say so, it ends at the second
-        // sight of it: each type is worked out once, whatever is made of whatever.
+        // PostgreSQL makes no type that holds itself. Should a catalog say so, the recursion ends at its
+        // second visit: each type is resolved once.
         self.resolved.insert(type_oid, cast());
         let found = match &fact.shape {
             Shape::Domain(base) => self.resolve(*base, depth + 1),
@@ -143,17 +143,14 @@ impl Types {
         parts
     }
 
-    /// Takes the answer to [`stamps_query`] for these types. Those that changed are forgotten; so is all
-    /// that is made of them.
+    /// Takes the answer to [`stamps_query`] for these types. Those that changed are forgotten, and so are
+    /// the types that are made of them.
     pub(super) fn compare(&mut self, asked: &[Oid], at: PgTimestamp, answer: &ResultSet) {
         let mut changed = false;
         for type_oid in asked {
-            let row = answer
-                .rows
-                .iter()
-                .find(|row| oid(row, 0) == Some(*type_oid));
-            let stamp = row.and_then(|row| text(row, 1)).unwrap_or_default();
-            let as_of = row.and_then(|row| time(row, 2)).unwrap_or(at).max(at);
+            let row = rows(answer).find(|row| row.oid("oid") == Some(*type_oid));
+            let stamp = row.and_then(|row| row.text("stamp")).unwrap_or_default();
+            let as_of = row.and_then(|row| row.time("as_of")).unwrap_or(at).max(at);
             match self.facts.get_mut(type_oid) {
                 Some(fact) if *fact.stamp == *stamp => fact.as_of = as_of,
                 _ => {
@@ -163,20 +160,21 @@ impl Types {
             }
         }
         if changed {
-            self.forget_what_lacks_a_part();
+            self.forget_incomplete();
             self.generation += 1;
             self.resolved.clear();
         }
     }
 
-    /// Forgets all.
+    /// Forgets all facts.
     pub(super) fn forget(&mut self) {
         self.facts.clear();
         self.resolved.clear();
         self.generation += 1;
     }
 
-    fn forget_what_lacks_a_part(&mut self) {
+    /// Forgets the types of which a part is not known.
+    fn forget_incomplete(&mut self) {
         loop {
             let known: HashSet<Oid> = self.facts.keys().copied().collect();
             let whole = |part: Oid| known.contains(&part) || builtin(part).is_some();
@@ -198,19 +196,21 @@ impl Types {
     }
 
     /// Takes the answer to [`facts_query`] for these types. One that the catalog does not have was dropped:
-    /// its values are the texts that they are.
+    /// its values are written as text.
     pub(super) fn learn(&mut self, asked: &[Oid], answer: &ResultSet) {
-        let gone = |type_oid: &Oid| (*type_oid, fact(&[]));
-        self.facts.extend(asked.iter().map(gone));
+        let dropped = |type_oid: &Oid| (*type_oid, Fact::of_dropped_type());
+        self.facts.extend(asked.iter().map(dropped));
         let mut fresh: HashMap<Oid, Fact> = HashMap::new();
-        for row in &answer.rows {
-            let Some(type_oid) = oid(row, 0) else {
+        for row in rows(answer) {
+            let Some(type_oid) = row.oid("oid") else {
                 continue;
             };
-            let fact = fresh.entry(type_oid).or_insert_with(|| fact(row));
-            if let (Shape::Composite(attributes), Some(name), Some(part)) =
-                (&mut fact.shape, text(row, 8), oid(row, 9))
-            {
+            let fact = fresh.entry(type_oid).or_insert_with(|| Fact::of(row));
+            if let (Shape::Composite(attributes), Some(name), Some(part)) = (
+                &mut fact.shape,
+                row.text("attribute"),
+                row.oid("attribute_type"),
+            ) {
                 attributes.push((name.to_owned(), part));
             }
         }
@@ -219,36 +219,62 @@ impl Types {
     }
 }
 
-fn text(row: &[Option<String>], column: usize) -> Option<&str> {
-    row.get(column)?.as_deref()
+/// A row of an answer, read by the names of its columns.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    answer: &'a ResultSet,
+    at: usize,
 }
 
-fn oid(row: &[Option<String>], column: usize) -> Option<Oid> {
-    text(row, column)?.parse().ok().map(Oid)
+impl<'a> Row<'a> {
+    fn text(self, column: &str) -> Option<&'a str> {
+        self.answer.value(self.at, column)
+    }
+
+    fn oid(self, column: &str) -> Option<Oid> {
+        self.text(column)?.parse().ok().map(Oid)
+    }
+
+    fn time(self, column: &str) -> Option<PgTimestamp> {
+        self.text(column)?.parse().ok().map(PgTimestamp)
+    }
 }
 
-fn time(row: &[Option<String>], column: usize) -> Option<PgTimestamp> {
-    text(row, column)?.parse().ok().map(PgTimestamp)
+fn rows(answer: &ResultSet) -> impl Iterator<Item = Row<'_>> {
+    (0..answer.rows.len()).map(move |at| Row { answer, at })
 }
 
-fn fact(row: &[Option<String>]) -> Fact {
-    let part = oid(row, 5).unwrap_or(Oid(0));
-    let shape = match (text(row, 4), text(row, 7)) {
-        (Some("domain"), _) => Shape::Domain(part),
-        (Some("array"), _) => Shape::Array {
-            element: part,
-            delimiter: text(row, 6).and_then(|d| d.bytes().next()).unwrap_or(b','),
-        },
-        (Some("composite"), _) => Shape::Composite(Vec::new()),
-        (_, Some("c hstore_to_json")) => Shape::Hstore,
-        (_, Some(_)) => Shape::Cast,
-        (_, None) => Shape::Text,
-    };
-    Fact {
-        name: text(row, 3).unwrap_or_default().into(),
-        shape,
-        stamp: text(row, 1).unwrap_or_default().into(),
-        as_of: time(row, 2).unwrap_or(PgTimestamp(i64::MIN)),
+impl Fact {
+    /// From a row of the answer to [`facts_query`]; without the attributes of a composite.
+    fn of(row: Row<'_>) -> Fact {
+        let part = row.oid("part").unwrap_or(Oid(0));
+        let delimiter = row.text("delimiter").and_then(|d| d.bytes().next());
+        let shape = match (row.text("kind"), row.text("json_cast")) {
+            (Some("domain"), _) => Shape::Domain(part),
+            (Some("array"), _) => Shape::Array {
+                element: part,
+                delimiter: delimiter.unwrap_or(b','),
+            },
+            (Some("composite"), _) => Shape::Composite(Vec::new()),
+            (_, Some("c hstore_to_json")) => Shape::Hstore,
+            (_, Some(_)) => Shape::Cast,
+            (_, None) => Shape::Text,
+        };
+        Fact {
+            name: row.text("name").unwrap_or_default().into(),
+            shape,
+            stamp: row.text("stamp").unwrap_or_default().into(),
+            as_of: row.time("as_of").unwrap_or(PgTimestamp(i64::MIN)),
+        }
+    }
+
+    fn of_dropped_type() -> Fact {
+        Fact {
+            name: Arc::default(),
+            shape: Shape::Text,
+            stamp: Box::default(),
+            as_of: PgTimestamp(i64::MIN),
+        }
     }
 }
 
@@ -258,8 +284,10 @@ const STAMP: &str = "concat_ws(' ', t.xmin, t.typnamespace, \
     (SELECT n.xmin FROM pg_namespace n WHERE n.oid = t.typnamespace), \
     (SELECT string_agg(a.xmin::text, ',' ORDER BY a.attnum) FROM pg_attribute a \
      WHERE a.attrelid = t.typrelid AND a.attnum > 0), \
-    (SELECT c.oid || '.' || c.xmin FROM pg_cast c WHERE c.castsource = t.oid AND c.casttarget = 114)), \
-    (extract(epoch FROM statement_timestamp() - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8";
+    (SELECT c.oid || '.' || c.xmin FROM pg_cast c WHERE c.castsource = t.oid AND c.casttarget = 114)) \
+    AS stamp, \
+    (extract(epoch FROM statement_timestamp() - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8 \
+    AS as_of";
 
 /// Asks how these types are now.
 pub(super) fn stamps_query(types: &[Oid]) -> String {
@@ -281,16 +309,16 @@ pub(super) fn facts_query(types: &[Oid]) -> String {
           SELECT t.typelem WHERE t.typsubscript = 'array_subscript_handler'::regproc UNION ALL \
           SELECT a.atttypid FROM pg_attribute a WHERE t.typtype = 'c' AND a.attrelid = t.typrelid \
           AND a.attnum > 0 AND NOT a.attisdropped OFFSET 0) p(part)) \
-         SELECT t.oid, {STAMP}, format_type(t.oid, NULL), \
+         SELECT t.oid, {STAMP}, format_type(t.oid, NULL) AS name, \
          CASE WHEN t.typtype = 'd' THEN 'domain' \
           WHEN t.typsubscript = 'array_subscript_handler'::regproc THEN 'array' \
-          WHEN t.typtype = 'c' THEN 'composite' END, \
-         CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.typelem END, \
-         (SELECT e.typdelim FROM pg_type e WHERE e.oid = t.typelem), \
+          WHEN t.typtype = 'c' THEN 'composite' END AS kind, \
+         CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.typelem END AS part, \
+         (SELECT e.typdelim FROM pg_type e WHERE e.oid = t.typelem) AS delimiter, \
          (SELECT l.lanname || ' ' || f.prosrc FROM pg_cast c JOIN pg_proc f ON f.oid = c.castfunc \
           JOIN pg_language l ON l.oid = f.prolang WHERE c.castsource = t.oid AND c.casttarget = 114 \
-          AND c.castmethod = 'f' AND t.oid >= {FIRST_USER_OID}), \
-         a.attname, a.atttypid \
+          AND c.castmethod = 'f' AND t.oid >= {FIRST_USER_OID}) AS json_cast, \
+         a.attname AS attribute, a.atttypid AS attribute_type \
          FROM reach r, LATERAL (SELECT xmin, * FROM pg_type WHERE oid = r.oid OFFSET 0) t \
          LEFT JOIN LATERAL (SELECT attname, atttypid, attnum FROM pg_attribute \
           WHERE t.typtype = 'c' AND attrelid = t.typrelid AND attnum > 0 AND NOT attisdropped OFFSET 0) a \

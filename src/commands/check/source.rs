@@ -10,7 +10,7 @@ use crate::source::{self, Identity, Server, failover, publication};
 use crate::sqlstate;
 use crate::wire::Connection;
 
-/// Looks at all of it, as far as one thing works after the other.
+/// Checks all of it, as far as one step allows the next.
 pub fn check(config: &Config, findings: &mut Findings) -> Option<SourceIdentity> {
     let mut session = match source::open_session(config) {
         Ok(session) => session,
@@ -85,15 +85,15 @@ fn walsender(
     let identity = source::identify(&mut walsender)?;
     let user = &config.source.user;
     let senders = session.rows(
-        "SELECT current_setting('max_wal_senders'), count(*) FROM pg_stat_activity \
+        "SELECT current_setting('max_wal_senders') AS max_senders, count(*) AS used FROM pg_stat_activity \
          WHERE backend_type = 'walsender'",
     )?;
     findings.ok(
         "senders",
         format!(
             "role {user} may start a walsender; {} of {} are in use, with that of this check",
-            senders.first(1).unwrap_or_default(),
-            senders.first(0).unwrap_or_default()
+            senders.value(0, "used").unwrap_or_default(),
+            senders.value(0, "max_senders").unwrap_or_default()
         ),
     );
     Ok(identity)
@@ -137,11 +137,11 @@ fn publications(
     if let Some(remark) = &published.remark {
         findings.ok("publication", remark.as_str());
     }
-    for (table, mend) in &published.forbidden {
+    for (table, fix) in &published.forbidden {
         findings.fail(
             "tables",
             format!("{table} cannot be published by this role"),
-            mend,
+            fix,
         );
     }
     Ok(published.untracked.into_iter().collect())

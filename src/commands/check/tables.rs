@@ -17,25 +17,26 @@ pub fn check(
     let tracked = Tracked::new(config);
     let rows = session.rows(
         "SELECT n.nspname, c.relname, c.relreplident, \
-         EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary) \
+         EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary) AS has_primary_key \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384 \
          AND n.nspname <> 'information_schema' ORDER BY 1, 2",
     )?;
     let (mut without_key, mut whole, mut key_only) = (Vec::new(), Vec::new(), Vec::new());
     let mut all = 0;
-    for row in &rows.rows {
-        let text = |i: usize| row.get(i).and_then(Option::as_deref).unwrap_or_default();
-        let ours = text(0) == "public" && matches!(text(1), "changes" | "zemi_progress");
-        if ours || !tracked.tracks(text(0), text(1)) {
+    for row in 0..rows.rows.len() {
+        let text = |column: &str| rows.value(row, column).unwrap_or_default();
+        let (schema, table) = (text("nspname"), text("relname"));
+        let ours = schema == "public" && matches!(table, "changes" | "zemi_progress");
+        if ours || !tracked.tracks(schema, table) {
             continue;
         }
         all += 1;
-        let name = format!("{}.{}", identifier(text(0)), identifier(text(1)));
-        if text(3) != "t" {
+        let name = format!("{}.{}", identifier(schema), identifier(table));
+        if text("has_primary_key") != "t" {
             without_key.push(name.clone());
         }
-        match text(2) {
+        match text("relreplident") {
             "f" => whole.push(name),
             _ if untracked.contains(&name) => {}
             _ => key_only.push(name),
@@ -61,16 +62,16 @@ pub fn check(
     }
     if !without_key.is_empty() {
         let found = format!("{} without a primary key", without_key.len());
-        let mend = "ALTER TABLE … ADD PRIMARY KEY (…)";
-        findings.group(Level::Warn, "tables", found, without_key, mend);
+        let fix = "ALTER TABLE … ADD PRIMARY KEY (…)";
+        findings.group(Level::Warn, "tables", found, without_key, fix);
     }
     if !key_only.is_empty() {
         let found = format!(
             "{} without `before` but for the key (replica identity DEFAULT or an index)",
             key_only.len()
         );
-        let mend = "ALTER TABLE … REPLICA IDENTITY FULL, where the whole old row is wanted";
-        findings.group(Level::Ok, "tables", found, key_only, mend);
+        let fix = "ALTER TABLE … REPLICA IDENTITY FULL, where the whole old row is wanted";
+        findings.group(Level::Ok, "tables", found, key_only, fix);
     }
     if !whole.is_empty() {
         findings.ok(

@@ -1,17 +1,16 @@
-//! What is said about publications and tables, with the SQL that mends it.
+//! What is logged about publications and tables, with the SQL that changes it.
 
 use std::collections::BTreeSet;
 
-use super::names::Names;
-use super::{Published, Table};
-use crate::config::Config;
+use super::state::{Published, Table};
 use crate::wire::identifier;
 
-/// What lets zemi publish the table of another role.
-pub(super) fn mend(table: &Table, config: &Config, names: &Names) -> String {
-    let name = identifier(&names[0]);
+/// The SQL that lets zemi's role publish the table of another role; `publication` is the first
+/// publication's name.
+pub(super) fn fix(table: &Table, role: &str, publication: &str) -> String {
+    let name = identifier(publication);
     if table.owner_is_superuser {
-        // Nobody becomes a member of a superuser for this.
+        // Membership in a superuser is too much to ask for.
         return format!(
             "CREATE PUBLICATION {name} FOR ALL TABLES; as a superuser, after dropping what zemi made"
         );
@@ -20,13 +19,13 @@ pub(super) fn mend(table: &Table, config: &Config, names: &Names) -> String {
         "GRANT {} TO {}; or let a superuser CREATE PUBLICATION {name} FOR ALL TABLES, after dropping \
          what zemi made",
         identifier(&table.owner),
-        identifier(&config.source.user)
+        identifier(role)
     )
 }
 
-/// Says once which tables are not tracked as one would expect, with the SQL that mends it, and which
-/// publications are meant where that is in doubt.
-pub fn warn(published: &Published, warned: &mut BTreeSet<String>) {
+/// Logs once, as `warned` remembers, which tables are not tracked as one would expect, with the SQL that
+/// changes it, and which publications are meant where that is in doubt.
+pub(crate) fn warn(published: &Published, warned: &mut BTreeSet<String>) {
     if let Some(remark) = &published.remark
         && warned.insert(format!("p{remark}"))
     {
@@ -41,12 +40,57 @@ pub fn warn(published: &Published, warned: &mut BTreeSet<String>) {
             );
         }
     }
-    for (table, mend) in &published.forbidden {
+    for (table, fix) in &published.forbidden {
         if warned.insert(format!("f{table}")) {
             log::warn!(
                 table = table.as_str();
-                "{table} is not tracked: only its owner can publish it. To track it: {mend}"
+                "{table} is not tracked: only its owner can publish it. To track it: {fix}"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lsn::Oid;
+    use crate::source::publication::state::Identity;
+
+    #[test]
+    fn membership_is_asked_for_in_a_role_and_not_in_a_superuser() {
+        let mut table = Table {
+            oid: Oid(20_000),
+            schema: "public".into(),
+            name: "t".into(),
+            root: Oid(20_000),
+            partitioned: false,
+            identity: Identity::Full,
+            owned: false,
+            owner: "the app".into(),
+            owner_is_superuser: false,
+        };
+        let granted = fix(&table, "zemi", "pub");
+        assert!(granted.starts_with("GRANT \"the app\" TO \"zemi\"; or let a superuser CREATE"));
+        table.owner_is_superuser = true;
+        let created = fix(&table, "zemi", "pub");
+        assert!(created.starts_with("CREATE PUBLICATION \"pub\" FOR ALL TABLES; as a superuser"));
+    }
+
+    #[test]
+    fn each_fact_is_logged_once() {
+        let mut published = Published {
+            untracked: ["a".to_owned()].into(),
+            forbidden: [("a".to_owned(), "GRANT".to_owned())].into(),
+            remark: Some("a".into()),
+            ..Published::default()
+        };
+        let mut warned = BTreeSet::new();
+        warn(&published, &mut warned);
+        assert_eq!(warned.len(), 3, "three facts about one name");
+        warn(&published, &mut warned);
+        assert_eq!(warned.len(), 3);
+        published.untracked.insert("b".into());
+        warn(&published, &mut warned);
+        assert_eq!(warned.len(), 4);
     }
 }

@@ -10,9 +10,34 @@ fn at(time: i64) -> PgTimestamp {
     PgTimestamp(time)
 }
 
+/// The columns of [`facts_query`]; those of [`stamps_query`] are the first three.
+const COLUMNS: [&str; 10] = [
+    "oid",
+    "stamp",
+    "as_of",
+    "name",
+    "kind",
+    "part",
+    "delimiter",
+    "json_cast",
+    "attribute",
+    "attribute_type",
+];
+
+#[test]
+fn the_queries_name_the_columns_that_are_read() {
+    let (facts, stamps) = (facts_query(&[MOOD]), stamps_query(&[MOOD]));
+    for (at, column) in COLUMNS.iter().enumerate().skip(1) {
+        let named = format!(" AS {column}");
+        assert!(facts.contains(&named), "{column}");
+        assert_eq!(stamps.contains(&named), at < 3, "{column}");
+    }
+}
+
 fn answer(rows: &[&[&str]]) -> ResultSet {
     let value = |text: &&str| (*text != "-").then(|| (*text).to_owned());
     ResultSet {
+        columns: COLUMNS.map(str::to_owned).to_vec(),
         rows: rows
             .iter()
             .map(|row| row.iter().map(value).collect())
