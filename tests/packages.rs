@@ -1,6 +1,6 @@
 //! The packages of the release build are those of `packages/list.txt`, each with the licence that was
 //! read and a reason, from one registry and in one version. What advisories say of them is asked by
-//! `scripts/audit.sh` where that can be asked.
+//! `scripts/audit/audit.sh` where that can be asked.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -1,4 +1,5 @@
-//! From the JSON of a run to what README.md shows of it: the table between two marks, and the plots.
+//! From the JSON of a run to what `scripts/bench/README.md` shows of it: the table between two marks,
+//! and the plots.
 
 use std::fmt::Write;
 use std::fs;
@@ -8,7 +9,8 @@ use zemi::error::{Error, Kind, Result};
 
 use crate::plot::Plot;
 
-const README: &str = "README.md";
+const README: &str = "scripts/bench/README.md";
+/// The folder of the plots, beside the README that shows them.
 const PLOTS: &str = "scripts/bench/plots";
 const BEGIN: &str = "<!-- figures -->";
 const END: &str = "<!-- /figures -->";
@@ -210,7 +212,7 @@ fn table(run: &Value) -> String {
         ("latency", "Latency by the part of the commits"),
         ("memory", "Memory over the time of a million rows"),
     ] {
-        let _ = write!(text, "\n![{words}]({PLOTS}/{name}.svg)");
+        let _ = write!(text, "\n![{words}](plots/{name}.svg)");
     }
     text.push('\n');
     text

@@ -58,7 +58,7 @@ impl Options {
         let needed = |name: &str| match text(name) {
             value if value.is_empty() => Err(Error::new(
                 Kind::Setting,
-                format!("{name} is not set: start this by scripts/bench.sh"),
+                format!("{name} is not set: start this by scripts/bench/bench.sh"),
             )),
             value => Ok(value),
         };

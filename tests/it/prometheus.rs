@@ -69,7 +69,7 @@ fn is_installed(program: &str) -> bool {
 }
 
 fn script(name: &str) -> String {
-    format!("{}/scripts/{name}", env!("CARGO_MANIFEST_DIR"))
+    format!("{}/scripts/deploy/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Runs promtool; its complaints are the failure.

@@ -1,4 +1,4 @@
-//! `scripts/zemi-supervise`, under dash and busybox: one zemi whatever cron does, and the right thing
+//! `scripts/deploy/zemi-supervise`, under dash and busybox: one zemi whatever cron does, and the right thing
 //! after each way to end. A small script stands in for zemi, so that it ends as a test wants it to.
 
 use std::fs::{self, File, Permissions};
@@ -60,7 +60,7 @@ impl Post {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/zemi-supervise");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/deploy/zemi-supervise");
         let mut command = Command::new(self.shell[0]);
         command.args(&self.shell[1..]).arg(script).args(args);
         command.env("ZEMI_DIR", self.dir.join("state"));

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::{env, fs};
 
-/// The folder that outlives the tree, as `scripts/postgres.sh` chooses it.
+/// The folder that outlives the tree, as `scripts/postgres/postgres.sh` chooses it.
 fn cache() -> PathBuf {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty());
     if let Some(cache) = set("ZEMI_CACHE") {

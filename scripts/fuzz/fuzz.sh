@@ -2,11 +2,11 @@
 # Runs fuzz targets on a copy of their corpora and prints a line for each: how often it ran, how much code
 # it covers. What breaks a target is kept in fuzz/artifacts; its exit code is 1 then.
 #
-#   scripts/fuzz.sh SECONDS JOBS [TARGET]...      (all)
+#   scripts/fuzz/fuzz.sh SECONDS JOBS [TARGET]...      (all)
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# shellcheck source=scripts/fuzz-tools.sh
-. scripts/fuzz-tools.sh
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+# shellcheck source=scripts/fuzz/tools.sh
+. scripts/fuzz/tools.sh
 seconds=$1 jobs=$2
 shift 2
 

@@ -2,14 +2,14 @@
 # Tests that a program of `make cross` depends on nothing but the commit: builds it again from a clone in
 # another folder, and compares the bytes with those in dist/.
 #
-#   make cross-same [TARGETS=x86_64]    or    scripts/cross-same.sh [ARCH]...
+#   make cross-same [TARGETS=x86_64]    or    scripts/cross/same.sh [ARCH]...
 #
-# One build per target, x86_64 unless told. Environment: CROSS_WAY, as for scripts/cross.sh; it must be the
+# One build per target, x86_64 unless told. Environment: CROSS_WAY, as for scripts/cross/cross.sh; it must be the
 # way that dist/ was built.
 
 set -euo pipefail
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=scripts/cross/common.sh
 . scripts/cross/common.sh
 
@@ -23,7 +23,7 @@ dir=$(mktemp -d "${TMPDIR:-/tmp}/zemi-same.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
 git clone --quiet . "$dir/another-folder"
 unset CARGO_TARGET_DIR CROSS_DIST
-"$dir/another-folder/scripts/cross.sh" "$@"
+"$dir/another-folder/scripts/cross/cross.sh" "$@"
 for arch in "$@"; do
     cmp "dist/zemi-$arch-linux" "$dir/another-folder/dist/zemi-$arch-linux" ||
         die "$arch: expected the same bytes from another folder (is dist/ of this commit?)"

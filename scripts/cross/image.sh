@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds the image of Dockerfile.scratch with docker, podman or buildah, whichever works here.
 #
-#   scripts/image.sh build [ARCH]    for x86_64, aarch64 or armv7 (this machine's); prints its name
-#   scripts/image.sh test            builds it for each program in dist/, takes it apart and runs it
+#   scripts/cross/image.sh build [ARCH]    for x86_64, aarch64 or armv7 (this machine's); prints its name
+#   scripts/cross/image.sh test            builds it for each program in dist/, takes it apart and runs it
 #
 # Environment:
 #   IMAGE           the image's name (zemi:VERSION)
@@ -14,7 +14,7 @@ set -euo pipefail
 umask 022
 export LC_ALL=C
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=scripts/cross/common.sh
 . scripts/cross/common.sh
 # shellcheck source=scripts/cross/qemu.sh
@@ -62,7 +62,7 @@ build() {
     if [ -f "dist/zemi-$arch-linux" ]; then
         note "taking dist/zemi-$arch-linux of $(date -r "dist/zemi-$arch-linux" '+%F %T')"
     else
-        scripts/cross.sh "$arch"
+        scripts/cross/cross.sh "$arch"
     fi
     local plain=${platform#linux/}
     case $engine in

@@ -2,7 +2,7 @@
 # Tests the programs of `make cross`: static, small enough, and able to do the whole job with nothing
 # around them.
 #
-#   make cross-test [TARGETS='x86_64 aarch64']    or    scripts/cross-test.sh [ARCH]...
+#   make cross-test [TARGETS='x86_64 aarch64']    or    scripts/cross/test.sh [ARCH]...
 #
 # Each runs in a chroot that holds the program and a CA certificate, resolves the names of its servers,
 # speaks TLS to two PostgreSQL servers, follows one into the other, is killed and goes on. Programs of
@@ -14,7 +14,7 @@ set -euo pipefail
 umask 022
 export LC_ALL=C
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 cd "$here"
 # shellcheck source=scripts/cross/common.sh
 . scripts/cross/common.sh
@@ -44,9 +44,9 @@ if [ "${1:-}" != --inside ]; then
         [ -f "dist/zemi-$arch-linux" ] || die "dist/zemi-$arch-linux is missing: make cross"
         find_qemu "$arch"
     done
-    scripts/postgres.sh bin "$major" >/dev/null
+    scripts/postgres/postgres.sh bin "$major" >/dev/null
     cargo build --quiet --locked --example sql
-    exec unshare --net -- "$here/scripts/cross-test.sh" --inside "$@"
+    exec unshare --net -- "$here/scripts/cross/test.sh" --inside "$@"
 fi
 shift
 

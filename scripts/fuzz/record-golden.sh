@@ -1,7 +1,7 @@
 #!/bin/sh
 # Records what pgoutput really sends, for the tests of src/pgoutput.
 #
-#   scripts/record-golden.sh BIN_DIR OUT_DIR
+#   scripts/fuzz/record-golden.sh BIN_DIR OUT_DIR
 #
 # BIN_DIR holds initdb, pg_ctl and postgres of one PostgreSQL version (14 or later); psql is taken
 # from there or from PATH. Starts a server in a temporary directory, reachable by a Unix socket

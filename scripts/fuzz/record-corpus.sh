@@ -3,17 +3,17 @@
 # recorded before (tests/golden, fuzz/corpus) and what runs of the targets found since, and keeps of all
 # that the fewest inputs that cover the same code.
 #
-#   scripts/record-corpus.sh [TARGET]...      (all)
+#   scripts/fuzz/record-corpus.sh [TARGET]...      (all)
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# shellcheck source=scripts/fuzz-tools.sh
-. scripts/fuzz-tools.sh
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+# shellcheck source=scripts/fuzz/tools.sh
+. scripts/fuzz/tools.sh
 
 dir=$(mktemp -d)
 servers=()
 cleanup() {
     for major in "${servers[@]%%=*}"; do
-        scripts/postgres.sh destroy "$dir/$major" >/dev/null || true
+        scripts/postgres/postgres.sh destroy "$dir/$major" >/dev/null || true
     done
     rm -rf "$dir"
 }
@@ -21,7 +21,7 @@ trap cleanup EXIT
 trap 'exit 1' HUP INT TERM
 chmod 755 "$dir"
 for major in 14 15 16 17 18; do
-    port=$(scripts/postgres.sh start "$major" "$dir/$major" | tail -n 1)
+    port=$(scripts/postgres/postgres.sh start "$major" "$dir/$major" | tail -n 1)
     servers+=("$major=$port")
 done
 # Certificates of every kind of key, and of the authorities that this machine trusts.

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Measures zemi against what its servers can do, in one run on two throw-away PostgreSQL clusters.
 #
-#   make bench        or        scripts/bench.sh [JSON]
+#   make bench        or        scripts/bench/bench.sh [JSON]
 #
-#   make figures      or        scripts/bench.sh --figures [JSON]
+#   make figures      or        scripts/bench/bench.sh --figures [JSON]
 #
 # Prints one table and writes the same figures to JSON (default: target/bench.json). What each
 # figure means is in scripts/bench/. Nothing here passes or fails by a time. `--figures` measures
-# nothing: it writes the table in README.md and the plots in scripts/bench/plots/ from the JSON.
+# nothing: it writes the table and the plots of scripts/bench/README.md from the JSON.
 #
 # Environment:
 #   BENCH          only these, separated by commas: start, idle, latency, bulk, backlog, live, full,
@@ -36,7 +36,7 @@ figures=''
 [ "${1:-}" != --figures ] || { figures=yes && shift; }
 json=${1:-}
 case $json in '' | /*) ;; *) json=$PWD/$json ;; esac
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 major=${MAJOR:-15}
 
 dir=''
@@ -47,8 +47,8 @@ clean_up() {
     local code=$?
     trap - EXIT
     if [ -n "$dir" ]; then
-        scripts/postgres.sh destroy "$dir/source" || true
-        scripts/postgres.sh destroy "$dir/destination" || true
+        scripts/postgres/postgres.sh destroy "$dir/source" || true
+        scripts/postgres/postgres.sh destroy "$dir/destination" || true
         rm -rf "$dir"
     fi
     exit "$code"
@@ -67,7 +67,7 @@ if [ -n "$figures" ]; then
 fi
 cargo build --release --locked --bin zemi --example bench
 
-bin=$(scripts/postgres.sh bin "$major")
+bin=$(scripts/postgres/postgres.sh bin "$major")
 recvlogical=$bin/pg_recvlogical
 [ -x "$recvlogical" ] || recvlogical=$(command -v pg_recvlogical || true)
 
@@ -75,7 +75,7 @@ dir=$(mktemp -d "${TMPDIR:-/tmp}/zemi-bench.XXXXXX")
 chmod 755 "$dir" # the user who runs the servers has to get through
 export ZEMI_TEST_PASSWORD='zemi-bench' ZEMI_OWNER_PID=$$
 server() {
-    scripts/postgres.sh start "$major" "$dir/$1" -o fsync=on -o full_page_writes=on \
+    scripts/postgres/postgres.sh start "$major" "$dir/$1" -o fsync=on -o full_page_writes=on \
         -o shared_buffers=256MB -o max_wal_size=16GB -o checkpoint_timeout=1h -o autovacuum=off
 }
 source_port=$(server source)

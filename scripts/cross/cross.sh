@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds static programs for Linux: dist/zemi-ARCH-linux for x86_64, aarch64 and armv7.
 #
-#   make cross [TARGETS='x86_64 aarch64']    or    scripts/cross.sh [ARCH]...
+#   make cross [TARGETS='x86_64 aarch64']    or    scripts/cross/cross.sh [ARCH]...
 #
 # Two ways to a std for musl; it says which one it goes:
 #   debian   Debian's rustc, and a std built from its sources without what zemi cannot use
@@ -11,7 +11,7 @@
 # Environment:
 #   CROSS_WAY    rustup or debian, instead of the first that works
 #   CROSS_DIST   folder of the programs (dist)
-#   ZEMI_CACHE   folder that keeps compilers and std, as for scripts/postgres.sh
+#   ZEMI_CACHE   folder that keeps compilers and std, as for scripts/postgres/postgres.sh
 
 set -euo pipefail
 umask 022
@@ -20,7 +20,7 @@ unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS RUSTC_WRAPPER
 # Flags of the caller for C would take the place of ours.
 unset "${!CFLAGS_@}" "${!TARGET_CFLAGS@}"
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=scripts/cross/common.sh
 . scripts/cross/common.sh
 # shellcheck source=scripts/cross/debian.sh

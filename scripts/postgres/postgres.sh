@@ -50,9 +50,9 @@ note() { printf 'postgres.sh: %s\n' "$*" >&2; }
 has() { command -v "$1" >/dev/null 2>&1; }
 
 # shellcheck source=scripts/postgres/binaries.sh
-. "${self%/*}/postgres/binaries.sh"
+. "${self%/*}/binaries.sh"
 # shellcheck source=scripts/postgres/data.sh
-. "${self%/*}/postgres/data.sh"
+. "${self%/*}/data.sh"
 
 # ---- who runs the server, and where things are kept ------------------------------------------
 

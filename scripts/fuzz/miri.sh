@@ -3,7 +3,7 @@
 # where no toolchain has it, with the address sanitizer. Zemi itself holds no unsafe code; the packages
 # beneath it and the standard library do.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 if cargo +nightly miri --version >/dev/null 2>&1; then
     # Files are read (the recorded messages). What is left out would take an interpreter hours: thousands of
