@@ -4,8 +4,8 @@
 #
 #   make cross-same [TARGETS=x86_64]    or    scripts/cross/same.sh [ARCH]...
 #
-# One build per target, x86_64 unless told. Environment: CROSS_WAY, as for scripts/cross/cross.sh; it must be the
-# way that dist/ was built.
+# One build per target, x86_64 unless told. Environment: CROSS_WAY, as for scripts/cross/cross.sh; it must be
+# the way that dist/ was built.
 
 set -euo pipefail
 
