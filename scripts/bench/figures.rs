@@ -132,6 +132,24 @@ fn table(run: &Value) -> String {
             number(median(run, load, "MB of memory at the peak")),
         );
     }
+    latencies(run, &mut text);
+    start_and_growth(run, &mut text);
+    for (name, words) in [
+        (
+            "throughput",
+            "Changes per second by the rows of a transaction",
+        ),
+        ("latency", "Latency by the part of the commits"),
+        ("memory", "Memory over the time of a million rows"),
+    ] {
+        let _ = write!(text, "\n![{words}](plots/{name}.svg)");
+    }
+    text.push('\n');
+    text
+}
+
+/// The table of the time from COMMIT to visible, beside that of a plain commit.
+fn latencies(run: &Value, text: &mut String) {
     text.push_str(
         "\n| from COMMIT to visible, ms | p50 | p95 | p99 | max |\n|---|--:|--:|--:|--:|\n",
     );
@@ -161,6 +179,10 @@ fn table(run: &Value) -> String {
             cells(&|f| f["floor"]["median"].as_f64())
         );
     }
+}
+
+/// The lines of an idle zemi, of its start, and of ten times the rows.
+fn start_and_growth(run: &Value, text: &mut String) {
     let start = find(run, "start", "ms, exec to streaming", "").unwrap_or(&Value::Null);
     let _ = writeln!(
         text,
@@ -204,18 +226,6 @@ fn table(run: &Value) -> String {
             all.join(", ")
         );
     }
-    for (name, words) in [
-        (
-            "throughput",
-            "Changes per second by the rows of a transaction",
-        ),
-        ("latency", "Latency by the part of the commits"),
-        ("memory", "Memory over the time of a million rows"),
-    ] {
-        let _ = write!(text, "\n![{words}](plots/{name}.svg)");
-    }
-    text.push('\n');
-    text
 }
 
 fn plots(run: &Value) -> Vec<(&'static str, Plot<'static>)> {

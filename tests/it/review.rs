@@ -4,9 +4,9 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use super::support::replay::{assert_replays, assert_unique};
-use super::support::scene::{PATIENCE, caught_up, settings, streaming};
-use super::support::{Server, Sql, Zemi, wait_until};
+use crate::support::replay::{assert_replays, assert_unique};
+use crate::support::scene::{PATIENCE, caught_up, settings, streaming};
+use crate::support::{Server, Sql, Zemi, wait_until};
 
 const MOMENT: Duration = Duration::from_secs(20);
 

@@ -2,6 +2,7 @@
 
 pub mod bemi;
 pub mod cluster;
+mod harness;
 pub mod http;
 pub mod load;
 pub mod namespace;
