@@ -7,6 +7,5 @@
 mod destination;
 mod faults;
 mod operations;
-mod review;
 mod stream;
 mod support;

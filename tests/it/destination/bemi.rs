@@ -1,8 +1,8 @@
 //! Taking over a table that Bemi made and filled.
 
 use crate::support::replay::assert_replays;
-use crate::support::scene::{PATIENCE, caught_up, changes, settings, streaming};
-use crate::support::{Server, Sql, Stage, Zemi, bemi};
+use crate::support::scene::{PATIENCE, caught_up, changes, drop_slot, settings, streaming, with};
+use crate::support::{Scene, Server, Sql, Zemi, bemi};
 
 /// As Bemi's migrations leave it, with what an operator may have added.
 fn table() -> String {
@@ -11,13 +11,6 @@ fn table() -> String {
          CREATE INDEX somebodys ON changes (note, committed_at)",
         bemi::migrated(bemi::ALL)
     )
-}
-
-/// The settings for another slot.
-fn with_slot(settings: &[(String, String)], name: &str) -> Vec<(String, String)> {
-    let mut settings = settings.to_vec();
-    settings.push(("SLOT_NAME".into(), name.into()));
-    settings
 }
 
 #[test]
@@ -31,7 +24,7 @@ fn rows_that_are_there_already_stay_as_they_are_and_the_rest_is_added() {
     let settings = settings(&source, Some(&destination));
 
     // Another tracker: its slot sees the same changes as ours, which is made now and read later.
-    let mut other = streaming(&with_slot(&settings, "other"));
+    let mut other = streaming(&with(&settings, &[("SLOT_NAME", "other")]));
     sql.run("SELECT pg_create_logical_replication_slot('zemi', 'pgoutput')");
     sql.run("INSERT INTO t SELECT g, 'v' || g FROM generate_series(1, 500) g");
     sql.run("UPDATE t SET v = 'changed' WHERE id <= 10");
@@ -43,8 +36,7 @@ fn rows_that_are_there_already_stay_as_they_are_and_the_rest_is_added() {
             "SELECT confirmed_flush_lsn >= '{last}' FROM pg_replication_slots WHERE slot_name = 'other'"
         )) == "t"
     });
-    other.sigterm();
-    assert_eq!(other.wait_exit(PATIENCE), Some(0));
+    other.stop();
     // It had its own ids, lost some rows, and one place is taken by a change of a lost timeline.
     dest.run(
         "UPDATE changes SET id = uuid_generate_v4();
@@ -130,10 +122,7 @@ fn a_gap_is_logged_where_the_table_allows_no_message() {
     sql.run("INSERT INTO t VALUES (1)");
     caught_up(&mut sql);
     zemi.kill();
-    crate::support::wait_until("the slot can be dropped", PATIENCE, || {
-        sql.try_rows("SELECT pg_drop_replication_slot('zemi')")
-            .is_ok()
-    });
+    drop_slot(&mut sql, "zemi");
     let zemi = streaming(&settings);
     sql.run("INSERT INTO t VALUES (2)");
     caught_up(&mut sql);
@@ -188,27 +177,20 @@ fn a_table_is_used_after_each_of_bemis_migrations_that_leaves_what_a_row_needs()
 
 #[test]
 fn a_gap_is_recorded_in_bemis_table() {
-    let mut stage = Stage::new(
-        15,
-        &format!(
+    let (mut scene, mut zemi) = Scene::one(15)
+        .before(&format!(
             "{}; CREATE TABLE t (id int PRIMARY KEY)",
             bemi::migrated(bemi::ALL)
-        ),
-        &[],
-    );
-    stage.sql.run("INSERT INTO t VALUES (1)");
-    caught_up(&mut stage.sql);
-    stage.zemi.kill();
-    crate::support::wait_until("the slot can be dropped", PATIENCE, || {
-        let dropped = stage
-            .sql
-            .try_rows("SELECT pg_drop_replication_slot('zemi')");
-        dropped.is_ok()
-    });
-    stage.zemi = streaming(&settings(&stage.server, None));
-    stage.sql.run("INSERT INTO t VALUES (2)");
+        ))
+        .streaming();
+    scene.sql.run("INSERT INTO t VALUES (1)");
+    caught_up(&mut scene.sql);
+    zemi.kill();
+    drop_slot(&mut scene.sql, "zemi");
+    let _zemi = scene.start();
+    scene.sql.run("INSERT INTO t VALUES (2)");
     assert_eq!(
-        stage.changes_where(
+        scene.changes_where(
             "operation = 'MESSAGE'",
             "context ? 'zemi_gap', created_at IS NOT NULL"
         ),
@@ -218,43 +200,44 @@ fn a_gap_is_recorded_in_bemis_table() {
 
 #[test]
 fn created_at_that_loses_its_default_or_goes_is_noticed_while_zemi_runs() {
-    let mut stage = Stage::new(15, "CREATE TABLE t (id int PRIMARY KEY)", &[]);
-    stage.sql.run("INSERT INTO t VALUES (1)");
-    caught_up(&mut stage.sql);
-    stage
+    let (mut scene, _zemi) = Scene::one(15)
+        .before("CREATE TABLE t (id int PRIMARY KEY)")
+        .streaming();
+    scene.sql.run("INSERT INTO t VALUES (1)");
+    caught_up(&mut scene.sql);
+    scene
         .sql
         .run("ALTER TABLE changes ALTER created_at DROP DEFAULT");
-    stage
+    scene
         .sql
         .run("INSERT INTO t VALUES (2); INSERT INTO t VALUES (3)");
     let columns = "primary_key, created_at IS NOT NULL";
-    assert_eq!(stage.changes_of("t", columns), "1|t\n2|t\n3|t");
-    stage.sql.run("ALTER TABLE changes DROP COLUMN created_at");
-    stage
+    assert_eq!(scene.changes_of("t", columns), "1|t\n2|t\n3|t");
+    scene.sql.run("ALTER TABLE changes DROP COLUMN created_at");
+    scene
         .sql
         .run("INSERT INTO t SELECT generate_series(4, 20000)");
-    stage.sql.run("INSERT INTO t VALUES (20001)");
-    caught_up(&mut stage.sql);
+    scene.sql.run("INSERT INTO t VALUES (20001)");
+    caught_up(&mut scene.sql);
     let count = "SELECT count(*), count(DISTINCT primary_key) FROM changes";
-    assert_eq!(stage.sql.text(count), "20001|20001");
+    assert_eq!(scene.sql.text(count), "20001|20001");
 }
 
 #[test]
 fn bemis_worker_goes_on_with_the_table_that_zemi_leaves() {
     for before in [bemi::migrated(bemi::ALL), String::new()] {
         let before = format!("{before}; CREATE TABLE t (id int PRIMARY KEY)");
-        let mut stage = Stage::new(15, &before, &[]);
-        stage.sql.run("INSERT INTO t VALUES (1); TRUNCATE t");
-        assert_eq!(stage.changes_of("t", "operation"), "CREATE\nTRUNCATE");
-        stage.zemi.sigterm();
-        assert_eq!(stage.zemi.wait_exit(PATIENCE), Some(0));
+        let (mut scene, mut zemi) = Scene::one(15).before(&before).streaming();
+        scene.sql.run("INSERT INTO t VALUES (1); TRUNCATE t");
+        assert_eq!(scene.changes_of("t", "operation"), "CREATE\nTRUNCATE");
+        zemi.stop();
         // A new change, and one that is there.
-        stage.sql.run(&bemi::insert("1000", "1000"));
+        scene.sql.run(&bemi::insert("1000", "1000"));
         let there = "(SELECT max(position) FROM changes WHERE operation = 'CREATE')";
-        stage.sql.run(&bemi::insert(there, "1000"));
-        assert_eq!(stage.sql.value("SELECT count(*) FROM changes"), "3");
+        scene.sql.run(&bemi::insert(there, "1000"));
+        assert_eq!(scene.sql.value("SELECT count(*) FROM changes"), "3");
         let unread = "SELECT count(*) FROM changes WHERE before IS NULL OR after IS NULL OR context IS NULL \
              OR created_at IS NULL OR operation NOT IN ('CREATE', 'UPDATE', 'DELETE', 'TRUNCATE', 'MESSAGE')";
-        assert_eq!(stage.sql.value(unread), "0");
+        assert_eq!(scene.sql.value(unread), "0");
     }
 }

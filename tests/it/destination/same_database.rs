@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::scene::{PATIENCE, caught_up, changes, settings, streaming};
-use crate::support::{Server, Sql, Stage, wait_until};
+use crate::support::{Scene, Server, Sql, Zemi, wait_until};
 
 /// How long nothing may be written: longer than any interval by which zemi looks for something.
 const IDLE: Duration = Duration::from_secs(6);
@@ -49,71 +49,74 @@ fn own_rows_are_not_changes_and_an_idle_zemi_writes_nothing() {
     let server = quiet_server();
     Sql::open(&server, "postgres").run("CREATE DATABASE busy");
     let prepare = "CREATE EXTENSION pg_walinspect; CREATE TABLE t (id int PRIMARY KEY)";
-    let mut stage = Stage::on(server, prepare, &[]);
-    stage
+    let (mut scene, _zemi) = Scene::on(server, None).before(prepare).streaming();
+    scene
         .sql
         .run("INSERT INTO t SELECT generate_series(1, 3); UPDATE t SET id = -id WHERE id = 3");
     assert_eq!(
-        stage.changes_where("true", "\"table\", operation, primary_key"),
+        scene.changes_where("true", "\"table\", operation, primary_key"),
         "t|CREATE|1\nt|CREATE|2\nt|CREATE|3\nt|UPDATE|-3"
     );
-    assert_eq!(written_while_idle(&mut stage.sql), "");
-    assert_eq!(rows_of_changes(&mut stage.sql), "4");
+    assert_eq!(written_while_idle(&mut scene.sql), "");
+    assert_eq!(rows_of_changes(&mut scene.sql), "4");
 
     // Another database of the cluster is busy: the slot advances, and still nothing is written.
     let row = "SELECT xmin, ctid, flushed_lsn FROM public.zemi_progress";
-    let before = stage.sql.text(row);
-    let mut busy = Sql::open(&stage.server, "busy");
+    let before = scene.sql.text(row);
+    let mut busy = Sql::open(&scene.source, "busy");
     busy.run("CREATE TABLE b AS SELECT generate_series(1, 10000) AS id");
-    let target = stage.sql.value("SELECT pg_current_wal_insert_lsn()");
+    let target = scene.sql.value("SELECT pg_current_wal_insert_lsn()");
     wait_until("the slot lets go of WAL", PATIENCE, || {
         let kept = format!(
             "SELECT restart_lsn >= '{target}' AND confirmed_flush_lsn >= '{target}' FROM pg_replication_slots"
         );
         // It may when a snapshot of the running transactions was logged and confirmed.
         busy.run("INSERT INTO b VALUES (0); CHECKPOINT");
-        stage.sql.value(&kept) == "t"
+        scene.sql.value(&kept) == "t"
     });
     wait_until("the slot advances", PATIENCE, || {
         let confirmed = "SELECT confirmed_flush_lsn >= '";
         let slot = format!("{confirmed}{target}' FROM pg_replication_slots");
         busy.run("INSERT INTO b VALUES (0)");
-        stage.sql.value(&slot) == "t"
+        scene.sql.value(&slot) == "t"
     });
-    assert_eq!(stage.sql.text(row), before);
-    assert_eq!(rows_of_changes(&mut stage.sql), "4");
+    assert_eq!(scene.sql.text(row), before);
+    assert_eq!(rows_of_changes(&mut scene.sql), "4");
 }
 
 #[test]
 fn a_transaction_of_untracked_rows_writes_nothing() {
     let server = quiet_server();
     let prepare = "CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE noise (id int PRIMARY KEY)";
-    let mut stage = Stage::on(server, prepare, &[("EXCLUDE_TABLES", "noise")]);
-    stage.sql.run("INSERT INTO t VALUES (1)");
-    caught_up(&mut stage.sql);
+    let (mut scene, _zemi) = Scene::on(server, None)
+        .before(prepare)
+        .with(&[("EXCLUDE_TABLES", "noise")])
+        .streaming();
+    scene.sql.run("INSERT INTO t VALUES (1)");
+    caught_up(&mut scene.sql);
     let row = "SELECT xmin, ctid, flushed_lsn FROM public.zemi_progress";
-    let before = stage.sql.text(row);
-    stage
+    let before = scene.sql.text(row);
+    scene
         .sql
         .run("INSERT INTO noise SELECT generate_series(1, 1000)");
-    caught_up(&mut stage.sql);
-    assert_eq!(stage.sql.text(row), before);
-    assert_eq!(rows_of_changes(&mut stage.sql), "1");
+    caught_up(&mut scene.sql);
+    assert_eq!(scene.sql.text(row), before);
+    assert_eq!(rows_of_changes(&mut scene.sql), "1");
 }
 
 #[test]
 fn a_users_own_table_of_the_same_name_is_tracked() {
-    let mut stage = Stage::new(
-        15,
-        "CREATE SCHEMA other; CREATE TABLE other.changes (id int PRIMARY KEY); \
+    let (mut scene, _zemi) = Scene::one(15)
+        .before(
+            "CREATE SCHEMA other; CREATE TABLE other.changes (id int PRIMARY KEY); \
          CREATE TABLE other.zemi_progress (id int PRIMARY KEY)",
-        &[],
-    );
-    stage
+        )
+        .streaming();
+    scene
         .sql
         .run("INSERT INTO other.changes VALUES (1); INSERT INTO other.zemi_progress VALUES (2)");
     assert_eq!(
-        stage.changes_where("true", "schema, \"table\", after"),
+        scene.changes_where("true", "schema, \"table\", after"),
         "other|changes|{\"id\": 1}\nother|zemi_progress|{\"id\": 2}"
     );
 }
@@ -141,29 +144,29 @@ fn a_users_own_table_in_the_source_database_is_tracked_into_another_database_of_
 }
 
 /// Follows a database that holds `changes` in parts, and leaves it with the rows that it must have.
-fn no_loop(make_changes: &str, settings: &[(&str, &str)]) -> Stage {
+fn no_loop(make_changes: &str, settings: &[(&str, &str)]) -> (Scene, Zemi) {
     let prepare = format!("{make_changes}; CREATE TABLE t (id int PRIMARY KEY, v text)");
-    let mut stage = Stage::new(15, &prepare, settings);
-    stage.sql.run("INSERT INTO t VALUES (1, 'a')");
+    let (mut scene, zemi) = Scene::one(15).before(&prepare).with(settings).streaming();
+    scene.sql.run("INSERT INTO t VALUES (1, 'a')");
     // The context comes late, so that rows of `changes` are updated too.
-    stage.sql.run(
+    scene.sql.run(
         "BEGIN; UPDATE t SET v = 'b'; SELECT pg_logical_emit_message(true, '_bemi', '{\"u\":1}'); \
          INSERT INTO t VALUES (2, 'c'); COMMIT",
     );
     for _ in 0..3 {
-        caught_up(&mut stage.sql);
+        caught_up(&mut scene.sql);
     }
     assert_eq!(
-        stage.changes_where("true", "\"table\", operation, context"),
+        scene.changes_where("true", "\"table\", operation, context"),
         "t|CREATE|{}\nt|UPDATE|{\"u\": 1}\nt|CREATE|{\"u\": 1}"
     );
-    let log = stage.zemi.log();
+    let log = zemi.log();
     assert!(!log.contains("not tracked"), "{log}");
     // Whoever keeps the table small can go on, though its parts have no replica identity.
-    stage
+    scene
         .sql
         .run("DELETE FROM public.changes WHERE position < 0");
-    stage
+    (scene, zemi)
 }
 
 #[test]
@@ -179,9 +182,10 @@ fn a_partitioned_table_of_changes_does_not_loop() {
          CREATE TABLE public.changes_new_rest PARTITION OF public.changes_new DEFAULT"
     );
     no_loop(&make, &[]);
-    let stage = no_loop(&make, &[("TABLES", "*")]);
-    let mut sql = stage.sql;
-    let published = sql.text("SELECT DISTINCT tablename FROM pg_publication_tables");
+    let (mut scene, _zemi) = no_loop(&make, &[("TABLES", "*")]);
+    let published = scene
+        .sql
+        .text("SELECT DISTINCT tablename FROM pg_publication_tables");
     assert_eq!(published, "t");
 }
 
@@ -196,9 +200,9 @@ fn a_table_of_changes_with_children_does_not_loop() {
          CREATE TRIGGER to_chunk BEFORE INSERT ON public.changes FOR EACH ROW \
          EXECUTE FUNCTION public.to_chunk()"
     );
-    let mut stage = no_loop(&make, &[]);
+    let (mut scene, _zemi) = no_loop(&make, &[]);
     assert_eq!(
-        stage.sql.value("SELECT count(*) FROM ONLY public.changes"),
+        scene.sql.value("SELECT count(*) FROM ONLY public.changes"),
         "0"
     );
 }
@@ -209,16 +213,16 @@ fn a_partition_that_is_added_while_zemi_runs_does_not_loop() {
         "CREATE TABLE public.changes ({COLUMNS}) PARTITION BY LIST (\"table\"); \
          CREATE TABLE public.changes_t PARTITION OF public.changes FOR VALUES IN ('t')"
     );
-    let mut stage = no_loop(&make, &[]);
-    stage.sql.run(
+    let (mut scene, _zemi) = no_loop(&make, &[]);
+    scene.sql.run(
         "CREATE TABLE public.changes_u PARTITION OF public.changes FOR VALUES IN ('u'); \
          CREATE TABLE u (id int PRIMARY KEY); INSERT INTO u VALUES (1)",
     );
     for _ in 0..3 {
-        caught_up(&mut stage.sql);
+        caught_up(&mut scene.sql);
     }
     assert_eq!(
-        stage.changes_where("position > 0 AND \"table\" <> 't'", "\"table\""),
+        scene.changes_where("position > 0 AND \"table\" <> 't'", "\"table\""),
         "u"
     );
 }

@@ -4,7 +4,7 @@
 use std::thread::{self, JoinHandle};
 
 use crate::support::scene::{PATIENCE, caught_up, changes, settings, streaming};
-use crate::support::{Server, Sql, Stage, Zemi, wait_until};
+use crate::support::{Scene, Server, Sql, Zemi, wait_until};
 
 /// A source whose commits wait for zemi. What tests prepare on this session does not wait.
 fn source() -> (Server, Sql) {
@@ -119,24 +119,27 @@ fn a_commit_that_already_waits_for_the_first_start_is_named_with_what_ends_it() 
 fn a_transaction_of_untracked_rows_does_not_wait_for_ever() {
     let server = Server::start(15, &[]);
     let prepare = "CREATE TABLE noise (id int PRIMARY KEY); CREATE TABLE t (id int PRIMARY KEY)";
-    let mut stage = Stage::on(server, prepare, &[("EXCLUDE_TABLES", "noise")]);
-    stage
+    let (mut scene, _zemi) = Scene::on(server, None)
+        .before(prepare)
+        .with(&[("EXCLUDE_TABLES", "noise")])
+        .streaming();
+    scene
         .sql
         .run("ALTER SYSTEM SET synchronous_standby_names = 'zemi'");
-    stage.sql.run("SELECT pg_reload_conf()");
+    scene.sql.run("SELECT pg_reload_conf()");
     let set = "SHOW synchronous_standby_names";
     wait_until("the setting holds", PATIENCE, || {
-        stage.sql.value(set) == "zemi"
+        scene.sql.value(set) == "zemi"
     });
-    let mut application = Sql::open(&stage.server, "postgres");
+    let mut application = Sql::open(&scene.source, "postgres");
     returned(thread::spawn(move || {
         for id in 1..=5 {
             application.run(&format!("INSERT INTO noise VALUES ({id})"));
             application.run("CREATE TABLE made (); DROP TABLE made");
         }
     }));
-    returned(commit(&stage.server, 1));
-    assert_eq!(changes(&mut stage.sql, "primary_key"), "1");
+    returned(commit(&scene.source, 1));
+    assert_eq!(changes(&mut scene.sql, "primary_key"), "1");
 }
 
 /// A type, a table with it and with a key that is not in the order of its columns, and a row, at once. (With

@@ -164,8 +164,7 @@ fn a_slot_of_before_is_synchronised_and_a_server_that_cannot_is_named() {
     let failover = "SELECT failover FROM pg_replication_slots WHERE slot_name = 'zemi'";
     let mut zemi = streaming(&plain);
     assert_eq!(sql.value(failover), "f");
-    zemi.sigterm();
-    assert_eq!(zemi.wait_exit(PATIENCE), Some(0));
+    zemi.stop();
     plain.push(("SLOT_FAILOVER".into(), "true".into()));
     let zemi = streaming(&plain);
     assert_eq!(sql.value(failover), "t");

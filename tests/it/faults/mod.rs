@@ -5,7 +5,7 @@ mod damage;
 mod failover;
 mod gaps;
 mod kills;
+mod limits;
 mod network;
 mod outages;
-mod single;
 mod torture;

@@ -52,8 +52,7 @@ fn status_and_cleanup_show_what_is_there_and_drop_it() {
     assert_eq!(code, 75, "{shown}{errors}");
     assert!(errors.contains("stop the zemi"), "{errors}");
     assert_eq!(zemi(&["cleanup"], &settings).1.lines().count(), 5);
-    running.sigterm();
-    assert_eq!(running.wait_exit(PATIENCE), Some(0));
+    running.stop();
     let (code, done, errors) = zemi(&["cleanup", "--yes"], &settings);
     assert_eq!(code, 0, "{errors}");
     assert_eq!(done.lines().count(), 5, "{done}");
@@ -114,8 +113,7 @@ fn check_finds_what_would_not_work_and_changes_nothing() {
     assert_eq!(code, 0, "{out}");
     assert!(out.contains("zemi is in use by zemi at "), "{out}");
     assert!(out.contains("wal_status = reserved"), "{out}");
-    running.sigterm();
-    assert_eq!(running.wait_exit(PATIENCE), Some(0));
+    running.stop();
     sql.run("DROP INDEX changes_context_index");
     let (code, out, _) = zemi(&["check", "--json"], &settings);
     assert_eq!(code, 0);
@@ -180,8 +178,7 @@ fn check_counts_slots_and_senders_and_finds_a_lost_slot() {
         "{out}"
     );
 
-    running.sigterm();
-    assert_eq!(running.wait_exit(PATIENCE), Some(0));
+    running.stop();
     let (code, out, _) = zemi(&["check"], &settings);
     assert_eq!(code, 0, "{out}");
     assert!(

@@ -1,24 +1,10 @@
 //! Settings as the Zig program of the same name takes them, and what it left on a server.
 
-use crate::support::scene::{PATIENCE, caught_up, changes, settings, streaming};
+use crate::support::scene::{PATIENCE, caught_up, changes, settings, streaming, with};
 use crate::support::{Server, Sql, Zemi};
 
 /// Exit code of a refusal (`EX_NOPERM`).
 const REFUSED: i32 = 77;
-
-fn with(settings: &[(String, String)], more: &[(&str, &str)]) -> Vec<(String, String)> {
-    let mut all = settings.to_vec();
-    for (name, value) in more {
-        all.retain(|(other, _)| other != name);
-        all.push(((*name).to_owned(), (*value).to_owned()));
-    }
-    all
-}
-
-fn stop(mut zemi: Zemi) {
-    zemi.sigterm();
-    assert_eq!(zemi.wait_exit(PATIENCE), Some(0));
-}
 
 const PUBLICATIONS: &str = "SELECT pubname FROM pg_publication ORDER BY pubname COLLATE \"C\"";
 
@@ -40,7 +26,7 @@ fn values_that_switch_something_off_are_taken() {
     );
     let mut sql = Sql::open(&server, "postgres");
     sql.run("CREATE TABLE t (id int PRIMARY KEY, secret text); CREATE TABLE v (id int)");
-    let zemi = Zemi::start(&settings);
+    let mut zemi = Zemi::start(&settings);
     crate::support::wait_until("the slot is there and in use", PATIENCE, || {
         sql.value("SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'zemi' AND active")
             == "1"
@@ -50,7 +36,7 @@ fn values_that_switch_something_off_are_taken() {
     let rows = changes(&mut sql, "\"table\", after");
     assert_eq!(rows, "t|{\"id\": 2}");
     assert_eq!(zemi.log(), "");
-    stop(zemi);
+    zemi.stop();
 }
 
 #[test]
@@ -71,7 +57,7 @@ fn a_publication_that_sql_folded_is_found_everywhere() {
     assert!(out.contains("no publication is called \"MyPub\""), "{out}");
 
     // It becomes a list, by way of mypub_next.
-    let zemi = streaming(&settings);
+    let mut zemi = streaming(&settings);
     assert!(zemi.log().contains("publication mypub"), "{}", zemi.log());
     let said = zemi.log().matches("no publication is called").count();
     assert!((1..=2).contains(&said), "{}", zemi.log());
@@ -82,7 +68,7 @@ fn a_publication_that_sql_folded_is_found_everywhere() {
         "CREATE|1\nUPDATE|2"
     );
     assert_eq!(sql.text(PUBLICATIONS), "mypub\nmypub_updates");
-    stop(zemi);
+    zemi.stop();
     let (_, shown, _) = Zemi::says(&["cleanup"], &settings);
     assert!(shown.contains("would drop publication mypub in"), "{shown}");
     assert!(
@@ -99,9 +85,9 @@ fn a_publication_that_sql_folded_is_found_everywhere() {
     // Where neither is there, the name is taken as it is written; with quotes always.
     sql.run("CREATE PUBLICATION mypub FOR TABLE t");
     let quoted = with(&settings, &[("PUBLICATION_NAME", "\"MyPub\"")]);
-    stop(streaming(&quoted));
+    streaming(&quoted).stop();
     assert_eq!(sql.text(PUBLICATIONS), "MyPub\nMyPub_updates\nmypub");
-    let zemi = streaming(&settings);
+    let mut zemi = streaming(&settings);
     assert!(
         zemi.log().contains("publication MyPub and"),
         "{}",
@@ -110,15 +96,15 @@ fn a_publication_that_sql_folded_is_found_everywhere() {
     sql.run("INSERT INTO t VALUES (3)");
     caught_up(&mut sql);
     assert_eq!(changes(&mut sql, "primary_key"), "1\n2\n3");
-    stop(zemi);
+    zemi.stop();
     let (code, shown, errors) = Zemi::says(&["cleanup", "--yes"], &settings);
     assert_eq!(code, 0, "{shown}{errors}");
     assert_eq!(sql.text(PUBLICATIONS), "mypub");
     sql.run("DROP PUBLICATION mypub");
     let last = with(&settings, &[("CLEANUP_ON_SHUTDOWN", "true")]);
-    let zemi = streaming(&last);
+    let mut zemi = streaming(&last);
     assert_eq!(sql.text(PUBLICATIONS), "MyPub\nMyPub_updates");
-    stop(zemi);
+    zemi.stop();
     assert_eq!(sql.text(PUBLICATIONS), "");
 }
 
@@ -130,7 +116,7 @@ fn publications_of_the_longest_name_have_a_second_and_a_third() {
     let settings = with(&settings(&server, None), &[("PUBLICATION_NAME", &name)]);
     let mut sql = Sql::open(&server, "postgres");
     sql.run("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE keyless (id int)");
-    stop(streaming(&settings));
+    streaming(&settings).stop();
     let made = sql.text(PUBLICATIONS);
     let made: Vec<&str> = made.lines().collect();
     assert_eq!(made.len(), 2, "{made:?}");
@@ -142,7 +128,7 @@ fn publications_of_the_longest_name_have_a_second_and_a_third() {
 
     // The list takes the place of FOR ALL TABLES by way of the third one.
     let listed = with(&settings, &[("TABLES", "t")]);
-    let zemi = streaming(&listed);
+    let mut zemi = streaming(&listed);
     sql.run("INSERT INTO t VALUES (1); UPDATE t SET id = 2; INSERT INTO keyless VALUES (3)");
     caught_up(&mut sql);
     assert_eq!(
@@ -150,7 +136,7 @@ fn publications_of_the_longest_name_have_a_second_and_a_third() {
         "CREATE|1\nUPDATE|2"
     );
     assert_eq!(sql.text(PUBLICATIONS).lines().count(), 2);
-    stop(zemi);
+    zemi.stop();
     let (code, done, errors) = Zemi::says(&["cleanup", "--yes"], &listed);
     assert_eq!(code, 0, "{errors}");
     assert_eq!(done.matches("will drop publication").count(), 2, "{done}");
@@ -199,7 +185,7 @@ fn an_empty_password_is_none_and_is_missed_only_where_one_is_asked_for() {
     .iter()
     .enumerate()
     {
-        let zemi = streaming(settings);
+        let mut zemi = streaming(settings);
         sql.run(&format!(
             "CREATE TABLE t{n} (id int PRIMARY KEY); INSERT INTO t{n} VALUES (1)"
         ));
@@ -208,7 +194,7 @@ fn an_empty_password_is_none_and_is_missed_only_where_one_is_asked_for() {
             sql.value("SELECT count(*) FROM changes"),
             (n + 1).to_string()
         );
-        stop(zemi);
+        zemi.stop();
     }
     std::fs::remove_file(&empty).unwrap();
 }

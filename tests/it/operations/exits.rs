@@ -5,13 +5,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::support::replay::{assert_replays, assert_unique};
-use crate::support::scene::{PATIENCE, caught_up, changes, settings, streaming};
-use crate::support::{Server, Sql, Stage, Zemi, wait_until};
+use crate::support::scene::{
+    PATIENCE, caught_up, changes, drop_slot, settings, streaming, wait_for_locked, with,
+};
+use crate::support::{Scene, Server, Sql, Zemi, wait_until};
 
 const USAGE: i32 = 64;
 const BUSY: i32 = 75;
 const REFUSED: i32 = 77;
 const CONFIG: i32 = 78;
+
+/// Much less than the default of `SHUTDOWN_TIMEOUT`, which is 30 s.
+const MOMENT: Duration = Duration::from_secs(20);
 
 /// Runs zemi to its end, which must come with this code and exactly one error; returns that line.
 fn ends(code: i32, settings: &[(String, String)]) -> String {
@@ -21,12 +26,6 @@ fn ends(code: i32, settings: &[(String, String)]) -> String {
     let errors: Vec<&str> = log.lines().filter(|l| l.contains(" ERROR ")).collect();
     assert_eq!(errors.len(), 1, "{log}");
     errors[0].to_owned()
-}
-
-fn with(settings: &[(String, String)], more: &[(&str, &str)]) -> Vec<(String, String)> {
-    let mut settings = settings.to_vec();
-    settings.extend(more.iter().map(|&(n, v)| (n.to_owned(), v.to_owned())));
-    settings
 }
 
 /// Standard output and exit code of zemi with these arguments.
@@ -213,125 +212,100 @@ fn slots_that_cannot_be_used_are_refused_and_left_alone() {
 
 #[test]
 fn a_second_instance_on_the_slot_gives_way_and_leaves_the_first_as_it_was() {
-    let mut stage = Stage::new(15, "CREATE TABLE t (id int PRIMARY KEY)", &[]);
+    let (mut scene, zemi) = Scene::one(15)
+        .before("CREATE TABLE t (id int PRIMARY KEY)")
+        .streaming();
     // It would follow less, so it must not touch the publication either.
     let second = [("TABLES", "nothing"), ("CLEANUP_ON_SHUTDOWN", "true")];
-    let line = ends(BUSY, &with(&settings(&stage.server, None), &second));
+    let line = ends(BUSY, &with(&settings(&scene.source, None), &second));
     assert!(line.contains("is active for PID"), "{line}");
-    stage.sql.run("INSERT INTO t VALUES (1)");
-    assert_eq!(stage.changes_where("true", "primary_key"), "1");
+    scene.sql.run("INSERT INTO t VALUES (1)");
+    assert_eq!(scene.changes_where("true", "primary_key"), "1");
     assert_eq!(
-        stage
+        scene
             .sql
             .value("SELECT puballtables FROM pg_publication WHERE pubname = 'zemi'"),
         "t"
     );
-    let log = stage.zemi.log();
+    let log = zemi.log();
     assert!(!log.contains(" WARN "), "{log}");
 }
 
-/// Source and destination apart, so that what the destination's table is locked by does not concern the
-/// source.
-struct Apart {
-    source: Sql,
-    destination: Sql,
-    settings: Vec<(String, String)>,
-    server: Server,
+/// Source and destination apart, so that a lock on the destination's table does not concern the source.
+fn apart(more: &[(&str, &str)]) -> Scene {
+    let table = "CREATE TABLE t (id int PRIMARY KEY, v text)";
+    let setup = Scene::one(15).into_database("audit", "").before(table);
+    setup.with(more).ready()
 }
 
-impl Apart {
-    fn new(more: &[(&str, &str)]) -> Apart {
-        let server = Server::start(15, &[]);
-        let mut source = Sql::open(&server, "postgres");
-        source.run("CREATE DATABASE audit");
-        source.run("CREATE TABLE t (id int PRIMARY KEY, v text)");
-        let mut settings = with(
-            &settings(&server, None),
-            &[("DESTINATION_DB_NAME", "audit")],
-        );
-        settings.extend(more.iter().map(|&(n, v)| (n.to_owned(), v.to_owned())));
-        let destination = Sql::open(&server, "audit");
-        Apart {
-            source,
-            destination,
-            settings,
-            server,
-        }
-    }
-
-    /// Locks `changes`, commits a row on the source, and waits until zemi stands before the lock with it.
-    fn block(&mut self) {
-        self.destination
-            .run("BEGIN; LOCK TABLE public.changes IN ACCESS EXCLUSIVE MODE");
-        self.source.run("INSERT INTO t VALUES (1, 'held')");
-        let waits = "SELECT count(*) FROM pg_stat_activity \
-                     WHERE application_name = 'zemi' AND wait_event_type = 'Lock'";
-        wait_until("zemi waits for the lock", PATIENCE, || {
-            self.source.value(waits) == "1"
-        });
-    }
+/// Locks `changes`, commits a row on the source, and waits until zemi waits for the lock with it.
+fn block(scene: &mut Scene) {
+    scene
+        .there
+        .run("BEGIN; LOCK TABLE public.changes IN ACCESS EXCLUSIVE MODE");
+    scene.sql.run("INSERT INTO t VALUES (1, 'held')");
+    wait_for_locked(&mut scene.sql, 1);
 }
 
 #[test]
 fn asked_to_stop_it_writes_and_confirms_what_it_has_read() {
     for signal in ["TERM", "INT"] {
-        let mut scene = Apart::new(&[]);
+        let mut scene = apart(&[]);
         let mut zemi = streaming(&scene.settings);
-        scene.block();
+        block(&mut scene);
         zemi.signal(signal);
         zemi.wait_for_log("stopping: writing what was received", PATIENCE);
-        scene.destination.run("COMMIT");
+        scene.there.run("COMMIT");
         assert_eq!(zemi.wait_exit(PATIENCE), Some(0), "{}", zemi.log());
-        assert_eq!(changes(&mut scene.destination, "primary_key"), "1");
-        let position = changes(&mut scene.destination, "position");
+        assert_eq!(changes(&mut scene.there, "primary_key"), "1");
+        let position = changes(&mut scene.there, "position");
         let confirmed = format!(
             "SELECT confirmed_flush_lsn > '0/0'::pg_lsn + {position} FROM pg_replication_slots"
         );
         // The server takes note of the last word of a walsender that has gone.
         wait_until("it was confirmed", PATIENCE, || {
-            scene.source.value(&confirmed) == "t"
+            scene.sql.value(&confirmed) == "t"
         });
     }
 }
 
 #[test]
 fn a_second_signal_does_not_wait_and_nothing_is_lost() {
-    let mut scene = Apart::new(&[("SHUTDOWN_TIMEOUT", "600")]);
+    let mut scene = apart(&[("SHUTDOWN_TIMEOUT", "600")]);
     let mut zemi = streaming(&scene.settings);
-    scene.block();
+    block(&mut scene);
     zemi.sigterm();
     zemi.wait_for_log("stopping: writing what was received", PATIENCE);
     assert_eq!(zemi.wait_exit(Duration::from_millis(300)), None);
     zemi.signal("INT");
     assert_eq!(zemi.wait_exit(PATIENCE), Some(0), "{}", zemi.log());
     assert!(zemi.log().contains("stopped at once"), "{}", zemi.log());
-    scene.destination.run("COMMIT");
+    scene.there.run("COMMIT");
     let zemi = streaming(&scene.settings);
-    caught_up(&mut scene.source);
-    assert_eq!(changes(&mut scene.destination, "primary_key"), "1");
+    caught_up(&mut scene.sql);
+    assert_eq!(changes(&mut scene.there, "primary_key"), "1");
     drop(zemi);
 }
 
 #[test]
 fn a_stop_takes_no_longer_than_it_may_and_nothing_is_lost() {
-    let mut scene = Apart::new(&[("SHUTDOWN_TIMEOUT", "1")]);
+    let mut scene = apart(&[("SHUTDOWN_TIMEOUT", "1")]);
     let mut zemi = streaming(&scene.settings);
-    scene.block();
-    zemi.sigterm();
-    assert_eq!(zemi.wait_exit(PATIENCE), Some(0), "{}", zemi.log());
+    block(&mut scene);
+    zemi.stop();
     assert!(zemi.log().contains("SHUTDOWN_TIMEOUT is over"));
-    scene.destination.run("COMMIT");
+    scene.there.run("COMMIT");
     let zemi = streaming(&scene.settings);
-    caught_up(&mut scene.source);
-    assert_eq!(changes(&mut scene.destination, "primary_key"), "1");
+    caught_up(&mut scene.sql);
+    assert_eq!(changes(&mut scene.there, "primary_key"), "1");
     drop(zemi);
 }
 
 #[test]
 fn stops_under_load_lose_nothing_and_write_nothing_twice() {
-    let mut scene = Apart::new(&[]);
+    let mut scene = apart(&[]);
     let enough = AtomicBool::new(false);
-    let mut writer = Sql::open(&scene.server, "postgres");
+    let mut writer = Sql::open(&scene.source, "postgres");
     let mut zemi = streaming(&scene.settings);
     let transactions = std::thread::scope(|threads| {
         let load = threads.spawn(|| {
@@ -353,7 +327,7 @@ fn stops_under_load_lose_nothing_and_write_nothing_twice() {
             // Each run has written something of its own.
             let before = seen;
             wait_until("changes arrive", PATIENCE, || {
-                let count = scene.destination.value("SELECT count(*) FROM changes");
+                let count = scene.there.value("SELECT count(*) FROM changes");
                 seen = count.parse().unwrap();
                 seen > before
             });
@@ -364,62 +338,97 @@ fn stops_under_load_lose_nothing_and_write_nothing_twice() {
         enough.store(true, Ordering::SeqCst);
         load.join().unwrap()
     });
-    caught_up(&mut scene.source);
-    let count = assert_replays(&mut scene.source, &mut scene.destination, "t", &["id"]);
+    caught_up(&mut scene.sql);
+    let count = assert_replays(&mut scene.sql, &mut scene.there, "t", &["id"]);
     assert_eq!(count, transactions * 22);
-    assert_unique(&mut scene.destination);
+    assert_unique(&mut scene.there);
 }
 
 #[test]
 fn cleaning_up_leaves_only_the_changes() {
-    let mut stage = Stage::new(
-        15,
-        "CREATE TABLE t (id int PRIMARY KEY)",
-        &[("CLEANUP_ON_SHUTDOWN", "true")],
-    );
-    stage.sql.run("INSERT INTO t VALUES (1)");
-    assert_eq!(stage.changes_where("true", "primary_key"), "1");
-    stage.zemi.sigterm();
-    assert_eq!(
-        stage.zemi.wait_exit(PATIENCE),
-        Some(0),
-        "{}",
-        stage.zemi.log()
-    );
+    let (mut scene, mut zemi) = Scene::one(15)
+        .before("CREATE TABLE t (id int PRIMARY KEY)")
+        .with(&[("CLEANUP_ON_SHUTDOWN", "true")])
+        .streaming();
+    scene.sql.run("INSERT INTO t VALUES (1)");
+    assert_eq!(scene.changes_where("true", "primary_key"), "1");
+    zemi.stop();
     let left = "SELECT (SELECT count(*) FROM pg_replication_slots), \
                 (SELECT count(*) FROM pg_publication), \
                 (SELECT count(*) FROM zemi_progress), (SELECT count(*) FROM changes)";
-    assert_eq!(stage.sql.text(left), "0|0|0|1");
+    assert_eq!(scene.sql.text(left), "0|0|0|1");
     // The next start is a first one.
-    let zemi = streaming(&settings(&stage.server, None));
+    let zemi = streaming(&settings(&scene.source, None));
     assert!(!zemi.log().contains("may be missing"), "{}", zemi.log());
 }
 
 #[test]
 fn a_slot_that_is_gone_leaves_a_gap_that_is_logged_and_recorded() {
-    let mut stage = Stage::new(15, "CREATE TABLE t (id int PRIMARY KEY)", &[]);
-    stage.sql.run("INSERT INTO t VALUES (1)");
-    assert_eq!(stage.changes_where("true", "primary_key"), "1");
-    let from = stage.sql.value("SELECT flushed_lsn FROM zemi_progress");
-    stage.zemi.sigterm();
-    assert_eq!(stage.zemi.wait_exit(PATIENCE), Some(0));
-    stage.sql.run("SELECT pg_drop_replication_slot('zemi')");
-    stage.sql.run("INSERT INTO t VALUES (2)");
-    let zemi = streaming(&settings(&stage.server, None));
-    stage.sql.run("INSERT INTO t VALUES (3)");
+    let (mut scene, mut zemi) = Scene::one(15)
+        .before("CREATE TABLE t (id int PRIMARY KEY)")
+        .streaming();
+    scene.sql.run("INSERT INTO t VALUES (1)");
+    assert_eq!(scene.changes_where("true", "primary_key"), "1");
+    let from = scene.sql.value("SELECT flushed_lsn FROM zemi_progress");
+    zemi.stop();
+    drop_slot(&mut scene.sql, "zemi");
+    scene.sql.run("INSERT INTO t VALUES (2)");
+    let zemi = streaming(&settings(&scene.source, None));
+    scene.sql.run("INSERT INTO t VALUES (3)");
     let columns = "operation, \"table\", primary_key, context->'zemi_gap'->>'from', \
                    context->'zemi_gap'->>'reason', context->'zemi_gap'->>'slot'";
     assert_eq!(
-        stage.changes_where("true", columns),
+        scene.changes_where("true", columns),
         format!("CREATE|t|1|-|-|-\nMESSAGE||-|{from}|slot_gone|zemi\nCREATE|t|3|-|-|-")
     );
     let to = "SELECT (context->'zemi_gap'->>'to')::pg_lsn > '";
     let to = format!("{to}{from}' FROM changes WHERE operation = 'MESSAGE'");
-    assert_eq!(stage.sql.value(&to), "t");
+    assert_eq!(scene.sql.value(&to), "t");
     let log = zemi.log();
     assert!(log.contains(" ERROR "), "{log}");
     assert!(
         log.contains(&format!("changes between {from} and ")),
         "{log}"
     );
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_destination_that_does_not_answer() {
+    let server = Server::start(15, &[]);
+    let mut other = Sql::open(&server, "postgres");
+    // Making the table waits for whoever is making it, for ever.
+    other.run("BEGIN; CREATE TABLE public.changes (id int)");
+    let settings = with(&settings(&server, None), &[("SHUTDOWN_TIMEOUT", "1")]);
+    let mut zemi = Zemi::start(&settings);
+    let mut sql = Sql::open(&server, "postgres");
+    wait_for_locked(&mut sql, 1);
+    zemi.sigterm();
+    assert_eq!(zemi.wait_exit(MOMENT), Some(0));
+    other.run("ROLLBACK");
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_table_that_somebody_locks() {
+    let server = Server::start(15, &[]);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run("CREATE TABLE nameless (v int); CREATE TABLE late (id int PRIMARY KEY)");
+    sql.run("ALTER TABLE late REPLICA IDENTITY NOTHING");
+    let mut zemi = streaming(&with(
+        &settings(&server, None),
+        &[("SHUTDOWN_TIMEOUT", "3")],
+    ));
+    sql.run("ALTER TABLE late REPLICA IDENTITY DEFAULT");
+    let mut other = Sql::open(&server, "postgres");
+    other.run("BEGIN; LOCK TABLE late IN SHARE UPDATE EXCLUSIVE MODE");
+    sql.run("INSERT INTO late VALUES (1)");
+    wait_for_locked(&mut sql, 1);
+    // The lock is not waited for without end, and the stream does not wait at all.
+    caught_up(&mut sql);
+    zemi.wait_for_log("lock timeout", PATIENCE);
+    sql.run("INSERT INTO nameless VALUES (1)");
+    wait_for_locked(&mut sql, 1);
+    zemi.sigterm();
+    assert_eq!(zemi.wait_exit(MOMENT), Some(0));
+    assert!(!zemi.log().contains("SHUTDOWN_TIMEOUT"), "{}", zemi.log());
+    other.run("ROLLBACK");
 }

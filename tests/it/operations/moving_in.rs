@@ -1,17 +1,11 @@
 //! Taking over from the Zig Zemi and from Bemi, and going back.
 
 use crate::support::replay::assert_replays;
-use crate::support::scene::{PATIENCE, caught_up, changes, settings, streaming};
-use crate::support::{Server, Sql, Zemi, wait_until};
+use crate::support::scene::{PATIENCE, caught_up, changes, confirmed, settings, streaming, with};
+use crate::support::{Server, Sql, Zemi};
 
 /// The slot that Bemi's worker and the Zig program use where no other is set.
 const SLOT: &str = "bemi_local";
-
-/// These settings with others behind them, which win.
-fn with(settings: &[(String, String)], more: &[(&str, &str)]) -> Vec<(String, String)> {
-    let more = more.iter().map(|&(n, v)| (n.to_owned(), v.to_owned()));
-    settings.iter().cloned().chain(more).collect()
-}
 
 /// Makes of the rows that are there what the Zig program would have written: ids of its own, all tables of
 /// a TRUNCATE at one position, and every value a string.
@@ -21,17 +15,6 @@ const AS_ZIG_WRITES: &str = "UPDATE changes SET id = gen_random_uuid(), position
        AND p.position <= changes.position), position) ELSE position END, \
      after = (SELECT coalesce(jsonb_object_agg(key, value), '{}') FROM jsonb_each_text(after)), \
      queued_at = now()";
-
-/// Waits until the slot `SLOT` has confirmed what was committed so far.
-fn caught_up_there(sql: &mut Sql) {
-    let target = sql.value("SELECT pg_current_wal_insert_lsn()");
-    sql.run("SELECT pg_logical_emit_message(true, 'test', '')");
-    wait_until("the slot is read", PATIENCE, || {
-        sql.value(&format!(
-            "SELECT confirmed_flush_lsn >= '{target}' FROM pg_replication_slots WHERE slot_name = '{SLOT}'"
-        )) == "t"
-    });
-}
 
 #[test]
 fn truncates_of_several_tables_that_come_again_are_not_doubled() {
@@ -53,8 +36,7 @@ fn truncates_of_several_tables_that_come_again_are_not_doubled() {
         sql.run("BEGIN; TRUNCATE a, b, c; INSERT INTO c VALUES (2); TRUNCATE a, b, c; COMMIT");
         sql.run("TRUNCATE c");
         caught_up(&mut sql);
-        first.sigterm();
-        assert_eq!(first.wait_exit(PATIENCE), Some(0));
+        first.stop();
         sql.run(AS_ZIG_WRITES);
         sql.run(&format!(
             "DELETE FROM changes WHERE \"table\" = '{excluded}'"
@@ -71,11 +53,11 @@ fn truncates_of_several_tables_that_come_again_are_not_doubled() {
             &[("SLOT_NAME", SLOT), ("EXCLUDE_TABLES", excluded)],
         );
         let zemi = streaming(&again);
-        caught_up_there(&mut sql);
+        confirmed(&mut sql, SLOT);
         assert_eq!(sql.text("SELECT id FROM changes ORDER BY id"), before);
         // What is new is not taken for what was there.
         sql.run("TRUNCATE a, b, c");
-        caught_up_there(&mut sql);
+        confirmed(&mut sql, SLOT);
         let now = sql.value("SELECT count(*) FROM changes");
         assert_eq!(now, (count + per_truncate).to_string(), "{}", zemi.log());
         assert!(!zemi.log().contains("WARN"), "{}", zemi.log());
@@ -98,9 +80,8 @@ fn the_zig_program_is_taken_over_and_finds_its_own_when_it_comes_back() {
     let names = [("SLOT_NAME", SLOT), ("PUBLICATION_NAME", "bemi")];
     let settings = with(&settings(&server, None), &names);
     let mut zemi = streaming(&settings);
-    caught_up_there(&mut sql);
-    zemi.sigterm();
-    assert_eq!(zemi.wait_exit(PATIENCE), Some(0));
+    confirmed(&mut sql, SLOT);
+    zemi.stop();
     assert_eq!(sql.value("SELECT count(*) FROM changes"), "50");
     assert_eq!(sql.text(publication), found);
     let (code, said, _) = Zemi::says(&["check"], &settings);
@@ -180,8 +161,7 @@ fn a_slot_that_another_tracker_left_is_named_at_the_first_start_and_by_check() {
     assert!(zemi.log().contains(fix), "{}", zemi.log());
     sql.run("INSERT INTO t VALUES (2)");
     caught_up(&mut sql);
-    zemi.sigterm();
-    assert_eq!(zemi.wait_exit(PATIENCE), Some(0));
+    zemi.stop();
 
     // The slot alone is not enough: a publication that is made now shows nothing of what was committed.
     let mut zemi = Zemi::start(&with(
@@ -204,7 +184,7 @@ fn a_slot_that_another_tracker_left_is_named_at_the_first_start_and_by_check() {
         &settings,
         &[("SLOT_NAME", SLOT), ("PUBLICATION_NAME", "dbz_publication")],
     ));
-    caught_up_there(&mut sql);
+    confirmed(&mut sql, SLOT);
     assert_eq!(
         changes(&mut sql, "operation, primary_key"),
         "CREATE|1\nCREATE|2"
@@ -266,15 +246,13 @@ fn a_table_of_changes_that_the_roles_search_path_finds_first_is_used() {
     assert!(said.contains("is written"), "{said}");
 
     // Another one that comes into the path later does not draw the trail away.
-    zemi.sigterm();
-    assert_eq!(zemi.wait_exit(PATIENCE), Some(0));
+    zemi.stop();
     sql.run("ALTER ROLE zemi SET search_path = later, zemi, public");
     let mut zemi = streaming(&settings);
     sql.run("DELETE FROM t WHERE id = 2");
     caught_up(&mut sql);
     assert_eq!(sql.value("SELECT count(*) FROM zemi.changes"), "20002");
-    zemi.sigterm();
-    assert_eq!(zemi.wait_exit(PATIENCE), Some(0));
+    zemi.stop();
     let (code, said, _) = Zemi::says(&["cleanup", "--yes"], &settings);
     assert_eq!(code, 0, "{said}");
     assert_eq!(sql.value("SELECT count(*) FROM zemi.zemi_progress"), "0");

@@ -1,7 +1,7 @@
 //! A role that is no superuser: what it needs, that each missing right is said with the SQL that grants
 //! it, and that this SQL is enough.
 
-use crate::support::scene::{PATIENCE, caught_up, changes, settings, streaming};
+use crate::support::scene::{PATIENCE, caught_up, changes, drop_slot, settings, streaming};
 use crate::support::{Server, Sql, Zemi, wait_until};
 
 /// Exit code of a refusal (`EX_NOPERM`).
@@ -101,10 +101,7 @@ fn a_publication_of_a_superuser_needs_no_right_on_tables_and_those_of_the_destin
     drop(streaming(&settings));
     let mut audit = Sql::open(&server, "audit");
     audit.run("REVOKE ALL ON DATABASE audit FROM PUBLIC; TRUNCATE zemi_progress");
-    wait_until("the slot is free", PATIENCE, || {
-        sql.try_rows("SELECT pg_drop_replication_slot('zemi')")
-            .is_ok()
-    });
+    drop_slot(&mut sql, "zemi");
     sql.run("DROP PUBLICATION zemi, zemi_updates; CREATE PUBLICATION zemi FOR ALL TABLES");
 
     of_zemi(&mut settings, "DB_");
@@ -139,8 +136,7 @@ fn a_publication_of_a_superuser_needs_no_right_on_tables_and_those_of_the_destin
         followed,
         [r#"GRANT DELETE ON public.zemi_progress TO "zemi""#]
     );
-    zemi.sigterm();
-    assert_eq!(zemi.wait_exit(PATIENCE), Some(0), "{}", zemi.log());
+    zemi.stop();
     let left = "SELECT (SELECT count(*) FROM pg_replication_slots), \
                 (SELECT string_agg(pubname, ' ') FROM pg_publication)";
     assert_eq!(sql.text(left), "0|zemi");

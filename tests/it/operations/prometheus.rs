@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::support::http::{free_port, get, metric, try_get, with_ports};
-use crate::support::proxy::{Proxy, Weather};
-use crate::support::scene::{PATIENCE, caught_up, settings, streaming};
+use crate::support::proxy::{NetworkFault, Proxy};
+use crate::support::scene::{PATIENCE, caught_up, drop_slot, settings, streaming};
 use crate::support::{Server, Sql, Zemi, wait_until};
 
 /// What there is beside what the Zig program exports, by type.
@@ -202,7 +202,7 @@ fn what_is_filtered_replaced_refused_lost_and_there_already_is_counted() {
     assert!(metric(port, "wal_messages_received_total") > 11.0);
     assert!(metric(port, "last_flushed_lsn") <= metric(port, "last_received_lsn"));
 
-    proxy.set(Weather::Garbling("garble"));
+    proxy.set(NetworkFault::Garbling("garble"));
     sql.run("INSERT INTO t VALUES (4, '[\"\"]'), (5, '\"garble\"')");
     sql.run("CREATE TABLE u (id text PRIMARY KEY); INSERT INTO u VALUES ('garble')");
     caught_up(&mut sql);
@@ -214,8 +214,7 @@ fn what_is_filtered_replaced_refused_lost_and_there_already_is_counted() {
     assert_eq!(sql.text(changes), "7|7");
 
     // Another slot, and progress of its own: all of it is there already.
-    zemi.sigterm();
-    assert_eq!(zemi.wait_exit(PATIENCE), Some(0));
+    zemi.stop();
     drop(zemi);
     let mut again = settings.clone();
     again.push(("SLOT_NAME".into(), "again".into()));
@@ -226,11 +225,10 @@ fn what_is_filtered_replaced_refused_lost_and_there_already_is_counted() {
     assert!(metric(port, "changes_total{operation=\"insert\"}") == 0.0);
     assert!(metric(port, "changes_processed_total{operation=\"CREATE\"}") == 0.0);
     assert_eq!(sql.text(changes), "7|7");
-    zemi.sigterm();
-    assert_eq!(zemi.wait_exit(PATIENCE), Some(0));
+    zemi.stop();
     drop(zemi);
 
-    sql.run("SELECT pg_drop_replication_slot('zemi')");
+    drop_slot(&mut sql, "zemi");
     let _zemi = streaming(&settings);
     assert!(metric(port, "gaps_total") == 1.0);
     let errors = get(port, "/status.json").1;
@@ -319,12 +317,11 @@ fn a_real_prometheus_scrapes_it_and_its_alerts_work() {
     };
     assert_eq!(firing("ZemiGap").as_deref(), Some("inactive"));
 
-    zemi.sigterm();
-    assert_eq!(zemi.wait_exit(PATIENCE), Some(0));
+    zemi.stop();
     wait_until("it sees that zemi is down", PATIENCE, || {
         firing("ZemiDown").as_deref() == Some("pending")
     });
-    sql.run("SELECT pg_drop_replication_slot('zemi')");
+    drop_slot(&mut sql, "zemi");
     let _zemi = streaming(&with_ports(settings(&server, None), port, port));
     wait_until("it sees the gap", PATIENCE, || {
         firing("ZemiGap").as_deref() == Some("firing")

@@ -80,8 +80,7 @@ fn each_line_of_the_json_log_is_an_object_with_the_same_five_keys() {
     let mut zemi = streaming(&settings);
     server.restart("fast");
     zemi.wait_for_log("wait_seconds", PATIENCE);
-    zemi.sigterm();
-    assert_eq!(zemi.wait_exit(PATIENCE), Some(0));
+    zemi.stop();
     let log = zemi.log();
     settings.push(("DB_PORT".into(), "none".into()));
     let mut refused = Zemi::start(&settings);

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::support::http::{free_port, get, json, metric, with_ports};
-use crate::support::scene::{PATIENCE, caught_up, settings, streaming};
+use crate::support::replay::assert_unique;
+use crate::support::scene::{PATIENCE, caught_up, settings, streaming, with};
 use crate::support::{Server, Sql, Zemi, wait_until};
 
 #[test]
@@ -229,4 +230,31 @@ fn waiting_for_the_destination_is_not_decoding() {
     let decoding = metric(port, "decode_duration_seconds_sum");
     assert!(decoding < held.as_secs_f64(), "{decoding}");
     assert!(metric(port, "persist_duration_seconds_sum") > 5.0);
+}
+
+#[test]
+fn duplicates_are_not_counted_as_changes() {
+    let server = Server::start(15, &[]);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run("CREATE TABLE t (id int PRIMARY KEY)");
+    let settings = settings(&server, None);
+    let mut first = streaming(&settings);
+    sql.run("SELECT pg_create_logical_replication_slot('second', 'pgoutput')");
+    sql.run("INSERT INTO t SELECT generate_series(1, 5); UPDATE t SET id = 6 WHERE id = 5");
+    caught_up(&mut sql);
+    first.stop();
+    let port = free_port();
+    let more = [("SLOT_NAME", "second"), ("METRICS_PORT", &port.to_string())];
+    let _second = streaming(&with(&settings, &more));
+    sql.run("INSERT INTO t VALUES (7)");
+    wait_until("the new row is there", PATIENCE, || {
+        sql.value("SELECT count(*) FROM changes WHERE primary_key = '7'") == "1"
+    });
+    wait_until("it is counted", PATIENCE, || {
+        metric(port, "changes_total{operation=\"insert\"}") == 1.0
+    });
+    assert!(metric(port, "changes_total{operation=\"update\"}") == 0.0);
+    assert!(metric(port, "changes_duplicated_total") == 6.0);
+    assert_eq!(sql.value("SELECT count(*) FROM changes"), "7");
+    assert_unique(&mut sql);
 }

@@ -1,7 +1,7 @@
 //! Context: what the application says of its changes, in messages of the prefix `_bemi`.
 
 use crate::support::replay::assert_unique;
-use crate::support::{Server, Stage};
+use crate::support::{Scene, Server};
 
 const TABLE: &str = "CREATE TABLE t (id int PRIMARY KEY, v text)";
 
@@ -14,41 +14,41 @@ fn say(context: &str) -> String {
 }
 
 /// The key and the context of each change, as far as these differ from `{}`.
-fn contexts(stage: &mut Stage) -> String {
-    stage.changes_where("true", "coalesce(primary_key, operation), context")
+fn contexts(scene: &mut Scene) -> String {
+    scene.changes_where("true", "coalesce(primary_key, operation), context")
 }
 
 #[test]
 fn a_change_takes_the_nearest_context_before_it_or_else_the_first() {
-    let mut stage = Stage::new(15, TABLE, &[]);
+    let (mut scene, _zemi) = Scene::one(15).before(TABLE).streaming();
     let (a, b, c) = (
         say("{\"c\": \"a\"}"),
         say("{\"c\": \"b\"}"),
         say("{\"c\": \"c\"}"),
     );
     let insert = |id: u32| format!("INSERT INTO t VALUES ({id})");
-    stage.sql.run(&insert(1));
-    stage
+    scene.sql.run(&insert(1));
+    scene
         .sql
         .run(&format!("BEGIN; {a}; {}; {}; COMMIT", insert(2), insert(3)));
-    stage.sql.run(&format!(
+    scene.sql.run(&format!(
         "BEGIN; {}; {b}; {}; {c}; {}; COMMIT",
         insert(4),
         insert(5),
         insert(6)
     ));
-    stage
+    scene
         .sql
         .run(&format!("BEGIN; {}; {}; {a}; COMMIT", insert(7), insert(8)));
-    stage
+    scene
         .sql
         .run(&format!("BEGIN; {a}; {b}; {}; {c}; COMMIT", insert(9)));
     // The last transaction's context is not the next one's, nor is that of one without a change.
-    stage.sql.run(&insert(10));
-    stage.sql.run(&a);
-    stage.sql.run(&format!("{}; {b}; TRUNCATE t", insert(11)));
+    scene.sql.run(&insert(10));
+    scene.sql.run(&a);
+    scene.sql.run(&format!("{}; {b}; TRUNCATE t", insert(11)));
     assert_eq!(
-        contexts(&mut stage),
+        contexts(&mut scene),
         r#"1|{}
 2|{"c": "a"}
 3|{"c": "a"}
@@ -62,7 +62,7 @@ fn a_change_takes_the_nearest_context_before_it_or_else_the_first() {
 11|{"c": "b"}
 TRUNCATE|{"c": "b"}"#
     );
-    assert_unique(&mut stage.sql);
+    assert_unique(&mut scene.sql);
 }
 
 /// As Bemi's packages do it: a trigger sends the comment of the statement ahead of each row.
@@ -78,19 +78,21 @@ const TELLING: &str = "
 #[test]
 fn each_row_has_the_context_that_a_trigger_sent_for_it() {
     let plain = "CREATE TABLE plain (id int PRIMARY KEY)";
-    let mut stage = Stage::new(15, &format!("{TABLE}; {plain}; {TELLING}"), &[]);
-    stage
+    let (mut scene, _zemi) = Scene::one(15)
+        .before(&format!("{TABLE}; {plain}; {TELLING}"))
+        .streaming();
+    scene
         .sql
         .run("INSERT INTO t VALUES (1), (2), (3) /*Bemi {\"user\": 7} Bemi*/");
-    stage
+    scene
         .sql
         .run("UPDATE t SET v = 'x' WHERE id < 3 /*Bemi {\"user\": 8} Bemi*/");
-    stage.sql.run(
+    scene.sql.run(
         "WITH gone AS (DELETE FROM t WHERE id = 3 RETURNING id) INSERT INTO plain SELECT id FROM gone \
          /*Bemi {\"user\": 9} Bemi*/",
     );
     assert_eq!(
-        stage.changes_where("true", "operation, \"table\", primary_key, context"),
+        scene.changes_where("true", "operation, \"table\", primary_key, context"),
         r#"CREATE|t|1|{"op": "INSERT1", "user": 7}
 CREATE|t|2|{"op": "INSERT2", "user": 7}
 CREATE|t|3|{"op": "INSERT3", "user": 7}
@@ -103,23 +105,25 @@ CREATE|plain|3|{"op": "DELETE3", "user": 9}"#
 
 #[test]
 fn rows_of_an_upsert_have_the_context_that_came_last_before_them() {
-    let mut stage = Stage::new(15, &format!("{TABLE}; {TELLING}"), &[]);
-    stage
+    let (mut scene, _zemi) = Scene::one(15)
+        .before(&format!("{TABLE}; {TELLING}"))
+        .streaming();
+    scene
         .sql
         .run("INSERT INTO t VALUES (1) /*Bemi {\"user\": 1} Bemi*/");
     // The trigger speaks for the row 1 that is not written, and for that alone.
     for (rows, user) in [("(1)", 2), ("(1), (2)", 3)] {
-        stage.sql.run(&format!(
+        scene.sql.run(&format!(
             "INSERT INTO t VALUES {rows} ON CONFLICT DO NOTHING /*Bemi {{\"user\": {user}}} Bemi*/"
         ));
     }
     // It speaks twice for one row: as INSERT, then as UPDATE.
-    stage.sql.run(
+    scene.sql.run(
         "INSERT INTO t VALUES (2), (3) ON CONFLICT (id) DO UPDATE SET v = 'x' \
          /*Bemi {\"user\": 4} Bemi*/",
     );
     assert_eq!(
-        stage.changes_where("true", "operation, primary_key, context"),
+        scene.changes_where("true", "operation, primary_key, context"),
         r#"CREATE|1|{"op": "INSERT1", "user": 1}
 CREATE|2|{"op": "INSERT2", "user": 3}
 UPDATE|2|{"op": "UPDATE2", "user": 4}
@@ -138,12 +142,14 @@ fn rows_that_a_foreign_key_removes_have_their_own_context() {
         "CREATE TRIGGER tell BEFORE DELETE ON parents FOR EACH ROW EXECUTE FUNCTION tell()"
     );
     // current_query() is the statement of the application also within what a foreign key does.
-    let mut stage = Stage::new(15, &format!("{parents}; {table}; {tell}"), &[]);
-    stage
+    let (mut scene, _zemi) = Scene::one(15)
+        .before(&format!("{parents}; {table}; {tell}"))
+        .streaming();
+    scene
         .sql
         .run("DELETE FROM parents WHERE id = 1 /*Bemi {\"user\": 1} Bemi*/");
     assert_eq!(
-        stage.changes_where("true", "operation, \"table\", primary_key, context"),
+        scene.changes_where("true", "operation, \"table\", primary_key, context"),
         r#"DELETE|parents|1|{"op": "DELETE1", "user": 1}
 DELETE|t|11|{"op": "DELETE11", "user": 1}
 DELETE|t|12|{"op": "DELETE12", "user": 1}"#
@@ -152,21 +158,23 @@ DELETE|t|12|{"op": "DELETE12", "user": 1}"#
 
 #[test]
 fn a_context_of_a_megabyte_arrives() {
-    let mut stage = Stage::new(15, TABLE, &[]);
+    let (mut scene, _zemi) = Scene::one(15).before(TABLE).streaming();
     let text = "SELECT pg_logical_emit_message(true, '_bemi', \
                 json_build_object('text', repeat('x', 1000000))::text)";
-    stage.sql.run(&format!(
+    scene.sql.run(&format!(
         "BEGIN; {text}; INSERT INTO t VALUES (1), (2); COMMIT"
     ));
     assert_eq!(
-        stage.changes_where("true", "primary_key, length(context->>'text')"),
+        scene.changes_where("true", "primary_key, length(context->>'text')"),
         "1|1000000\n2|1000000"
     );
 }
 
 #[test]
 fn any_json_is_kept_and_the_rest_is_kept_as_text() {
-    let mut stage = Stage::new(15, "CREATE TABLE t (id text PRIMARY KEY)", &[]);
+    let (mut scene, _zemi) = Scene::one(15)
+        .before("CREATE TABLE t (id text PRIMARY KEY)")
+        .streaming();
     let invalid = |text: &str| serde_json::json!({ "zemi_invalid": text }).to_string();
     let deep = "[".repeat(20_000) + &"]".repeat(20_000);
     let nested = "[".repeat(200) + &"]".repeat(200);
@@ -212,20 +220,20 @@ fn any_json_is_kept_and_the_rest_is_kept_as_text() {
     wanted.extend(kept.iter().map(|c| ((*c).to_owned(), (*c).to_owned())));
     wanted.extend(["null", " null\n"].map(|c| (c.to_owned(), "{}".to_owned())));
     for (n, (context, _)) in wanted.iter().enumerate() {
-        stage.sql.run(&format!(
+        scene.sql.run(&format!(
             "BEGIN; {}; INSERT INTO t VALUES ({n}); COMMIT",
             say(context)
         ));
     }
     // Bytes that are no text at all.
-    stage.sql.run(
+    scene.sql.run(
         "BEGIN; SELECT pg_logical_emit_message(true, '_bemi', '\\x7bff00'::bytea); \
          INSERT INTO t VALUES ('bytes'); COMMIT",
     );
-    stage.changes_of("t", "1");
+    scene.changes_of("t", "1");
     for (n, (context, json)) in wanted.iter().enumerate() {
         let json = json.replace('\'', "''");
-        let found = stage.sql.text(&format!(
+        let found = scene.sql.text(&format!(
             "SELECT context = '{json}'::jsonb, left(context::text, 300) FROM changes \
              WHERE primary_key = '{n}'"
         ));
@@ -233,7 +241,7 @@ fn any_json_is_kept_and_the_rest_is_kept_as_text() {
         assert!(found.starts_with("t|"), "{context:?} became {found}");
     }
     assert_eq!(
-        stage
+        scene
             .sql
             .value("SELECT context FROM changes WHERE primary_key = 'bytes'"),
         "{\"zemi_invalid\": \"{\u{FFFD}\u{FFFD}\"}"
@@ -242,7 +250,7 @@ fn any_json_is_kept_and_the_rest_is_kept_as_text() {
 
 #[test]
 fn other_messages_are_no_context() {
-    let mut stage = Stage::new(15, TABLE, &[]);
+    let (mut scene, _zemi) = Scene::one(15).before(TABLE).streaming();
     let other = [
         "_bemi_heartbeat",
         "bemi",
@@ -256,17 +264,17 @@ fn other_messages_are_no_context() {
     .map(|prefix| format!("SELECT pg_logical_emit_message(true, '{prefix}', '{{\"no\": 1}}')"))
     .join("; ");
     let loose = "SELECT pg_logical_emit_message(false, '_bemi', '{\"no\": 2}')";
-    stage.sql.run(&format!(
+    scene.sql.run(&format!(
         "BEGIN; {loose}; {other}; INSERT INTO t VALUES (1); {loose}; {other}; COMMIT"
     ));
-    stage.sql.run(loose);
-    stage.sql.run("INSERT INTO t VALUES (2)");
-    stage.sql.run(&format!(
+    scene.sql.run(loose);
+    scene.sql.run("INSERT INTO t VALUES (2)");
+    scene.sql.run(&format!(
         "BEGIN; {other}; INSERT INTO t VALUES (3); {}; {other}; {loose}; INSERT INTO t VALUES (4); COMMIT",
         say("{\"yes\": 1}")
     ));
     assert_eq!(
-        contexts(&mut stage),
+        contexts(&mut scene),
         "1|{}\n2|{}\n3|{\"yes\": 1}\n4|{\"yes\": 1}"
     );
 }
@@ -274,35 +282,35 @@ fn other_messages_are_no_context() {
 #[test]
 fn what_is_rolled_back_says_nothing() {
     let server = Server::start(15, &[("max_prepared_transactions", "2")]);
-    let mut stage = Stage::on(server, TABLE, &[]);
+    let (mut scene, _zemi) = Scene::on(server, None).before(TABLE).streaming();
     let (a, b, c) = (
         say("{\"c\": \"a\"}"),
         say("{\"c\": \"b\"}"),
         say("{\"c\": \"c\"}"),
     );
-    stage
+    scene
         .sql
         .run(&format!("BEGIN; {a}; INSERT INTO t VALUES (1); ROLLBACK"));
-    stage.sql.run("INSERT INTO t VALUES (2)");
+    scene.sql.run("INSERT INTO t VALUES (2)");
     // A context and a row in a savepoint that is undone, one in a savepoint that stays.
-    stage.sql.run(&format!(
+    scene.sql.run(&format!(
         "BEGIN; INSERT INTO t VALUES (3); SAVEPOINT s; {a}; INSERT INTO t VALUES (4); ROLLBACK TO s;
          INSERT INTO t VALUES (5); SAVEPOINT u; {b}; INSERT INTO t VALUES (6); RELEASE u;
          INSERT INTO t VALUES (7); SAVEPOINT w; {c}; ROLLBACK TO w; INSERT INTO t VALUES (8); COMMIT"
     ));
     // All of a transaction's contexts undone.
-    stage.sql.run(&format!(
+    scene.sql.run(&format!(
         "BEGIN; INSERT INTO t VALUES (9); SAVEPOINT s; {a}; ROLLBACK TO s; INSERT INTO t VALUES (10); COMMIT"
     ));
     // Prepared: it counts when it commits.
-    stage.sql.run(&format!(
+    scene.sql.run(&format!(
         "BEGIN; INSERT INTO t VALUES (11); {c}; PREPARE TRANSACTION 'stays';
          BEGIN; INSERT INTO t VALUES (12); {c}; PREPARE TRANSACTION 'goes'"
     ));
-    stage.sql.run("INSERT INTO t VALUES (13)");
-    stage.sql.run("ROLLBACK PREPARED 'goes'");
-    stage.sql.run("COMMIT PREPARED 'stays'");
-    let found = contexts(&mut stage);
+    scene.sql.run("INSERT INTO t VALUES (13)");
+    scene.sql.run("ROLLBACK PREPARED 'goes'");
+    scene.sql.run("COMMIT PREPARED 'stays'");
+    let found = contexts(&mut scene);
     let mut found: Vec<&str> = found.lines().collect();
     // By position, what was prepared stands where it was written.
     found.sort_by_key(|line| line.split('|').next().unwrap().parse::<u32>().unwrap());
@@ -325,12 +333,12 @@ fn what_is_rolled_back_says_nothing() {
 
 #[test]
 fn a_late_context_reaches_rows_that_were_streamed_already() {
-    let mut stage = Stage::new(15, TABLE, &[]);
+    let (mut scene, _zemi) = Scene::one(15).before(TABLE).streaming();
     let shown =
         "count(*), count(DISTINCT position), min(primary_key::int), max(primary_key::int), context";
-    let summary = |stage: &mut Stage| {
-        stage.changes_where("false", "1");
-        stage.sql.text(&format!(
+    let summary = |scene: &mut Scene| {
+        scene.changes_where("false", "1");
+        scene.sql.text(&format!(
             "SELECT {shown} FROM changes WHERE operation <> 'TRUNCATE' \
              GROUP BY context, transaction_id ORDER BY 3"
         ))
@@ -339,8 +347,8 @@ fn a_late_context_reaches_rows_that_were_streamed_already() {
         format!("INSERT INTO t SELECT n, repeat('x', n % 90) FROM generate_series({from}, {to}) n")
     };
     // Several batches ahead of the first context, with others before and after in the same stream.
-    stage.sql.run("INSERT INTO t VALUES (1)");
-    stage.sql.run(&format!(
+    scene.sql.run("INSERT INTO t VALUES (1)");
+    scene.sql.run(&format!(
         "BEGIN; {}; {}; {}; {}; {}; COMMIT",
         insert(2, 20_001),
         say("{\"first\": true}"),
@@ -348,33 +356,33 @@ fn a_late_context_reaches_rows_that_were_streamed_already() {
         say("{\"second\": true}"),
         insert(30_002, 40_001)
     ));
-    stage.sql.run("INSERT INTO t VALUES (40002)");
+    scene.sql.run("INSERT INTO t VALUES (40002)");
     // The context is all that comes after the last batch was full; and no context at all.
-    stage.sql.run(&format!(
+    scene.sql.run(&format!(
         "BEGIN; {}; {}; COMMIT",
         insert(50_001, 60_001),
         say("{\"last\": true}")
     ));
-    stage.sql.run(&insert(70_001, 80_000));
+    scene.sql.run(&insert(70_001, 80_000));
     assert_eq!(
-        summary(&mut stage),
+        summary(&mut scene),
         "1|1|1|1|{}\n30000|30000|2|30001|{\"first\": true}\n10000|10000|30002|40001|{\"second\": true}\n\
          1|1|40002|40002|{}\n10001|10001|50001|60001|{\"last\": true}\n10000|10000|70001|80000|{}"
     );
     // The rows themselves are whole.
     assert_eq!(
-        stage.sql.text(
+        scene.sql.text(
             "SELECT count(*) FILTER (WHERE after = to_jsonb(t)), count(*) FROM changes \
              LEFT JOIN t ON t.id = primary_key::int"
         ),
         "60003|60003"
     );
-    assert_unique(&mut stage.sql);
+    assert_unique(&mut scene.sql);
 }
 
 #[test]
 fn a_late_context_larger_than_a_batch_is_patched_in() {
-    let mut stage = Stage::new(15, TABLE, &[]);
+    let (mut scene, _zemi) = Scene::one(15).before(TABLE).streaming();
     let large = |letter: &str| {
         format!(
             "SELECT pg_logical_emit_message(true, '_bemi', \
@@ -382,16 +390,16 @@ fn a_late_context_larger_than_a_batch_is_patched_in() {
         )
     };
     // The first one does not fit into the batch of its rows; those of the second fill one each.
-    stage.sql.run("INSERT INTO t VALUES (1)");
-    stage.sql.run(&format!(
+    scene.sql.run("INSERT INTO t VALUES (1)");
+    scene.sql.run(&format!(
         "BEGIN; INSERT INTO t VALUES (2), (3), (4); {}; INSERT INTO t VALUES (5), (6), (7); {}; \
          INSERT INTO t VALUES (8), (9); COMMIT",
         large("a"),
         large("b")
     ));
-    stage.sql.run("INSERT INTO t VALUES (10)");
+    scene.sql.run("INSERT INTO t VALUES (10)");
     assert_eq!(
-        stage.changes_where(
+        scene.changes_where(
             "true",
             "primary_key, left(context->>'c', 1), length(context->>'c')"
         ),
@@ -402,14 +410,14 @@ fn a_late_context_larger_than_a_batch_is_patched_in() {
 
 #[test]
 fn a_late_context_reached_rows_of_a_lost_timeline() {
-    let mut stage = Stage::new(15, TABLE, &[]);
-    stage.sql.run("INSERT INTO t VALUES (0)");
-    stage.changes_where("false", "1");
-    let mut other = crate::support::Sql::open(&stage.server, "postgres");
-    stage
+    let (mut scene, _zemi) = Scene::one(15).before(TABLE).streaming();
+    scene.sql.run("INSERT INTO t VALUES (0)");
+    scene.changes_where("false", "1");
+    let mut other = crate::support::Sql::open(&scene.source, "postgres");
+    scene
         .sql
         .run("BEGIN; INSERT INTO t SELECT generate_series(1, 10000)");
-    let xid = stage.sql.text("SELECT txid_current()");
+    let xid = scene.sql.text("SELECT txid_current()");
     // What a failover can leave: the number and a position of this transaction, an hour before.
     other.run(&format!(
         "INSERT INTO changes (database, schema, \"table\", operation, committed_at, queued_at, \
@@ -417,13 +425,13 @@ fn a_late_context_reached_rows_of_a_lost_timeline() {
          now() - interval '1 hour', queued_at, {xid}, pg_current_wal_insert_lsn() - '0/0'::pg_lsn \
          FROM changes LIMIT 1"
     ));
-    stage.sql.run(&format!(
+    scene.sql.run(&format!(
         "INSERT INTO t SELECT generate_series(10001, 20000); {}; COMMIT",
         say("{\"late\": true}")
     ));
-    stage.changes_where("false", "1");
+    scene.changes_where("false", "1");
     assert_eq!(
-        stage.sql.text(&format!(
+        scene.sql.text(&format!(
             "SELECT \"table\", context, count(*) FROM changes WHERE transaction_id = {xid} \
              GROUP BY 1, 2 ORDER BY 1"
         )),
@@ -433,19 +441,20 @@ fn a_late_context_reached_rows_of_a_lost_timeline() {
 
 #[test]
 fn a_late_context_stays_within_its_transaction_and_what_is_tracked() {
-    let mut stage = Stage::new(
-        15,
-        &format!("{TABLE}; CREATE TABLE hidden (id int PRIMARY KEY)"),
-        &[("EXCLUDE_TABLES", "hidden")],
-    );
+    let (mut scene, _zemi) = Scene::one(15)
+        .before(&format!(
+            "{TABLE}; CREATE TABLE hidden (id int PRIMARY KEY)"
+        ))
+        .with(&[("EXCLUDE_TABLES", "hidden")])
+        .streaming();
     // Two transactions at once: their rows alternate in the write-ahead log.
-    let mut other = crate::support::Sql::open(&stage.server, "postgres");
+    let mut other = crate::support::Sql::open(&scene.source, "postgres");
     let block = |from: u32| format!("INSERT INTO t SELECT generate_series({from}, {from} + 4999)");
-    for sql in [&mut stage.sql, &mut other] {
+    for sql in [&mut scene.sql, &mut other] {
         sql.run("BEGIN");
     }
     for n in 0..3 {
-        stage.sql.run(&block(10_000 * n));
+        scene.sql.run(&block(10_000 * n));
         other.run(&block(10_000 * n + 5000));
     }
     other.run(&format!(
@@ -453,23 +462,23 @@ fn a_late_context_stays_within_its_transaction_and_what_is_tracked() {
         say("{\"by\": \"other\"}"),
         block(60_000)
     ));
-    stage.sql.run(&format!(
+    scene.sql.run(&format!(
         "{}; {}; COMMIT",
         block(50_000),
         say("{\"by\": \"one\"}")
     ));
     // Rows of a table that is not tracked stand first.
-    stage.sql.run(&format!(
+    scene.sql.run(&format!(
         "BEGIN; INSERT INTO hidden SELECT generate_series(1, 20000); {}; INSERT INTO t VALUES (-1); COMMIT",
         say("{\"by\": \"third\"}")
     ));
-    stage.changes_where("false", "1");
+    scene.changes_where("false", "1");
     assert_eq!(
-        stage.sql.text(
+        scene.sql.text(
             "SELECT context->>'by', count(*), count(*) FILTER (WHERE primary_key::int % 10000 < 5000), \
              count(DISTINCT transaction_id) FROM changes GROUP BY 1 ORDER BY 1"
         ),
         "one|20000|20000|1\nother|20000|5000|1\nthird|1|1|1"
     );
-    assert_unique(&mut stage.sql);
+    assert_unique(&mut scene.sql);
 }

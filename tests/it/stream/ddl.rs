@@ -2,8 +2,8 @@
 //! was when it was written.
 
 use crate::support::replay::{assert_replays, assert_unique};
-use crate::support::scene::{PATIENCE, settings, streaming};
-use crate::support::{Sql, Stage};
+use crate::support::scene::{PATIENCE, caught_up, settings, wait_for_locked, with};
+use crate::support::{Scene, Server, Sql, Zemi};
 
 /// The rows as `to_jsonb` gave them at the moment they were written, in order.
 #[derive(Default)]
@@ -11,23 +11,25 @@ struct Judge(Vec<String>);
 
 impl Judge {
     /// Runs a statement that returns `to_jsonb` of the rows that it writes.
-    fn write(&mut self, stage: &mut Stage, sql: &str) {
-        let rows = stage.sql.rows(sql).into_iter();
+    fn write(&mut self, scene: &mut Scene, sql: &str) {
+        let rows = scene.sql.rows(sql).into_iter();
         self.0.extend(rows.map(|mut row| row.remove(0).unwrap()));
     }
 
     /// Fails unless the changes that meet the condition brought exactly these rows.
-    fn decide(&self, stage: &mut Stage, condition: &str) {
+    fn decide(&self, scene: &mut Scene, condition: &str) {
         let condition = format!("operation IN ('CREATE', 'UPDATE') AND {condition}");
-        let found = stage.changes_where(&condition, "after");
+        let found = scene.changes_where(&condition, "after");
         assert_eq!(found, self.0.join("\n"));
-        assert_unique(&mut stage.sql);
+        assert_unique(&mut scene.sql);
     }
 }
 
 #[test]
 fn columns_come_go_and_change_between_two_changes() {
-    let mut stage = Stage::new(15, "CREATE TYPE mood AS ENUM ('sad', 'glad')", &[]);
+    let (mut scene, _zemi) = Scene::one(15)
+        .before("CREATE TYPE mood AS ENUM ('sad', 'glad')")
+        .streaming();
     // First each statement by itself, then all of them in one transaction.
     for (table, before, after) in [("apart", "", ""), ("together", "BEGIN", "COMMIT")] {
         let mut judge = Judge::default();
@@ -54,25 +56,25 @@ fn columns_come_go_and_change_between_two_changes() {
             ),
             ("ALTER COLUMN id TYPE numeric(8, 2)", "9, 99, NULL, NULL"),
         ];
-        stage.sql.run("SET timezone = 'UTC'");
-        stage.sql.run(before);
-        stage.sql.run(&format!(
+        scene.sql.run("SET timezone = 'UTC'");
+        scene.sql.run(before);
+        scene.sql.run(&format!(
             "CREATE TABLE {table} (id int PRIMARY KEY, v text, n numeric)"
         ));
         for (alter, values) in steps {
             if !alter.is_empty() {
-                stage.sql.run(&format!("ALTER TABLE {table} {alter}"));
+                scene.sql.run(&format!("ALTER TABLE {table} {alter}"));
                 let old =
                     format!("UPDATE {table} SET id = id WHERE id = 1 RETURNING to_jsonb({table})");
-                judge.write(&mut stage, &old);
+                judge.write(&mut scene, &old);
             }
-            judge.write(&mut stage, &write(values));
+            judge.write(&mut scene, &write(values));
         }
-        stage.sql.run(after);
+        scene.sql.run(after);
         assert_eq!(judge.0.len(), 17);
-        judge.decide(&mut stage, &format!("\"table\" = '{table}'"));
+        judge.decide(&mut scene, &format!("\"table\" = '{table}'"));
         assert_eq!(
-            stage.changes_of(table, "primary_key || ' ' || operation"),
+            scene.changes_of(table, "primary_key || ' ' || operation"),
             "1 CREATE\n1 UPDATE\n2 CREATE\n1 UPDATE\n3 CREATE\n1 UPDATE\n4 CREATE\n1 UPDATE\n5 CREATE\n\
              1 UPDATE\n6 CREATE\n1 UPDATE\n7 CREATE\n1 UPDATE\n8 CREATE\n1.00 UPDATE\n9.00 CREATE"
         );
@@ -81,7 +83,7 @@ fn columns_come_go_and_change_between_two_changes() {
 
 #[test]
 fn a_table_made_again_under_its_name_is_another_one() {
-    let mut stage = Stage::new(15, "", &[]);
+    let (mut scene, _zemi) = Scene::one(15).streaming();
     let mut judge = Judge::default();
     let shapes = [
         ("id int PRIMARY KEY, v text", "1, 'a'"),
@@ -97,22 +99,22 @@ fn a_table_made_again_under_its_name_is_another_one() {
     ];
     for transaction in [false, true] {
         if transaction {
-            stage.sql.run("BEGIN");
+            scene.sql.run("BEGIN");
         }
         for (columns, values) in shapes {
-            stage.sql.run(&format!(
+            scene.sql.run(&format!(
                 "DROP TABLE IF EXISTS t; CREATE TABLE t ({columns})"
             ));
             judge.write(
-                &mut stage,
+                &mut scene,
                 &format!("INSERT INTO t VALUES ({values}) RETURNING to_jsonb(t)"),
             );
         }
     }
-    stage.sql.run("COMMIT");
-    judge.decide(&mut stage, "\"table\" = 't'");
+    scene.sql.run("COMMIT");
+    judge.decide(&mut scene, "\"table\" = 't'");
     assert_eq!(
-        stage.changes_of("t", "primary_key"),
+        scene.changes_of("t", "primary_key"),
         "1\n00000000-0000-0000-0000-000000000001\nt\n1,{2024-01-02,infinity}\n1\n\
          00000000-0000-0000-0000-000000000001\nt\n1,{2024-01-02,infinity}"
     );
@@ -120,8 +122,8 @@ fn a_table_made_again_under_its_name_is_another_one() {
 
 #[test]
 fn changes_carry_the_name_that_the_table_had() {
-    let mut stage = Stage::new(15, "", &[]);
-    stage.sql.run(
+    let (mut scene, _zemi) = Scene::one(15).streaming();
+    scene.sql.run(
         "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1);
          ALTER TABLE t RENAME TO u; INSERT INTO u VALUES (2);
          CREATE SCHEMA app; ALTER TABLE u SET SCHEMA app; INSERT INTO app.u VALUES (3);
@@ -133,7 +135,7 @@ fn changes_carry_the_name_that_the_table_had() {
          COMMIT",
     );
     assert_eq!(
-        stage.changes_where("true", "schema, \"table\", primary_key, database"),
+        scene.changes_where("true", "schema, \"table\", primary_key, database"),
         "public|t|1|postgres\npublic|u|2|postgres\napp|u|3|postgres\nshop|u|4|postgres\n\
          shop|u|5|postgres\nshop|v|6|postgres\nshop|u|7|postgres\nlate|t|8|postgres"
     );
@@ -142,34 +144,32 @@ fn changes_carry_the_name_that_the_table_had() {
 /// Before version 16 the server itself keeps calling it by the old name until the table changes.
 #[test]
 fn changes_carry_the_name_that_the_schema_had() {
-    let mut stage = Stage::new(
-        16,
-        "CREATE SCHEMA app CREATE TABLE t (id int PRIMARY KEY)",
-        &[],
-    );
-    stage.sql.run(
+    let (mut scene, _zemi) = Scene::one(16)
+        .before("CREATE SCHEMA app CREATE TABLE t (id int PRIMARY KEY)")
+        .streaming();
+    scene.sql.run(
         "INSERT INTO app.t VALUES (1); ALTER SCHEMA app RENAME TO shop; INSERT INTO shop.t VALUES (2)",
     );
-    assert_eq!(stage.changes_of("t", "schema"), "app\nshop");
+    assert_eq!(scene.changes_of("t", "schema"), "app\nshop");
 }
 
 #[test]
 fn rows_of_partitions_are_changes_of_the_leaves() {
-    let mut stage = Stage::new(
-        15,
-        "CREATE TABLE p (id int, v text, PRIMARY KEY (id)) PARTITION BY RANGE (id);
+    let (mut scene, _zemi) = Scene::one(15)
+        .before(
+            "CREATE TABLE p (id int, v text, PRIMARY KEY (id)) PARTITION BY RANGE (id);
          CREATE TABLE p_low PARTITION OF p FOR VALUES FROM (0) TO (10);
          CREATE TABLE p_mid PARTITION OF p FOR VALUES FROM (10) TO (20) PARTITION BY RANGE (id);
          CREATE TABLE p_mid_leaf PARTITION OF p_mid FOR VALUES FROM (10) TO (20);
          CREATE TABLE p_high (v text, dropped int, id int PRIMARY KEY);
          ALTER TABLE p_high DROP COLUMN dropped",
-        &[],
-    );
-    stage
+        )
+        .streaming();
+    scene
         .sql
         .run("INSERT INTO p VALUES (1, 'a'), (11, 'b'); INSERT INTO p_low VALUES (2, 'c')");
     // Rows that were there already are no changes.
-    stage.sql.run(
+    scene.sql.run(
         "INSERT INTO p_high VALUES ('own', 21);
          ALTER TABLE p ATTACH PARTITION p_high FOR VALUES FROM (20) TO (30);
          INSERT INTO p VALUES (22, 'attached');
@@ -178,7 +178,7 @@ fn rows_of_partitions_are_changes_of_the_leaves() {
          ALTER TABLE p DETACH PARTITION p_low; INSERT INTO p_low VALUES (100, 'alone');
          DELETE FROM p WHERE id = 11; TRUNCATE p",
     );
-    let found = stage.changes_where("true", "operation, \"table\", primary_key, before, after");
+    let found = scene.changes_where("true", "operation, \"table\", primary_key, before, after");
     let (rows, truncates) = found.split_at(found.find("TRUNCATE").unwrap());
     assert_eq!(
         rows,
@@ -200,27 +200,27 @@ DELETE|p_mid_leaf|11|{"id": 11}|{}
         truncates,
         ["TRUNCATE|p_high|-|{}|{}", "TRUNCATE|p_mid_leaf|-|{}|{}"]
     );
-    let mut destination = Sql::open(&stage.server, "postgres");
+    let mut destination = Sql::open(&scene.source, "postgres");
     for leaf in ["p_low", "p_mid_leaf", "p_high"] {
-        assert_replays(&mut stage.sql, &mut destination, leaf, &["id"]);
+        assert_replays(&mut scene.sql, &mut destination, leaf, &["id"]);
     }
 }
 
 #[test]
 fn inherited_rows_are_changes_of_the_child() {
-    let mut stage = Stage::new(
-        15,
-        "CREATE TABLE parent (id int PRIMARY KEY, v text);
+    let (mut scene, _zemi) = Scene::one(15)
+        .before(
+            "CREATE TABLE parent (id int PRIMARY KEY, v text);
          CREATE TABLE child (more int, PRIMARY KEY (id)) INHERITS (parent)",
-        &[],
-    );
-    stage.sql.run(
+        )
+        .streaming();
+    scene.sql.run(
         "INSERT INTO parent VALUES (1, 'p'); INSERT INTO child VALUES (2, 'c', 22);
          UPDATE parent SET v = 'both'; ALTER TABLE parent ADD COLUMN late bool DEFAULT true;
          INSERT INTO child VALUES (3, 'd', 33); DELETE FROM parent WHERE id = 2",
     );
     assert_eq!(
-        stage.changes_where("true", "operation, \"table\", before, after"),
+        scene.changes_where("true", "operation, \"table\", before, after"),
         r#"CREATE|parent|{}|{"v": "p", "id": 1}
 CREATE|child|{}|{"v": "c", "id": 2, "more": 22}
 UPDATE|parent|{}|{"v": "both", "id": 1}
@@ -232,34 +232,30 @@ DELETE|child|{"id": 2}|{}"#
 
 #[test]
 fn what_the_server_does_not_publish_is_not_there() {
-    let mut stage = Stage::new(
-        15,
-        "CREATE TABLE t (id int PRIMARY KEY, n int, twice int GENERATED ALWAYS AS (n * 2) STORED);
+    let (mut scene, _zemi) = Scene::one(15).before("CREATE TABLE t (id int PRIMARY KEY, n int, twice int GENERATED ALWAYS AS (n * 2) STORED);
          ALTER TABLE t REPLICA IDENTITY FULL;
          CREATE UNLOGGED TABLE unlogged (id int PRIMARY KEY);
-         CREATE MATERIALIZED VIEW seen AS SELECT id FROM t",
-        &[],
-    );
-    stage.sql.run(
+         CREATE MATERIALIZED VIEW seen AS SELECT id FROM t").streaming();
+    scene.sql.run(
         "CREATE TEMP TABLE private (id int PRIMARY KEY); INSERT INTO private VALUES (1);
          INSERT INTO unlogged VALUES (1); TRUNCATE unlogged;
          INSERT INTO t VALUES (1, 2); UPDATE t SET n = 3; REFRESH MATERIALIZED VIEW seen;
          SELECT 5 AS five INTO made FROM t",
     );
     assert_eq!(
-        stage.changes_where("true", "operation, \"table\", before, after"),
+        scene.changes_where("true", "operation, \"table\", before, after"),
         r#"CREATE|t|{}|{"n": 2, "id": 1}
 UPDATE|t|{"n": 2, "id": 1}|{"n": 3, "id": 1}
 CREATE|made|{}|{"five": 5}"#
     );
     let row = "SELECT after = (SELECT to_jsonb(t) - 'twice' FROM t) FROM changes \
                WHERE operation = 'UPDATE'";
-    assert_eq!(stage.sql.value(row), "t");
+    assert_eq!(scene.sql.value(row), "t");
 }
 
 #[test]
 fn names_are_kept_to_the_letter() {
-    let mut stage = Stage::new(15, "", &[]);
+    let (mut scene, _zemi) = Scene::one(15).streaming();
     let emoji = "🦀".repeat(15) + "xyz";
     let long = "n".repeat(63);
     assert_eq!((emoji.len(), long.len()), (63, 63));
@@ -281,20 +277,20 @@ fn names_are_kept_to_the_letter() {
     let mut judge = Judge::default();
     for name in names {
         let name = format!("\"{}\"", name.replace('"', "\"\""));
-        stage.sql.run(&format!(
+        scene.sql.run(&format!(
             "CREATE SCHEMA {name}; CREATE TABLE {name}.{name} ({name} int, v text, PRIMARY KEY (v, {name}))"
         ));
         judge.write(
-            &mut stage,
+            &mut scene,
             &format!("INSERT INTO {name}.{name} AS t VALUES (1, 'x') RETURNING to_jsonb(t)"),
         );
         judge.write(
-            &mut stage,
+            &mut scene,
             &format!("UPDATE {name}.{name} t SET {name} = 2 RETURNING to_jsonb(t)"),
         );
     }
-    judge.decide(&mut stage, "true");
-    let found = stage
+    judge.decide(&mut scene, "true");
+    let found = scene
         .sql
         .rows("SELECT schema, \"table\", primary_key, before FROM changes ORDER BY position");
     for (name, pair) in names.iter().zip(found.chunks(2)) {
@@ -311,25 +307,40 @@ fn names_are_kept_to_the_letter() {
 
 #[test]
 fn tables_that_are_gone_when_zemi_comes_back_are_written_as_they_were() {
-    let mut stage = Stage::new(
-        15,
-        "CREATE TABLE marked (v text, k int PRIMARY KEY);
+    let (mut scene, mut zemi) = Scene::one(15)
+        .before(
+            "CREATE TABLE marked (v text, k int PRIMARY KEY);
          CREATE TABLE changed (id int PRIMARY KEY, v text)",
-        &[],
-    );
-    stage.zemi.sigterm();
-    assert_eq!(stage.zemi.wait_exit(PATIENCE), Some(0));
-    stage.sql.run(
+        )
+        .streaming();
+    zemi.stop();
+    scene.sql.run(
         "INSERT INTO marked VALUES ('a', 7); UPDATE marked SET k = 8; DROP TABLE marked;
          INSERT INTO changed VALUES (1, 'text'); ALTER TABLE changed DROP COLUMN v, ADD COLUMN v int;
          INSERT INTO changed VALUES (2, 22); ALTER TABLE changed RENAME TO renamed",
     );
-    stage.zemi = streaming(&settings(&stage.server, None));
+    let _zemi = scene.start();
     assert_eq!(
-        stage.changes_where("true", "operation, \"table\", primary_key, before, after"),
+        scene.changes_where("true", "operation, \"table\", primary_key, before, after"),
         r#"CREATE|marked|7|{}|{"k": 7, "v": "a"}
 UPDATE|marked|8|{"k": 7}|{"k": 8, "v": "a"}
 CREATE|changed|1|{}|{"v": "text", "id": 1}
 CREATE|changed|2|{}|{"v": 22, "id": 2}"#
     );
+}
+
+#[test]
+fn a_table_that_is_dropped_while_it_is_published_does_not_end_the_start() {
+    let server = Server::start(15, &[]);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run("CREATE TABLE stays (id int PRIMARY KEY); CREATE TABLE goes (id int PRIMARY KEY)");
+    let mut other = Sql::open(&server, "postgres");
+    other.run("BEGIN; DROP TABLE goes");
+    let zemi = Zemi::start(&with(&settings(&server, None), &[("TABLES", "stays,goes")]));
+    wait_for_locked(&mut sql, 1);
+    other.run("COMMIT");
+    zemi.wait_for_log("streaming from", PATIENCE);
+    sql.run("INSERT INTO stays VALUES (1)");
+    caught_up(&mut sql);
+    assert_eq!(sql.value("SELECT count(*) FROM changes"), "1");
 }

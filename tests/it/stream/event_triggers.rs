@@ -1,7 +1,7 @@
 //! Event triggers of others: zemi's own DDL runs under them, and what they do must not end it.
 
 use crate::support::scene::{PATIENCE, caught_up, settings, streaming};
-use crate::support::{Server, Sql, Stage, Zemi, wait_until};
+use crate::support::{Scene, Server, Sql, Zemi, wait_until};
 
 /// A function of an event trigger that finds what it calls by the search path alone, as those of bemi-django
 /// and @bemi-db/prisma do.
@@ -22,30 +22,32 @@ fn an_event_trigger_finds_its_functions_by_the_roles_own_path_on_both_sides() {
             "CREATE TABLE t (id int PRIMARY KEY); ALTER ROLE postgres SET search_path = public, pg_catalog; \
              {UNQUALIFIED} CREATE EVENT TRIGGER noting ON ddl_command_end EXECUTE FUNCTION note_command()"
         );
-        let mut stage = Stage::new(major, &prepare, &[("EXCLUDE_TABLES", "noted")]);
-        stage.sql.run("INSERT INTO t VALUES (1)");
-        assert_eq!(stage.changes_of("t", "primary_key"), "1");
-        let tags = stage.sql.text("SELECT DISTINCT tag FROM noted ORDER BY 1");
+        let (mut scene, mut zemi) = Scene::one(major)
+            .before(&prepare)
+            .with(&[("EXCLUDE_TABLES", "noted")])
+            .streaming();
+        scene.sql.run("INSERT INTO t VALUES (1)");
+        assert_eq!(scene.changes_of("t", "primary_key"), "1");
+        let tags = scene.sql.text("SELECT DISTINCT tag FROM noted ORDER BY 1");
         for tag in ["ALTER TABLE", "CREATE PUBLICATION", "CREATE TABLE AS"] {
             assert!(tags.contains(tag), "{tags}");
         }
         // Altering and dropping publications, too.
-        stage
+        scene
             .sql
             .run("CREATE TABLE other (id int PRIMARY KEY); INSERT INTO other VALUES (1)");
         wait_until("the new table is listed", PATIENCE, || {
             let listed = "SELECT count(*) FROM pg_publication_tables WHERE tablename = 'other' \
                  AND pubname = 'zemi_updates'";
-            stage.sql.value(listed) == "1"
+            scene.sql.value(listed) == "1"
         });
-        stage.zemi.sigterm();
-        assert_eq!(stage.zemi.wait_exit(PATIENCE), Some(0));
-        let (code, said, _) = Zemi::says(&["cleanup", "--yes"], &settings(&stage.server, None));
+        zemi.stop();
+        let (code, said, _) = Zemi::says(&["cleanup", "--yes"], &settings(&scene.source, None));
         assert_eq!(code, 0, "{said}");
-        let tags = stage.sql.text("SELECT DISTINCT tag FROM noted ORDER BY 1");
+        let tags = scene.sql.text("SELECT DISTINCT tag FROM noted ORDER BY 1");
         assert!(tags.contains("ALTER PUBLICATION"), "{tags}");
         let left = "SELECT count(*) FROM pg_publication";
-        assert_eq!(stage.sql.value(left), "0");
+        assert_eq!(scene.sql.value(left), "0");
     }
 }
 
@@ -55,9 +57,9 @@ fn an_event_trigger_that_refuses_create_table_is_not_run_for_the_tables() {
         "{RAISES} CREATE TABLE t (id int PRIMARY KEY); CREATE EVENT TRIGGER refusing ON ddl_command_end \
          WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION refuse()"
     );
-    let mut stage = Stage::new(15, &prepare, &[]);
-    stage.sql.run("INSERT INTO t VALUES (1)");
-    assert_eq!(stage.changes_of("t", "primary_key"), "1");
+    let (mut scene, _zemi) = Scene::one(15).before(&prepare).streaming();
+    scene.sql.run("INSERT INTO t VALUES (1)");
+    assert_eq!(scene.changes_of("t", "primary_key"), "1");
 }
 
 #[test]
@@ -100,8 +102,7 @@ fn a_duplicate_is_passed_over_where_no_ddl_is_allowed() {
     sql.run(&format!(
         "{RAISES} CREATE EVENT TRIGGER refusing ON ddl_command_start EXECUTE FUNCTION refuse()"
     ));
-    zemi.sigterm();
-    assert_eq!(zemi.wait_exit(PATIENCE), Some(0));
+    zemi.stop();
     let mut again = settings.clone();
     again.push(("SLOT_NAME".into(), "again".into()));
     let zemi = streaming(&again);

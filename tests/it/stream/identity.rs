@@ -1,26 +1,26 @@
 //! Replica identities: what is known of the old row, and what names the row in `primary_key`.
 
 use crate::support::replay::{assert_replays, assert_unique};
-use crate::support::{Sql, Stage};
+use crate::support::{Scene, Sql};
 
 /// Fails unless the last `after` of the table's row with this `primary_key` is what `to_jsonb` says.
-fn assert_is_the_row(stage: &mut Stage, table: &str, key: &str) {
-    let same = stage.sql.text(&format!(
+fn assert_is_the_row(scene: &mut Scene, table: &str, key: &str) {
+    let same = scene.sql.text(&format!(
         "SELECT after = (SELECT to_jsonb(t) FROM {table} t) FROM changes \
          WHERE \"table\" = '{table}' AND primary_key = '{key}' ORDER BY position DESC LIMIT 1"
     ));
     assert_eq!(same, "t", "{table} {key}");
 }
 
-fn replays(stage: &mut Stage, table: &str, key: &[&str]) {
-    let mut destination = Sql::open(&stage.server, "postgres");
-    assert_replays(&mut stage.sql, &mut destination, table, key);
+fn replays(scene: &mut Scene, table: &str, key: &[&str]) {
+    let mut destination = Sql::open(&scene.source, "postgres");
+    assert_replays(&mut scene.sql, &mut destination, table, key);
 }
 
 #[test]
 fn composite_keys_are_joined_in_the_order_of_the_key() {
-    let mut stage = Stage::new(15, "", &[]);
-    stage.sql.run(
+    let (mut scene, _zemi) = Scene::one(15).streaming();
+    scene.sql.run(
         "CREATE TABLE t (a int, v text, b text, PRIMARY KEY (a, b));
          CREATE TABLE turned (a int, v text, b text, PRIMARY KEY (b, a));
          INSERT INTO t VALUES (1, 'x', 'one'), (1, NULL, 'two'), (2, 'y', 'a,b'), (3, 'z', '');
@@ -33,7 +33,7 @@ fn composite_keys_are_joined_in_the_order_of_the_key() {
          DELETE FROM turned",
     );
     assert_eq!(
-        stage.changes_of("t", "operation, primary_key, before"),
+        scene.changes_of("t", "operation, primary_key, before"),
         r#"CREATE|1,one|{}
 CREATE|1,two|{}
 CREATE|2,a,b|{}
@@ -44,26 +44,26 @@ UPDATE|11,one|{"a": 1, "b": "one"}
 DELETE|2,a,b|{"a": 2, "b": "a,b"}"#
     );
     assert_eq!(
-        stage.changes_of("turned", "operation, primary_key, before, after"),
+        scene.changes_of("turned", "operation, primary_key, before, after"),
         r#"CREATE|one,1|{}|{"a": 1, "b": "one", "v": "x"}
 UPDATE|one,2|{"a": 1, "b": "one"}|{"a": 2, "b": "one", "v": "x"}
 DELETE|one,2|{"a": 2, "b": "one"}|{}"#
     );
-    replays(&mut stage, "t", &["a", "b"]);
-    replays(&mut stage, "turned", &["a", "b"]);
-    assert_unique(&mut stage.sql);
+    replays(&mut scene, "t", &["a", "b"]);
+    replays(&mut scene, "turned", &["a", "b"]);
+    assert_unique(&mut scene.sql);
 }
 
 #[test]
 fn before_is_what_the_replica_identity_sends() {
-    let mut stage = Stage::new(15, "", &[]);
+    let (mut scene, _zemi) = Scene::one(15).streaming();
     for (table, identity) in [
         ("by_default", "DEFAULT"),
         ("by_index", "USING INDEX by_index_code"),
         ("by_all", "FULL"),
         ("by_nothing", "NOTHING"),
     ] {
-        stage.sql.run(&format!(
+        scene.sql.run(&format!(
             "CREATE TABLE {table} (id int PRIMARY KEY, code text NOT NULL, v text);
              CREATE UNIQUE INDEX {table}_code ON {table} (code);
              ALTER TABLE {table} REPLICA IDENTITY {identity};
@@ -72,7 +72,7 @@ fn before_is_what_the_replica_identity_sends() {
         // The table that cannot publish them is taken out as soon as its first row was seen.
         let update = format!("UPDATE {table} SET v = 'b' WHERE id = 1");
         crate::support::wait_until("an UPDATE works", crate::support::scene::PATIENCE, || {
-            stage.sql.try_rows(&update).is_ok()
+            scene.sql.try_rows(&update).is_ok()
         });
     }
     // By then those that can are in the list of those whose updates are published.
@@ -80,14 +80,14 @@ fn before_is_what_the_replica_identity_sends() {
         "the others are listed",
         crate::support::scene::PATIENCE,
         || {
-            stage.sql.value(
+            scene.sql.value(
                 "SELECT count(*) FROM pg_publication_tables WHERE pubname = 'zemi_updates' \
                  AND tablename LIKE 'by_%'",
             ) == "3"
         },
     );
     for table in ["by_default", "by_index", "by_all", "by_nothing"] {
-        stage.sql.run(&format!(
+        scene.sql.run(&format!(
             "UPDATE {table} SET v = 'c' WHERE id = 1;
              UPDATE {table} SET id = 10 WHERE id = 1;
              UPDATE {table} SET code = 'uno' WHERE id = 10;
@@ -102,7 +102,7 @@ fn before_is_what_the_replica_identity_sends() {
         )
     };
     let created = "CREATE|1|{}|1|one|a\nCREATE|2|{}|2|two|-";
-    let found = stage.changes_where(&later("by_default"), shown);
+    let found = scene.changes_where(&later("by_default"), shown);
     assert_eq!(
         found,
         [
@@ -115,7 +115,7 @@ DELETE|2|{"id": 2}|-|-|-"#
         ]
         .join("\n")
     );
-    let found = stage.changes_where(&later("by_index"), shown);
+    let found = scene.changes_where(&later("by_index"), shown);
     // The index's column is all that is known of the row that is gone: not its primary key.
     assert_eq!(
         found,
@@ -129,7 +129,7 @@ DELETE|-|{"code": "two"}|-|-|-"#
         ]
         .join("\n")
     );
-    let found = stage.changes_where(&later("by_all"), shown);
+    let found = scene.changes_where(&later("by_all"), shown);
     assert_eq!(
         found,
         [
@@ -142,23 +142,23 @@ DELETE|2|{"v": null, "id": 2, "code": "two"}|-|-|-"#
         ]
         .join("\n")
     );
-    assert_eq!(stage.changes_of("by_nothing", shown), created);
+    assert_eq!(scene.changes_of("by_nothing", shown), created);
 }
 
 #[test]
 fn a_key_that_was_sent_in_part_is_no_primary_key() {
-    let mut stage = Stage::new(
-        15,
-        "CREATE TABLE t (a int, b int, c int NOT NULL, PRIMARY KEY (a, b));
+    let (mut scene, _zemi) = Scene::one(15)
+        .before(
+            "CREATE TABLE t (a int, b int, c int NOT NULL, PRIMARY KEY (a, b));
          CREATE UNIQUE INDEX t_a_c ON t (a, c);
          ALTER TABLE t REPLICA IDENTITY USING INDEX t_a_c",
-        &[],
-    );
-    stage
+        )
+        .streaming();
+    scene
         .sql
         .run("INSERT INTO t VALUES (1, 2, 3); UPDATE t SET c = 4; DELETE FROM t");
     assert_eq!(
-        stage.changes_of("t", "operation, primary_key, before"),
+        scene.changes_of("t", "operation, primary_key, before"),
         r#"CREATE|1,2|{}
 UPDATE|1,2|{"a": 1, "c": 3}
 DELETE|-|{"a": 1, "c": 4}"#
@@ -175,9 +175,9 @@ fn unchanged_values_out_of_line_come_from_the_old_row_or_are_left_out() {
         )
     };
     let before = setup("kept", "FULL") + &setup("left_out", "DEFAULT");
-    let mut stage = Stage::new(15, &before, &[]);
+    let (mut scene, _zemi) = Scene::one(15).before(&before).streaming();
     for table in ["kept", "left_out"] {
-        stage.sql.run(&format!(
+        scene.sql.run(&format!(
             "INSERT INTO {table} SELECT 1, 'a', repeat('é\"', 10000), \
              jsonb_build_object('k', repeat('x', 9000)), array_agg(n) FROM generate_series(1, 5000) n;
              UPDATE {table} SET v = 'b';
@@ -188,7 +188,7 @@ fn unchanged_values_out_of_line_come_from_the_old_row_or_are_left_out() {
         let out_of_line = format!(
             "SELECT pg_relation_size(reltoastrelid) > 8000 FROM pg_class WHERE relname = '{table}'"
         );
-        assert_eq!(stage.sql.value(&out_of_line), "t", "the case did occur");
+        assert_eq!(scene.sql.value(&out_of_line), "t", "the case did occur");
     }
     let keys = |column: &str| {
         format!("(SELECT string_agg(k, ' ' ORDER BY k) FROM jsonb_object_keys({column}) k)")
@@ -196,50 +196,46 @@ fn unchanged_values_out_of_line_come_from_the_old_row_or_are_left_out() {
     let shown = format!("operation, {}, {}", keys("before"), keys("after"));
     let all = "big data id list v";
     assert_eq!(
-        stage.changes_of("kept", &shown),
+        scene.changes_of("kept", &shown),
         format!(
             "CREATE|-|{all}\nUPDATE|{all}|{all}\nUPDATE|{all}|{all}\nUPDATE|{all}|{all}\nUPDATE|{all}|{all}"
         )
     );
     assert_eq!(
-        stage.changes_of("left_out", &shown),
+        scene.changes_of("left_out", &shown),
         format!(
             "CREATE|-|{all}\nUPDATE|-|id v\nUPDATE|-|big id v\nUPDATE|id|id v\nUPDATE|-|big data id v"
         )
     );
-    assert_is_the_row(&mut stage, "kept", "2");
+    assert_is_the_row(&mut scene, "kept", "2");
     // Each old row is the new row before it, with every value.
     assert_eq!(
-        stage.sql.text(
+        scene.sql.text(
             "SELECT before = lag(after) OVER (ORDER BY position) FROM changes \
              WHERE \"table\" = 'kept' ORDER BY position OFFSET 1"
         ),
         "t\nt\nt\nt"
     );
-    replays(&mut stage, "kept", &["id"]);
-    replays(&mut stage, "left_out", &["id"]);
+    replays(&mut scene, "kept", &["id"]);
+    replays(&mut scene, "left_out", &["id"]);
 }
 
 #[test]
 fn a_key_out_of_line_is_in_every_row() {
-    let mut stage = Stage::new(
-        15,
-        "CREATE TABLE t (k text PRIMARY KEY, v text); ALTER TABLE t ALTER k SET STORAGE EXTERNAL",
-        &[],
-    );
-    stage.sql.run(
+    let (mut scene, _zemi) = Scene::one(15).before("CREATE TABLE t (k text PRIMARY KEY, v text); ALTER TABLE t ALTER k SET STORAGE EXTERNAL").streaming();
+    scene.sql.run(
         "INSERT INTO t VALUES (repeat('k', 2500), 'a');
          UPDATE t SET v = 'b';
          DELETE FROM t",
     );
     assert_eq!(
-        stage
+        scene
             .sql
             .value("SELECT pg_relation_size(reltoastrelid) > 0 FROM pg_class WHERE relname = 't'"),
         "t"
     );
     assert_eq!(
-        stage.changes_of(
+        scene.changes_of(
             "t",
             "operation, length(primary_key), length(before->>'k'), length(after->>'k'), after->>'v'"
         ),
@@ -249,9 +245,9 @@ fn a_key_out_of_line_is_in_every_row() {
 
 #[test]
 fn primary_key_is_the_real_key_then_the_identity_index_then_id() {
-    let mut stage = Stage::new(
-        15,
-        "CREATE TABLE real_key (id int, x int, y int, PRIMARY KEY (y, x));
+    let (mut scene, _zemi) = Scene::one(15)
+        .before(
+            "CREATE TABLE real_key (id int, x int, y int, PRIMARY KEY (y, x));
          ALTER TABLE real_key REPLICA IDENTITY FULL;
          CREATE TABLE index_only (id int, code text NOT NULL UNIQUE);
          ALTER TABLE index_only REPLICA IDENTITY USING INDEX index_only_code_key;
@@ -261,9 +257,9 @@ fn primary_key_is_the_real_key_then_the_identity_index_then_id() {
          ALTER TABLE none_at_all REPLICA IDENTITY FULL;
          CREATE TABLE later (id int, n int NOT NULL);
          ALTER TABLE later REPLICA IDENTITY FULL",
-        &[],
-    );
-    stage.sql.run(
+        )
+        .streaming();
+    scene.sql.run(
         "INSERT INTO real_key VALUES (7, 1, 2); UPDATE real_key SET x = 3; DELETE FROM real_key;
          INSERT INTO index_only VALUES (7, 'c'); UPDATE index_only SET id = 8; DELETE FROM index_only;
          INSERT INTO id_only VALUES ('a', 'seven'), ('b', NULL);
@@ -278,17 +274,17 @@ fn primary_key_is_the_real_key_then_the_identity_index_then_id() {
         ("id_only", "seven\n-\nseven\n-\nseven"),
         ("none_at_all", "-\n-\n-"),
     ] {
-        assert_eq!(stage.changes_of(table, "primary_key"), keys, "{table}");
+        assert_eq!(scene.changes_of(table, "primary_key"), keys, "{table}");
     }
     // A key that is made or dropped later counts from then on. What came before is seen first, since
     // the catalog has no memory.
-    assert_eq!(stage.changes_of("later", "primary_key"), "1");
-    stage
+    assert_eq!(scene.changes_of("later", "primary_key"), "1");
+    scene
         .sql
         .run("ALTER TABLE later ADD PRIMARY KEY (n); UPDATE later SET id = 2");
-    assert_eq!(stage.changes_of("later", "primary_key"), "1\n100");
-    stage
+    assert_eq!(scene.changes_of("later", "primary_key"), "1\n100");
+    scene
         .sql
         .run("ALTER TABLE later DROP CONSTRAINT later_pkey; UPDATE later SET n = 101");
-    assert_eq!(stage.changes_of("later", "primary_key"), "1\n100\n2");
+    assert_eq!(scene.changes_of("later", "primary_key"), "1\n100\n2");
 }

@@ -4,8 +4,8 @@
 use std::fmt::Write;
 
 use crate::support::replay::{assert_replays, assert_unique};
-use crate::support::scene::{PATIENCE, caught_up};
-use crate::support::{Sql, Stage};
+use crate::support::scene::{caught_up, changes};
+use crate::support::{Scene, Server, Sql};
 
 /// How many changes of the table follow directly on the one before: those that share its WAL record.
 /// No record is so short that the next one begins a byte later.
@@ -19,20 +19,20 @@ fn sharing_a_record(sql: &mut Sql, table: &str) -> u64 {
 
 #[test]
 fn each_table_of_a_truncate_is_one_change() {
-    let mut stage = Stage::new(15, "", &[]);
-    stage.sql.run(
+    let (mut scene, _zemi) = Scene::one(15).streaming();
+    scene.sql.run(
         "CREATE TABLE a (id int PRIMARY KEY);
          CREATE TABLE b (id int PRIMARY KEY, a int REFERENCES a);
          CREATE TABLE c (id int PRIMARY KEY, b int REFERENCES b);
          CREATE TABLE d (id serial PRIMARY KEY);
          INSERT INTO a VALUES (1); INSERT INTO b VALUES (1, 1); INSERT INTO d VALUES (1)",
     );
-    stage.sql.run("TRUNCATE d, a CASCADE");
-    stage.sql.run(
+    scene.sql.run("TRUNCATE d, a CASCADE");
+    scene.sql.run(
         "BEGIN; INSERT INTO d VALUES (2); TRUNCATE a, b, c, d RESTART IDENTITY; TRUNCATE d; COMMIT",
     );
     let truncates = "operation = 'TRUNCATE'";
-    let tables = stage.changes_where(truncates, "\"table\"");
+    let tables = scene.changes_where(truncates, "\"table\"");
     let tables: Vec<&str> = tables.lines().collect();
     let mut cascaded = tables[..4].to_vec();
     cascaded.sort_unstable();
@@ -42,13 +42,13 @@ fn each_table_of_a_truncate_is_one_change() {
     assert_eq!(named, ["a", "b", "c", "d"]);
     assert_eq!(tables[8..], ["d"]);
     assert_eq!(
-        stage.changes_where(
+        scene.changes_where(
             truncates,
             "DISTINCT ON (position) primary_key, before, after, context, schema, database"
         ),
         ["-|{}|{}|{}|public|postgres"; 9].join("\n")
     );
-    let steps = stage.sql.text(
+    let steps = scene.sql.text(
         "SELECT count(*), count(DISTINCT position), max(position) - min(position) \
          FROM changes WHERE operation = 'TRUNCATE' GROUP BY transaction_id ORDER BY min(position)",
     );
@@ -57,37 +57,37 @@ fn each_table_of_a_truncate_is_one_change() {
     assert_eq!(steps.next(), Some("4|4|3"));
     assert!(steps.next().unwrap().starts_with("5|5|"));
     assert_eq!(
-        stage.changes_of("d", "operation"),
+        scene.changes_of("d", "operation"),
         "CREATE\nTRUNCATE\nCREATE\nTRUNCATE\nTRUNCATE"
     );
-    assert_unique(&mut stage.sql);
+    assert_unique(&mut scene.sql);
 }
 
 #[test]
 fn each_row_of_a_copy_is_one_change_in_order() {
-    let mut stage = Stage::new(15, "", &[]);
-    stage
+    let (mut scene, _zemi) = Scene::one(15).streaming();
+    scene
         .sql
         .run("CREATE TABLE t (id int PRIMARY KEY, v text); CREATE TABLE wide (id int PRIMARY KEY, v text)");
     let mut lines = String::new();
     for id in 1..=1000 {
         writeln!(lines, "{id}\trow {id}").unwrap();
     }
-    assert_eq!(stage.sql.copy("COPY t FROM STDIN", &lines), 1000);
-    caught_up(&mut stage.sql);
+    assert_eq!(scene.sql.copy("COPY t FROM STDIN", &lines), 1000);
+    caught_up(&mut scene.sql);
     assert_eq!(
-        stage.sql.value(
+        scene.sql.value(
             "SELECT count(DISTINCT (position, \"table\", schema, database, operation)) FROM changes"
         ),
         "1000"
     );
     let keys: Vec<String> = (1..=1000).map(|id| id.to_string()).collect();
-    assert_eq!(stage.changes_of("t", "primary_key"), keys.join("\n"));
+    assert_eq!(scene.changes_of("t", "primary_key"), keys.join("\n"));
     // The case that this is about did occur.
-    assert!(sharing_a_record(&mut stage.sql, "t") > 900);
+    assert!(sharing_a_record(&mut scene.sql, "t") > 900);
 
     // Rows stored out of line: their pieces come between, as records of their own.
-    stage.sql.run(
+    scene.sql.run(
         "ALTER TABLE wide ALTER v SET STORAGE EXTERNAL;
          BEGIN; INSERT INTO wide VALUES (0, 'first')",
     );
@@ -100,15 +100,15 @@ fn each_row_of_a_copy_is_one_change_in_order() {
         )
         .unwrap();
     }
-    stage.sql.copy("COPY wide FROM STDIN", &lines);
-    stage.sql.copy("COPY t FROM STDIN", "1001\tsecond table\n");
-    stage
+    scene.sql.copy("COPY wide FROM STDIN", &lines);
+    scene.sql.copy("COPY t FROM STDIN", "1001\tsecond table\n");
+    scene
         .sql
         .run("UPDATE wide SET id = 51 WHERE id = 50; COMMIT");
-    caught_up(&mut stage.sql);
-    assert!(sharing_a_record(&mut stage.sql, "wide") > 10);
-    let Stage { server, sql, .. } = &mut stage;
-    let mut destination = Sql::open(server, "postgres");
+    caught_up(&mut scene.sql);
+    assert!(sharing_a_record(&mut scene.sql, "wide") > 10);
+    let Scene { source, sql, .. } = &mut scene;
+    let mut destination = Sql::open(source, "postgres");
     assert_eq!(assert_replays(sql, &mut destination, "wide", &["id"]), 52);
     assert_eq!(assert_replays(sql, &mut destination, "t", &["id"]), 1001);
     assert_unique(&mut destination);
@@ -116,15 +116,15 @@ fn each_row_of_a_copy_is_one_change_in_order() {
 
 #[test]
 fn each_row_of_an_insert_is_one_change_in_order() {
-    let mut stage = Stage::new(15, "", &[]);
-    stage.sql.run(
+    let (mut scene, mut zemi) = Scene::one(15).streaming();
+    scene.sql.run(
         "CREATE TABLE t (id int PRIMARY KEY, v text);
          CREATE TABLE log (n serial PRIMARY KEY, id int);
          CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
              'BEGIN INSERT INTO log (id) VALUES (NEW.id); RETURN NEW; END';
          CREATE TRIGGER note AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION note()",
     );
-    stage.sql.run(
+    scene.sql.run(
         "INSERT INTO t VALUES (1, 'a'), (2, NULL), (3, '');
          INSERT INTO t VALUES (1, 'x'), (4, 'd') ON CONFLICT (id) DO UPDATE SET v = EXCLUDED.v;
          INSERT INTO t VALUES (1, 'y'), (5, 'e') ON CONFLICT DO NOTHING;
@@ -133,20 +133,45 @@ fn each_row_of_an_insert_is_one_change_in_order() {
              WHEN MATCHED THEN UPDATE SET v = 'merged' WHEN NOT MATCHED THEN INSERT VALUES (s.id)",
     );
     assert_eq!(
-        stage.changes_of("t", "operation, primary_key, after->>'v'"),
+        scene.changes_of("t", "operation, primary_key, after->>'v'"),
         "CREATE|1|a\nCREATE|2|-\nCREATE|3|\nUPDATE|1|x\nCREATE|4|d\nCREATE|5|e\nDELETE|2|-\n\
          CREATE|12|-\nUPDATE|3|merged\nCREATE|6|-"
     );
     // What a trigger writes is there as well.
     assert_eq!(
-        stage.changes_of("log", "after->>'id'"),
+        scene.changes_of("log", "after->>'id'"),
         "1\n2\n3\n4\n5\n12\n6"
     );
-    let Stage { server, sql, .. } = &mut stage;
-    let mut destination = Sql::open(server, "postgres");
+    let Scene { source, sql, .. } = &mut scene;
+    let mut destination = Sql::open(source, "postgres");
     assert_replays(sql, &mut destination, "t", &["id"]);
     assert_replays(sql, &mut destination, "log", &["n"]);
     assert_unique(&mut destination);
-    stage.zemi.sigterm();
-    assert_eq!(stage.zemi.wait_exit(PATIENCE), Some(0));
+    zemi.stop();
+}
+
+#[test]
+fn prepared_transactions_arrive_when_they_are_committed() {
+    let source = Server::start(15, &[("max_prepared_transactions", "5")]);
+    let mut scene = Scene::on(source, Some(Server::start(15, &[])))
+        .before("CREATE TABLE t (id int PRIMARY KEY, v text)")
+        .ready();
+    let mut zemi = scene.start();
+    scene.sql.run(
+        "BEGIN; INSERT INTO t VALUES (1, 'kept'); PREPARE TRANSACTION 'kept'; \
+         BEGIN; INSERT INTO t VALUES (2, 'undone'); PREPARE TRANSACTION 'undone'",
+    );
+    scene.insert(3, 3);
+    scene.caught_up();
+    assert_eq!(changes(&mut scene.there, "primary_key"), "3");
+    // They outlive servers and zemi.
+    zemi.kill();
+    scene.source.restart("immediate");
+    let _zemi = scene.start();
+    scene.sql = Sql::open(&scene.source, "postgres");
+    scene.sql.run("ROLLBACK PREPARED 'undone'");
+    scene.sql.run("COMMIT PREPARED 'kept'");
+    scene.caught_up();
+    let seen = "SELECT primary_key FROM changes ORDER BY created_at";
+    assert_eq!(scene.there.text(seen), "3\n1");
 }

@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::secrets::Secrets;
+use super::wait::PATIENCE;
 
 /// A running process. Dropping it kills it.
 #[derive(Debug)]
@@ -138,6 +139,12 @@ impl Zemi {
     /// Asks it to stop.
     pub fn sigterm(&self) {
         self.signal("TERM");
+    }
+
+    /// Asks it to stop and waits for its end, with exit code 0.
+    pub fn stop(&mut self) {
+        self.sigterm();
+        assert_eq!(self.wait_exit(PATIENCE), Some(0), "{}", self.log());
     }
 
     /// Sends a signal by its name without `SIG`; the process must not have been waited for.

@@ -48,7 +48,7 @@ impl Report {
     /// Strikes, and now and then lets zemi show that it goes on by itself.
     fn strike(&mut self, fault: &Fault, world: &mut World, random: &mut Random) {
         (fault.strike)(world, random);
-        world.fair_weather();
+        world.mend_network();
         self.note(fault.name);
         if random.below(8) == 0 {
             self.longest_stall = self.longest_stall.max(world.wait_for_progress());
@@ -73,12 +73,12 @@ fn nothing_is_lost_whatever_fails() {
     let (mut judge_at, mut slow_at) = (JUDGED_EVERY, SLOW_EVERY);
     let mut round = 0;
     while began.elapsed() < Duration::from_secs(seconds) {
-        // Each alone in turn first, then whatever comes; every third together with bad weather.
+        // Each alone in turn first, then whatever comes; every third together with a fault of the network.
         let alone = faults.get(round);
         let drawn = faults[random.below(faults.len() as u64) as usize];
         if alone.is_none() && random.below(3) == 0 {
-            report.note("bad weather beside another fault");
-            world.bad_weather(&mut random);
+            report.note("network: a fault beside another one");
+            world.disturb_network(&mut random);
         }
         report.strike(alone.unwrap_or(&drawn), &mut world, &mut random);
         round += 1;

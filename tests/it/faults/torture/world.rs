@@ -6,10 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::load::{Load, Random, TABLES, replays, tidy_up};
-use crate::support::nets::nets;
-use crate::support::proxy::{Proxy, Weather};
+use crate::support::proxy::{NetworkFault, Proxy};
 use crate::support::replay::{Replay, assert_unique};
-use crate::support::scene::{PATIENCE, streaming};
+use crate::support::scene::{PATIENCE, networked, streaming};
 use crate::support::{Namespace, Server, Sql, Zemi, wait_until};
 
 /// How long zemi may need after the last fault: its longest backoff is 30 s, on each side.
@@ -46,7 +45,7 @@ impl World {
         let mut destination = Server::start(major, &[few]);
         let disk = small_disk(&mut destination);
         Sql::open(&source, "postgres").run(TABLES);
-        let (nets, mut settings) = nets(&source, &destination);
+        let (nets, mut settings) = networked(&source, &destination);
         settings.push(("SHUTDOWN_TIMEOUT".into(), "5".into()));
         let zemi = streaming(&settings);
         World {
@@ -139,22 +138,22 @@ impl World {
     }
 
     /// One of the networks gets worse.
-    pub fn bad_weather(&mut self, random: &mut Random) {
-        let weather = match random.below(5) {
-            0 => Weather::Dripping,
-            1 => Weather::Slow(random.below(200)),
-            2 => Weather::CutAfter(random.below(30_000)),
-            3 => Weather::Stalled,
-            _ => Weather::LosingReplies,
+    pub fn disturb_network(&mut self, random: &mut Random) {
+        let fault = match random.below(5) {
+            0 => NetworkFault::Dripping,
+            1 => NetworkFault::Slow(random.below(200)),
+            2 => NetworkFault::CutAfter(random.below(30_000)),
+            3 => NetworkFault::Stalled,
+            _ => NetworkFault::LosingReplies,
         };
         // It ends by itself: the fault beside it may wait for a lock that zemi has, and zemi for the network.
-        self.nets[random.below(2) as usize].set_for(weather, Duration::from_secs(3));
+        self.nets[random.below(2) as usize].set_for(fault, Duration::from_secs(3));
     }
 
     /// Both networks are well again.
-    pub fn fair_weather(&mut self) {
+    pub fn mend_network(&mut self) {
         for net in &self.nets {
-            net.set(Weather::Fair);
+            net.set(NetworkFault::None);
         }
     }
 

@@ -47,8 +47,7 @@ fn check_says_how_each_side_is_encrypted_and_until_when() {
     // As much as it ever says, with passwords, keys and certificates in use.
     settings.push(("LOG_LEVEL".into(), "trace".into()));
     let mut zemi = streaming(&settings);
-    zemi.sigterm();
-    assert_eq!(zemi.wait_exit(PATIENCE), Some(0), "{}", zemi.log());
+    zemi.stop();
 }
 
 #[test]

@@ -92,7 +92,7 @@ impl Migrated {
         self.application.run(&self.server, "write");
         caught_up(&mut self.sql);
         assert_eq!(self.sql.text(&changes_of(COLUMNS)), wanted.join("\n"));
-        stop(&mut zemi);
+        zemi.stop();
         let whole = "to_jsonb(changes)";
         let before = self.sql.text(&changes_of(whole));
 
@@ -154,11 +154,6 @@ impl Migrated {
 
 fn changes_of(columns: &str) -> String {
     format!("SELECT {columns} FROM public.changes WHERE \"table\" = 'items' ORDER BY position")
-}
-
-fn stop(zemi: &mut Zemi) {
-    zemi.sigterm();
-    assert_eq!(zemi.wait_exit(PATIENCE), Some(0), "{}", zemi.log());
 }
 
 /// A change of [`COLUMNS`] with the context of an application.

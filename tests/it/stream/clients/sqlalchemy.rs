@@ -3,7 +3,7 @@
 use super::application::Application;
 use super::environment;
 use super::migrated::{COLUMNS, Migrated, change, without_context};
-use crate::support::Stage;
+use crate::support::Scene;
 
 const PACKAGES: &[&str] = &[
     "bemi-sqlalchemy==0.0.2",
@@ -48,13 +48,13 @@ fn each_row_of_an_application_with_bemi_sqlalchemy_has_its_own_context() {
     let Some(application) = application() else {
         return;
     };
-    let mut stage = Stage::new(17, "", &[]);
-    application.run(&stage.server, "migrate");
-    application.run(&stage.server, "write");
-    assert_eq!(stage.changes_of("items", COLUMNS), wanted().join("\n"));
+    let (mut scene, _zemi) = Scene::one(17).streaming();
+    application.run(&scene.source, "migrate");
+    application.run(&scene.source, "write");
+    assert_eq!(scene.changes_of("items", COLUMNS), wanted().join("\n"));
 
     // The one without context has none, and the one whose context is no JSON has its text.
-    let odd = stage.changes_where(
+    let odd = scene.changes_where(
         "context->>'step' IS NULL AND \"table\" = 'items'",
         "jsonb_object_agg(coalesce(after->>'name', ''), context) OVER ()",
     );

@@ -2,7 +2,7 @@
 
 use super::kind::Kind;
 use crate::support::scene::caught_up;
-use crate::support::{Server, Sql, Stage};
+use crate::support::{Scene, Server, Sql, Zemi};
 
 /// How many values the server makes of each type.
 const RANDOM_VALUES: u32 = 15;
@@ -27,7 +27,8 @@ const CHANGES: &str = "CREATE TABLE public.changes (id uuid PRIMARY KEY, primary
 
 /// A server with zemi on it and a schema `v` for types and tables.
 pub struct Judge {
-    stage: Stage,
+    _zemi: Zemi,
+    scene: Scene,
     tables: Vec<(String, &'static str)>,
     /// Whether the server was built with it.
     xml: bool,
@@ -51,17 +52,18 @@ impl Judge {
     pub fn new(major: u32) -> Judge {
         let server = Server::start(major, &[]);
         Sql::open(&server, "postgres").run(ADVERSE);
-        let mut stage = Stage::on(server, CHANGES, &[]);
-        stage.sql.run(AS_ZEMI);
-        stage.sql.run(
+        let (mut scene, _zemi) = Scene::on(server, None).before(CHANGES).streaming();
+        scene.sql.run(AS_ZEMI);
+        scene.sql.run(
             "CREATE SCHEMA v; CREATE SCHEMA ext; SELECT setseed(0.42);
              CREATE TEMP TABLE expected (tab text, id int, j jsonb)",
         );
-        let xml = stage.sql.try_rows("SELECT '<a/>'::xml").is_ok();
+        let xml = scene.sql.try_rows("SELECT '<a/>'::xml").is_ok();
         // One transaction, so that zemi learns of all tables at once.
-        stage.sql.run("BEGIN");
+        scene.sql.run("BEGIN");
         Judge {
-            stage,
+            _zemi,
+            scene,
             tables: Vec::new(),
             xml,
         }
@@ -69,12 +71,12 @@ impl Judge {
 
     /// Makes a table for this kind and writes its values, unless this server does not have the type.
     pub fn write(&mut self, kind: &Kind) {
-        let sql = &mut self.stage.sql;
+        let sql = &mut self.scene.sql;
         if kind.name == "xml" && !self.xml {
             println!("this server was built without xml");
             return;
         }
-        if kind.since > self.stage.server.major() || !brought(sql, kind) {
+        if kind.since > self.scene.source.major() || !brought(sql, kind) {
             return;
         }
         sql.run(kind.setup);
@@ -86,7 +88,7 @@ impl Judge {
 
     /// Changes half of the rows and removes a quarter, then compares everything.
     pub fn judge(mut self) -> Verdict {
-        let sql = &mut self.stage.sql;
+        let sql = &mut self.scene.sql;
         let mut given_back = 0;
         sql.run("COMMIT");
         caught_up(sql);
@@ -129,7 +131,7 @@ impl Judge {
 
     /// The types that this server has, can be those of a column, and got no table here.
     pub fn left_out(&mut self) -> String {
-        self.stage.sql.text(
+        self.scene.sql.text(
             "SELECT t.oid::regtype FROM pg_type t LEFT JOIN pg_class c ON c.oid = typrelid \
              WHERE typtype <> 'p' AND typisdefined AND typcategory <> 'A' \
              AND coalesce(relkind, 'c') = 'c' AND t.oid < 16384 \

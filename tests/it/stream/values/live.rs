@@ -1,7 +1,7 @@
 //! Types that are made, altered, renamed and dropped while zemi runs.
 
 use crate::support::scene::{PATIENCE, caught_up};
-use crate::support::{Stage, wait_until};
+use crate::support::{Scene, Zemi, wait_until};
 
 /// A table `t` of a composite type, alone, in an array, in a domain and inside another composite.
 const TABLE: &str = "
@@ -13,15 +13,17 @@ const TABLE: &str = "
 
 /// Statements beside zemi, each with what `to_jsonb` says of its row at that moment.
 struct Live {
-    stage: Stage,
+    zemi: Zemi,
+    scene: Scene,
     said: Vec<String>,
 }
 
 impl Live {
     fn new(major: u32, before: &str) -> Live {
-        let stage = Stage::new(major, before, &[]);
+        let (scene, zemi) = Scene::one(major).before(before).streaming();
         Live {
-            stage,
+            zemi,
+            scene,
             said: Vec::new(),
         }
     }
@@ -29,7 +31,7 @@ impl Live {
     /// Runs this INSERT or UPDATE of one row of `t`.
     fn write(&mut self, statement: &str) {
         let statement = format!("SET timezone = 'UTC'; {statement} RETURNING to_jsonb(t)");
-        self.said.push(self.stage.sql.value(&statement));
+        self.said.push(self.scene.sql.value(&statement));
     }
 
     /// Inserts a row whose columns hold these fields of the composite type.
@@ -41,13 +43,13 @@ impl Live {
     }
 
     fn run(&mut self, sql: &str) {
-        self.stage.sql.run(sql);
+        self.scene.sql.run(sql);
     }
 
     /// Waits until zemi has written all, and compares all of it.
     fn compare(&mut self) {
         let found = self
-            .stage
+            .scene
             .changes_where("\"table\" = 't' AND after <> '{}'", "after");
         let found: Vec<&str> = found.lines().collect();
         assert_eq!(found.len(), self.said.len());
@@ -88,7 +90,7 @@ fn an_altered_type_is_seen_by_the_next_row() {
     live.run("ALTER TYPE person ADD ATTRIBUTE born date");
     live.write("UPDATE t SET p.born = '0044-03-15 BC' WHERE id = 2");
     live.compare();
-    let log = live.stage.zemi.log();
+    let log = live.zemi.log();
     assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
 }
 
@@ -97,16 +99,16 @@ fn rows_of_before_and_after_an_alter_type_wait_in_the_queue_together() {
     let mut live = Live::new(16, TABLE);
     live.insert("'a', 1");
     live.compare();
-    live.stage.zemi.signal("STOP");
+    live.zemi.signal("STOP");
     live.insert("'b', 2");
     live.run("ALTER TYPE address ADD ATTRIBUTE city text");
     live.insert("'c', 3, 'C'");
     live.insert("'c', 3, NULL");
     live.run("ALTER TYPE address DROP ATTRIBUTE zip; ALTER TYPE address DROP ATTRIBUTE street");
     live.insert("'D'");
-    live.stage.zemi.signal("CONT");
+    live.zemi.signal("CONT");
     // zemi knew the type of the first, and asks for that of the last. What was in between is nowhere.
-    let found = live.stage.changes_of("t", "after -> 'a'");
+    let found = live.scene.changes_of("t", "after -> 'a'");
     assert_eq!(
         found,
         r#"{"zip": 1, "street": "a"}
@@ -120,12 +122,12 @@ fn rows_of_before_and_after_an_alter_type_wait_in_the_queue_together() {
 #[test]
 fn rows_of_before_an_alter_type_that_zemi_never_knew_are_kept_as_text() {
     let mut live = Live::new(14, TABLE);
-    live.stage.zemi.signal("STOP");
+    live.zemi.signal("STOP");
     live.insert("'b', 2");
     live.run("ALTER TYPE address ADD ATTRIBUTE city text");
     live.insert("'c', 3, 'C'");
-    live.stage.zemi.signal("CONT");
-    let found = live.stage.changes_of("t", "after -> 'a', after -> 'id'");
+    live.zemi.signal("CONT");
+    let found = live.scene.changes_of("t", "after -> 'a', after -> 'id'");
     assert_eq!(
         found,
         "\"(b,2)\"|1\n{\"zip\": 3, \"city\": \"C\", \"street\": \"c\"}|2"
@@ -135,7 +137,7 @@ fn rows_of_before_an_alter_type_that_zemi_never_knew_are_kept_as_text() {
 #[test]
 fn types_that_come_and_go_stop_nothing() {
     let mut live = Live::new(17, "");
-    live.stage.zemi.signal("STOP");
+    live.zemi.signal("STOP");
     live.run(
         "CREATE TYPE mood AS ENUM ('low', 'a \"b\"'); CREATE TYPE pair AS (a int, b text);
          CREATE DOMAIN num AS int; CREATE TYPE around AS (p pair, m mood);
@@ -146,15 +148,15 @@ fn types_that_come_and_go_stop_nothing() {
     );
     live.run("CREATE TYPE pair AS (b text, c bool, d jsonb); ALTER TABLE t ADD COLUMN p pair");
     live.write("INSERT INTO t VALUES (2, '(x,t,\"{\"\"a\"\": 1.50}\")')");
-    live.stage.zemi.signal("CONT");
+    live.zemi.signal("CONT");
     assert_eq!(
-        live.stage.changes_where("\"table\" = 'gone'", "after"),
+        live.scene.changes_where("\"table\" = 'gone'", "after"),
         r#"{"m": "a \"b\"", "n": "5", "o": "(\"(1,2)\",low)", "p": "(1,\"x y\")", "r": "rest", "#
             .to_owned()
             + r#""id": 1, "ms": "{low,NULL}"}"#
     );
     assert_eq!(
-        live.stage.changes_of("t", "after"),
+        live.scene.changes_of("t", "after"),
         "{\"p\": \"(1,x)\", \"id\": 1}\n".to_owned() + &live.said[0]
     );
     live.run(
@@ -164,11 +166,11 @@ fn types_that_come_and_go_stop_nothing() {
     // A table's row type changes with the table.
     live.run("CREATE TABLE u (id int PRIMARY KEY, n int); ALTER TABLE t ADD COLUMN u u");
     live.write("INSERT INTO t VALUES (4, '(2)', '(1,2)')");
-    caught_up(&mut live.stage.sql);
+    caught_up(&mut live.scene.sql);
     live.run("ALTER TABLE u RENAME n TO m; ALTER TABLE u ADD COLUMN k bool[]");
     live.write("INSERT INTO t VALUES (5, '(2)', '(1,2,{t})')");
     let after = live
-        .stage
+        .scene
         .changes_where("\"table\" = 't' AND after->'id' > '1'", "after");
     assert_eq!(after, live.said.join("\n"));
 }
@@ -203,6 +205,6 @@ fn an_enum_value_and_a_cast_to_json_that_come_later_are_seen() {
     wait_until("the cast is seen", PATIENCE, || {
         live.run("INSERT INTO t (m) VALUES ('high')");
         let last = "id = (SELECT id FROM public.changes ORDER BY position DESC LIMIT 1)";
-        live.stage.changes_where(last, "after -> 'm'") == "{\"mood\": \"high\"}"
+        live.scene.changes_where(last, "after -> 'm'") == "{\"mood\": \"high\"}"
     });
 }

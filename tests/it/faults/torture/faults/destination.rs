@@ -98,7 +98,7 @@ pub const FAULTS: &[Fault] = &[
         name: "destination: password changed",
         strike: |world, _| {
             // It has to be able to find out.
-            world.fair_weather();
+            world.mend_network();
             let mut sql = world.at_destination();
             sql.run("CREATE ROLE keeper SUPERUSER LOGIN PASSWORD 'keeper'");
             let set = |password: &str| format!("ALTER ROLE postgres PASSWORD '{password}'");

@@ -5,7 +5,7 @@ use std::thread;
 use super::{Fault, LONGER_THAN_ALL, hold};
 use crate::faults::torture::world::World;
 use crate::support::load::Random;
-use crate::support::proxy::Weather;
+use crate::support::proxy::NetworkFault;
 
 pub const FAULTS: &[Fault] = &[
     Fault {
@@ -16,36 +16,36 @@ pub const FAULTS: &[Fault] = &[
         name: "network: connections cut and refused for a while",
         strike: |world, random| {
             let side = side(random);
-            world.nets[side].set(Weather::Refusing);
+            world.nets[side].set(NetworkFault::Refusing);
             world.nets[side].cut();
             hold(random, 1_500);
-            world.fair_weather();
+            world.mend_network();
         },
     },
     Fault {
         name: "network: bytes held back",
-        strike: |world, random| weather(world, Weather::Stalled, random, 2_000),
+        strike: |world, random| fault(world, NetworkFault::Stalled, random, 2_000),
     },
     Fault {
         name: "network: half-open, bytes vanish",
-        strike: |world, random| weather(world, Weather::Vanishing, random, 1_500),
+        strike: |world, random| fault(world, NetworkFault::Vanishing, random, 1_500),
     },
     Fault {
         name: "network: one byte at a time",
-        strike: |world, random| weather(world, Weather::Dripping, random, 500),
+        strike: |world, random| fault(world, NetworkFault::Dripping, random, 500),
     },
     Fault {
         name: "network: up to 200 ms of delay",
         strike: |world, random| {
-            let delay = Weather::Slow(random.below(201));
-            weather(world, delay, random, 1_500);
+            let delay = NetworkFault::Slow(random.below(201));
+            fault(world, delay, random, 1_500);
         },
     },
     Fault {
         name: "network: cut inside a message",
         strike: |world, random| {
-            let cut = Weather::CutAfter(random.below(50_000));
-            weather(world, cut, random, 500);
+            let cut = NetworkFault::CutAfter(random.below(50_000));
+            fault(world, cut, random, 500);
         },
     },
     Fault {
@@ -53,18 +53,18 @@ pub const FAULTS: &[Fault] = &[
         strike: |world, random| {
             let side = side(random);
             // A login takes less than a kilobyte each way.
-            world.nets[side].set(Weather::CutAfter(random.below(1_000)));
+            world.nets[side].set(NetworkFault::CutAfter(random.below(1_000)));
             world.nets[side].cut();
             hold(random, 800);
-            world.fair_weather();
+            world.mend_network();
         },
     },
     Fault {
         name: "network: the answer to a COMMIT lost",
         strike: |world, random| {
-            world.nets[1].set(Weather::LosingReplies);
+            world.nets[1].set(NetworkFault::LosingReplies);
             hold(random, 1_000);
-            world.fair_weather();
+            world.mend_network();
         },
     },
 ];
@@ -72,9 +72,9 @@ pub const FAULTS: &[Fault] = &[
 pub const STALL_LONG: Fault = Fault {
     name: "network: bytes held back for longer than every timeout",
     strike: |world, random| {
-        world.nets[side(random)].set(Weather::Stalled);
+        world.nets[side(random)].set(NetworkFault::Stalled);
         thread::sleep(LONGER_THAN_ALL);
-        world.fair_weather();
+        world.mend_network();
     },
 };
 
@@ -83,9 +83,9 @@ fn side(random: &mut Random) -> usize {
     random.below(2) as usize
 }
 
-/// This weather on one side for a while.
-fn weather(world: &mut World, weather: Weather, random: &mut Random, most: u64) {
-    world.nets[side(random)].set(weather);
+/// This fault on one side for a while.
+fn fault(world: &mut World, fault: NetworkFault, random: &mut Random, most: u64) {
+    world.nets[side(random)].set(fault);
     hold(random, most);
-    world.fair_weather();
+    world.mend_network();
 }

@@ -9,14 +9,14 @@ pub const FAULTS: &[Fault] = &[
         name: "source: fast shutdown",
         strike: |world, random| {
             // It waits until what was sent is confirmed; with a slow network that takes a while.
-            world.fair_weather();
+            world.mend_network();
             away(&world.source, random, 500);
         },
     },
     Fault {
         name: "source: smart shutdown",
         strike: |world, _| {
-            world.fair_weather();
+            world.mend_network();
             leave_smartly(&world.source);
             world.source.up();
         },

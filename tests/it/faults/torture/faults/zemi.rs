@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Fault, LONGER_THAN_ALL, hold};
 use crate::faults::torture::world::World;
 use crate::support::load::Random;
-use crate::support::proxy::Weather;
+use crate::support::proxy::NetworkFault;
 use crate::support::scene::PATIENCE;
 
 pub const FAULTS: &[Fault] = &[
@@ -21,20 +21,20 @@ pub const FAULTS: &[Fault] = &[
     Fault {
         name: "zemi: kill -9 between sending COMMIT and reading its answer",
         strike: |world, random| {
-            world.nets[1].set(Weather::HoldingServer);
+            world.nets[1].set(NetworkFault::HoldingServer);
             hold(random, 300);
             world.zemi().kill();
-            world.fair_weather();
+            world.mend_network();
             world.start_zemi();
         },
     },
     Fault {
         name: "zemi: kill -9 between the destination's COMMIT and its confirmation",
         strike: |world, random| {
-            world.nets[0].set(Weather::HoldingClient);
+            world.nets[0].set(NetworkFault::HoldingClient);
             hold(random, 300);
             world.zemi().kill();
-            world.fair_weather();
+            world.mend_network();
             world.start_zemi();
         },
     },
@@ -72,7 +72,7 @@ pub const FAULTS: &[Fault] = &[
         name: "operators: a second instance on the same slot",
         strike: |world, _| {
             // Both have to be able to find out.
-            world.fair_weather();
+            world.mend_network();
             let mut other = world.another_zemi();
             // The first one may have been away for a moment: then the second has its place, or both have
             // had it, and one waits for the other.
