@@ -85,7 +85,7 @@ fn listed(text: &str) -> Vec<(String, String, String)> {
         .collect()
 }
 
-/// What differs between the two, as lines for a person to read.
+/// The differences between the two, one line of text for each.
 fn differences(
     built: &BTreeMap<(String, String), String>,
     list: &[(String, String, String)],

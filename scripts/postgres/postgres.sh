@@ -54,7 +54,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 # shellcheck source=scripts/postgres/data.sh
 . "${self%/*}/data.sh"
 
-# ---- who runs the server, and where things are kept ------------------------------------------
+# ---- user of the servers, and where things are kept ------------------------------------------
 
 # Sets run_uid and run_as, the prefix of every command of the server's user.
 choose_user() {
@@ -131,13 +131,13 @@ find_pid() {
     read_pidfile || true
     pid=${lines[0]:-}
     [[ $pid =~ ^[0-9]+$ ]] && alive "$pid" || return 1
-    # A pid file that a crash left may name somebody else's process by now.
+    # A pid file that a crash left may name another process by now.
     local cwd
     cwd=$(readlink "/proc/$pid/cwd" 2>/dev/null) || return 0
     [ "$cwd" = "$dir/data" ]
 }
 
-# Starts the server of DIR: 0 it accepts connections, 1 it ended (why says how it put it).
+# Starts the server of DIR: 0 it accepts connections, 1 it ended (the reason is in `why`).
 launch() {
     local mark=0 old child deadline
     [ ! -f "$dir/log" ] || mark=$(wc -c <"$dir/log")
@@ -279,12 +279,12 @@ settle() {
 }
 
 # Takes a port that no other server of this script has, also while that one is stopped.
-# Whether any other program has it is for bind(2) to say.
+# Whether another program has it shows at bind(2).
 reserve_port() {
     while :; do
         port=$((lowest_port + RANDOM % ports))
         if ln -s "$dir" "$cache/ports/$port" 2>/dev/null; then return; fi
-        # Left by a folder that somebody removed by hand; the next one who draws it may have it.
+        # Left by a folder that was removed by hand: free for the next draw.
         [ -e "$cache/ports/$port" ] || rm -f "$cache/ports/$port"
     done
 }

@@ -1,4 +1,4 @@
-//! The rules. Each takes a text and returns what breaks it, as lines for a person to read.
+//! The rules. Each takes a text or a source and returns what breaks it, one line of text for each.
 
 use crate::source::Source;
 

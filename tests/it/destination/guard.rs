@@ -94,7 +94,7 @@ fn progress_that_somebody_moved_is_read_again() {
     let (mut scene, _zemi) = guarded("");
     scene.sql.run("INSERT INTO t VALUES (1, 'v')");
     caught_up(&mut scene.sql);
-    // Ahead of what was read, by somebody who wrote the change in between himself.
+    // Ahead of what was read, as by an operator who wrote the change in between by hand.
     let here = scene.sql.value("SELECT pg_current_wal_insert_lsn()");
     scene
         .there
@@ -114,7 +114,7 @@ fn progress_that_somebody_moved_is_read_again() {
             .text("SELECT operation, primary_key FROM changes ORDER BY created_at, position"),
         "CREATE|1\nCREATE|2\nMESSAGE|-\nCREATE|3"
     );
-    // Gone: the one who writes it remembers.
+    // Removed: the position is known from the session.
     scene.there.run("DELETE FROM zemi_progress");
     scene.sql.run("INSERT INTO t VALUES (4, 'v')");
     caught_up(&mut scene.sql);

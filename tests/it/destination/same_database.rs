@@ -1,4 +1,4 @@
-//! Zemi's own tables beside what it follows: no loop, and no write when there is nothing to say.
+//! Zemi's own tables beside what it follows: no loop, and no write without a change.
 
 use std::time::{Duration, Instant};
 
@@ -17,12 +17,12 @@ const COLUMNS: &str = "id uuid NOT NULL DEFAULT gen_random_uuid(), primary_key t
      transaction_id bigint NOT NULL, position bigint NOT NULL, \
      created_at timestamptz NOT NULL DEFAULT now()";
 
-/// A server on which nobody writes by himself.
+/// A server without background work that writes.
 fn quiet_server() -> Server {
     Server::start(15, &[("autovacuum", "off"), ("checkpoint_timeout", "1h")])
 }
 
-/// Lets `IDLE` pass and returns the WAL records of that time that somebody's work needs: the server's
+/// Lets `IDLE` pass and returns the WAL records of that time that belong to a statement: the server's
 /// own checkpoints and snapshots of running transactions come without any.
 fn written_while_idle(sql: &mut Sql) -> String {
     let from = sql.value("SELECT pg_current_wal_insert_lsn()");

@@ -1,10 +1,9 @@
 //! Messages of the stream that are damaged on their way: named, read again, and never skipped.
 
+use crate::support::process::exit::BUG;
 use crate::support::proxy::Damage;
 use crate::support::scene::{PATIENCE, caught_up, changes};
 use crate::support::{Scene, Zemi};
-
-const BUG: i32 = 70;
 
 /// Two servers, a table `t` with a row, networks that can do damage, and zemi.
 fn before_damage(major: u32) -> (Scene, Zemi) {

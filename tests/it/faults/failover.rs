@@ -3,12 +3,11 @@
 
 use crate::support::cluster::PASSWORD;
 use crate::support::load::{Load, TABLES, assert_all_is_there};
+use crate::support::process::exit::CONFIG;
 use crate::support::proxy::Proxy;
 use crate::support::replay::assert_unique;
 use crate::support::scene::{PATIENCE, caught_up, changes, settings, streaming};
-use crate::support::{Server, Sql, Zemi, wait_until};
-
-const CONFIG: i32 = 78;
+use crate::support::{Scene, Server, Sql, Zemi, wait_until};
 
 /// A standby that follows this server by the physical slot `standby`; both run.
 fn standby_of(primary: &Server, more: &[(&str, &str)]) -> Server {
@@ -45,39 +44,32 @@ fn through(settings: &[(String, String)], name: &str, net: &Proxy) -> Vec<(Strin
 }
 
 /// A source with a standby that has its slots, a destination, and zemi.
-struct Scene {
-    primary: Server,
-    standby: Server,
-    net: Proxy,
-    there: Sql,
+struct Failover {
     zemi: Zemi,
-    _destination: Server,
+    scene: Scene,
+    standby: Server,
 }
 
-impl Scene {
-    fn new() -> Scene {
+impl Failover {
+    fn new() -> Failover {
         let primary = Server::start(17, &[]);
         Sql::open(&primary, "postgres").run(TABLES);
         let standby = standby_of(&primary, &[("sync_replication_slots", "on")]);
-        let destination = Server::start(15, &[]);
-        let net = Proxy::start(primary.port());
-        let mut settings = through(&settings(&primary, Some(&destination)), "DB_PORT", &net);
-        settings.push(("SLOT_FAILOVER".into(), "true".into()));
-        let zemi = streaming(&settings);
-        Scene {
-            there: Sql::open(&destination, "postgres"),
-            primary,
-            standby,
-            net,
+        let (scene, zemi) = Scene::on(primary, Some(Server::start(15, &[])))
+            .networked()
+            .with(&[("SLOT_FAILOVER", "true")])
+            .streaming();
+        Failover {
             zemi,
-            _destination: destination,
+            scene,
+            standby,
         }
     }
 
     /// The standby has the slot, to be used after a promotion.
     fn wait_for_slot(&self) {
         let mut standby = Sql::open(&self.standby, "postgres");
-        let mut sql = Sql::open(&self.primary, "postgres");
+        let mut sql = Sql::open(&self.scene.source, "postgres");
         // It looks every half a minute where nothing happens.
         wait_until("the standby has the slot", PATIENCE * 4, || {
             // It takes a slot over when it knows all that the slot needs: it has to move a little.
@@ -90,70 +82,70 @@ impl Scene {
 
     /// The primary crashes and the standby takes its place.
     fn fail_over(&self) -> Sql {
-        self.primary.stop("immediate");
+        self.scene.source.stop("immediate");
         self.standby.up();
         self.standby.promote();
-        self.net.lead_to(self.standby.port());
+        self.scene.nets[0].lead_to(self.standby.port());
         Sql::open(&self.standby, "postgres")
     }
 }
 
 #[test]
 fn a_failover_of_the_source_under_load_loses_nothing() {
-    let mut scene = Scene::new();
+    let mut failover = Failover::new();
     set(
-        &mut Sql::open(&scene.primary, "postgres"),
+        &mut Sql::open(&failover.scene.source, "postgres"),
         "synchronized_standby_slots",
         "standby",
     );
-    let load = Load::small(&scene.primary, 17, 2);
-    scene.wait_for_slot();
+    let load = Load::small(&failover.scene.source, 17, 2);
+    failover.wait_for_slot();
     let count = "SELECT count(*) FROM changes";
-    let before: u64 = scene.there.value(count).parse().unwrap();
+    let before: u64 = failover.scene.there.value(count).parse().unwrap();
     wait_until("zemi writes", PATIENCE, || {
-        scene.there.value(count).parse::<u64>().unwrap() > before + 200
+        failover.scene.there.value(count).parse::<u64>().unwrap() > before + 200
     });
-    let mut sql = scene.fail_over();
+    let mut sql = failover.fail_over();
     load.stop();
-    scene.zemi.wait_for_log("connecting again", PATIENCE);
-    let number = assert_all_is_there(&mut sql, &mut scene.there);
+    failover.zemi.wait_for_log("connecting again", PATIENCE);
+    let number = assert_all_is_there(&mut sql, &mut failover.scene.there);
     assert!(number > 200, "{number} changes are no load");
     sql.run("INSERT INTO accounts SELECT -generate_series(1, 1000)");
-    let more = assert_all_is_there(&mut sql, &mut scene.there);
+    let more = assert_all_is_there(&mut sql, &mut failover.scene.there);
     assert_eq!(more, number + 1000);
     let gaps = "SELECT count(*) FROM changes WHERE operation = 'MESSAGE'";
-    assert_eq!(scene.there.value(gaps), "0");
+    assert_eq!(failover.scene.there.value(gaps), "0");
     let slot = "SELECT failover FROM pg_replication_slots WHERE slot_name = 'zemi'";
     assert_eq!(sql.value(slot), "t");
 }
 
 #[test]
 fn what_a_promoted_source_lacks_is_a_gap_and_what_it_does_then_is_not_passed_over() {
-    let mut scene = Scene::new();
+    let mut failover = Failover::new();
     let warning = "synchronized_standby_slots is empty";
-    scene.zemi.wait_for_log(warning, PATIENCE);
-    let mut old = Sql::open(&scene.primary, "postgres");
+    failover.zemi.wait_for_log(warning, PATIENCE);
+    let mut old = Sql::open(&failover.scene.source, "postgres");
     old.run("INSERT INTO accounts VALUES (1)");
     caught_up(&mut old);
-    scene.wait_for_slot();
-    scene.standby.stop("fast");
+    failover.wait_for_slot();
+    failover.standby.stop("fast");
     // Much of it, so that the new timeline begins far behind.
     old.run("INSERT INTO accounts SELECT generate_series(2, 2000)");
     caught_up(&mut old);
     drop(old);
-    let mut sql = scene.fail_over();
+    let mut sql = failover.fail_over();
     sql.run("INSERT INTO accounts VALUES (3001), (3002)");
     caught_up(&mut sql);
-    let log = scene.zemi.log();
+    let log = failover.zemi.log();
     assert!(log.contains("lacked the end of the old timeline"), "{log}");
     let seen = "SELECT operation, coalesce(context->'zemi_gap'->>'reason', primary_key) FROM changes \
                 WHERE primary_key IS NULL OR primary_key::int IN (1, 2000) OR primary_key::int > 2000 \
                 ORDER BY created_at, position";
     assert_eq!(
-        scene.there.text(seen),
+        failover.scene.there.text(seen),
         "CREATE|1\nCREATE|2000\nMESSAGE|timeline_diverged\nCREATE|3001\nCREATE|3002"
     );
-    assert_unique(&mut scene.there);
+    assert_unique(&mut failover.scene.there);
 }
 
 #[test]

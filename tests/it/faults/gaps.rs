@@ -1,9 +1,9 @@
-//! Changes that cannot be known any more are said to be missing, and the rest goes on.
+//! Changes that cannot be known any more are recorded as a gap, and the stream goes on.
 
 use crate::support::scene::{PATIENCE, caught_up, changes, drop_slot, settings, streaming};
 use crate::support::{Scene, Server, Sql, Zemi, wait_until};
 
-/// Publications that somebody drops while zemi is away, and while it runs.
+/// Publications that are dropped while zemi is away, and while it runs.
 fn dropped_publications(major: u32) {
     let source = Server::start(major, &[]);
     let destination = Server::start(major, &[]);

@@ -7,10 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::cluster::PASSWORD;
+use crate::support::process::exit::REFUSED;
 use crate::support::scene::PATIENCE;
 use crate::support::{Namespace, Scene, Server, Sql, Zemi, wait_until};
-
-const REFUSED: i32 = 77;
 
 /// Longer than the `wal_sender_timeout` that zemi asks for, which is 60 s.
 const LONGER_THAN_ALL: Duration = Duration::from_secs(66);

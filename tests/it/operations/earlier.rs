@@ -1,10 +1,8 @@
 //! Settings as the Zig program of the same name takes them, and what it left on a server.
 
+use crate::support::process::exit::REFUSED;
 use crate::support::scene::{PATIENCE, caught_up, changes, settings, streaming, with};
 use crate::support::{Server, Sql, Zemi};
-
-/// Exit code of a refusal (`EX_NOPERM`).
-const REFUSED: i32 = 77;
 
 const PUBLICATIONS: &str = "SELECT pubname FROM pg_publication ORDER BY pubname COLLATE \"C\"";
 

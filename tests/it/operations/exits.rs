@@ -4,16 +4,12 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::support::process::exit::{BUSY, CONFIG, REFUSED, USAGE};
 use crate::support::replay::{assert_replays, assert_unique};
 use crate::support::scene::{
     PATIENCE, caught_up, changes, drop_slot, settings, streaming, wait_for_locked, with,
 };
 use crate::support::{Scene, Server, Sql, Zemi, wait_until};
-
-const USAGE: i32 = 64;
-const BUSY: i32 = 75;
-const REFUSED: i32 = 77;
-const CONFIG: i32 = 78;
 
 /// Much less than the default of `SHUTDOWN_TIMEOUT`, which is 30 s.
 const MOMENT: Duration = Duration::from_secs(20);
@@ -234,7 +230,9 @@ fn a_second_instance_on_the_slot_gives_way_and_leaves_the_first_as_it_was() {
 /// Source and destination apart, so that a lock on the destination's table does not concern the source.
 fn apart(more: &[(&str, &str)]) -> Scene {
     let table = "CREATE TABLE t (id int PRIMARY KEY, v text)";
-    let setup = Scene::one(15).into_database("audit", "").before(table);
+    let setup = Scene::one(15)
+        .destination_database("audit", "")
+        .before(table);
     setup.with(more).ready()
 }
 
@@ -396,7 +394,7 @@ fn a_slot_that_is_gone_leaves_a_gap_that_is_logged_and_recorded() {
 fn a_stop_does_not_wait_for_a_destination_that_does_not_answer() {
     let server = Server::start(15, &[]);
     let mut other = Sql::open(&server, "postgres");
-    // Making the table waits for whoever is making it, for ever.
+    // Making the table waits for the transaction that is making it, without end.
     other.run("BEGIN; CREATE TABLE public.changes (id int)");
     let settings = with(&settings(&server, None), &[("SHUTDOWN_TIMEOUT", "1")]);
     let mut zemi = Zemi::start(&settings);

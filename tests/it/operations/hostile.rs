@@ -14,7 +14,7 @@ use crate::support::{Server, Sql, wait_until};
 /// which little is touched, and there are few at a time.
 const MOST_GROWTH: u64 = 4 * 1024;
 
-/// A client that comes again and again until it is told to stop.
+/// A client that connects again and again until `over`.
 fn comes_again(port: u16, over: &AtomicBool, visits: &AtomicU64, visit: impl Fn(&mut TcpStream)) {
     while !over.load(Ordering::SeqCst) {
         let Ok(mut client) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else {

@@ -1,11 +1,9 @@
 //! A role that is no superuser: what it needs, that each missing right is said with the SQL that grants
 //! it, and that this SQL is enough.
 
+use crate::support::process::exit::REFUSED;
 use crate::support::scene::{PATIENCE, caught_up, changes, drop_slot, settings, streaming};
 use crate::support::{Server, Sql, Zemi, wait_until};
-
-/// Exit code of a refusal (`EX_NOPERM`).
-const REFUSED: i32 = 77;
 
 /// The settings of a role `zemi` that exists for this.
 fn of_zemi(settings: &mut Vec<(String, String)>, prefix: &str) {

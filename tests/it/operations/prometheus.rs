@@ -1,4 +1,4 @@
-//! The metrics: their names and values, and what Prometheus itself says to them.
+//! The metrics: their names and values, and whether Prometheus itself takes them.
 //!
 //! `promtool` and `prometheus` come with Debian's package prometheus; where they are not installed, the
 //! tests say so and check the rest.

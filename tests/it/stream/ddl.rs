@@ -232,10 +232,12 @@ DELETE|child|{"id": 2}|{}"#
 
 #[test]
 fn what_the_server_does_not_publish_is_not_there() {
-    let (mut scene, _zemi) = Scene::one(15).before("CREATE TABLE t (id int PRIMARY KEY, n int, twice int GENERATED ALWAYS AS (n * 2) STORED);
+    let before =
+        "CREATE TABLE t (id int PRIMARY KEY, n int, twice int GENERATED ALWAYS AS (n * 2) STORED);
          ALTER TABLE t REPLICA IDENTITY FULL;
          CREATE UNLOGGED TABLE unlogged (id int PRIMARY KEY);
-         CREATE MATERIALIZED VIEW seen AS SELECT id FROM t").streaming();
+         CREATE MATERIALIZED VIEW seen AS SELECT id FROM t";
+    let (mut scene, _zemi) = Scene::one(15).before(before).streaming();
     scene.sql.run(
         "CREATE TEMP TABLE private (id int PRIMARY KEY); INSERT INTO private VALUES (1);
          INSERT INTO unlogged VALUES (1); TRUNCATE unlogged;

@@ -10,7 +10,7 @@ const PLAIN: &str = "TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'";
 /// the tests are plain ASCII: their bytes come from escapes.
 fn encoded(encoding: &str) -> (Scene, Zemi) {
     Scene::one(15)
-        .from_database("shop", &format!("ENCODING '{encoding}' {PLAIN}"))
+        .source_database("shop", &format!("ENCODING '{encoding}' {PLAIN}"))
         .before("SET client_encoding = 'SQL_ASCII'; CREATE TABLE t (id int PRIMARY KEY, v text)")
         .streaming()
 }

@@ -222,7 +222,9 @@ fn unchanged_values_out_of_line_come_from_the_old_row_or_are_left_out() {
 
 #[test]
 fn a_key_out_of_line_is_in_every_row() {
-    let (mut scene, _zemi) = Scene::one(15).before("CREATE TABLE t (k text PRIMARY KEY, v text); ALTER TABLE t ALTER k SET STORAGE EXTERNAL").streaming();
+    let before =
+        "CREATE TABLE t (k text PRIMARY KEY, v text); ALTER TABLE t ALTER k SET STORAGE EXTERNAL";
+    let (mut scene, _zemi) = Scene::one(15).before(before).streaming();
     scene.sql.run(
         "INSERT INTO t VALUES (repeat('k', 2500), 'a');
          UPDATE t SET v = 'b';

@@ -19,7 +19,7 @@ fn two_hundred_thousand_rows_come_together_and_memory_stays_flat() {
     sql.run(&format!(
         "INSERT INTO t SELECT g, repeat('x', 100) FROM generate_series(1, {ROWS}) g"
     ));
-    // Somebody who reads while it is written sees none of it or all.
+    // A reader at that time sees none of it or all of it.
     let counts = thread::scope(|threads| {
         let reader = threads.spawn(|| {
             let mut seen = Vec::new();

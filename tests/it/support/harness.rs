@@ -1,4 +1,4 @@
-//! What the other tests stand on does what they think it does.
+//! Tests of the support itself: servers, processes, waiting.
 
 use std::fs;
 use std::net::TcpStream;

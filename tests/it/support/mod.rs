@@ -1,4 +1,4 @@
-//! What the tests stand on: servers, processes, SQL, waiting, and the judge.
+//! Servers, networks, processes, SQL, waiting, and the comparison of `changes` with the tables.
 
 pub mod bemi;
 pub mod cluster;

@@ -43,7 +43,7 @@ pub struct Damage {
     pub find: Vec<u8>,
     /// … become these, as many.
     pub put: Vec<u8>,
-    /// So often; then all is well again.
+    /// So often; later bytes pass unchanged.
     pub times: u32,
 }
 

@@ -226,14 +226,14 @@ impl Setup {
     }
 
     /// Zemi follows a database of this name, which is made with these options of `CREATE DATABASE`.
-    pub fn from_database(mut self, name: &str, options: &str) -> Setup {
+    pub fn source_database(mut self, name: &str, options: &str) -> Setup {
         Sql::open(&self.source, "postgres").run(&format!("CREATE DATABASE {name} {options}"));
         self.from = Some(name.to_owned());
         self
     }
 
     /// The changes go into a database of this name, which is made with these options.
-    pub fn into_database(mut self, name: &str, options: &str) -> Setup {
+    pub fn destination_database(mut self, name: &str, options: &str) -> Setup {
         let destination = self.second.as_ref().unwrap_or(&self.source);
         Sql::open(destination, "postgres").run(&format!("CREATE DATABASE {name} {options}"));
         self.to = Some(name.to_owned());

@@ -1,6 +1,6 @@
 //! Faults of every kind from a seeded random schedule, under a mixed load.
 //!
-//! `make torture SECONDS=… SEED=…` runs it for as long as one likes; `cargo test` for a short time.
+//! `make torture SECONDS=… SEED=…` sets how long it runs; `cargo test` runs it for a short time.
 
 mod faults;
 mod world;

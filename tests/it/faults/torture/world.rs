@@ -137,7 +137,7 @@ impl World {
         Sql::open(&self.destination, "postgres")
     }
 
-    /// One of the networks gets worse.
+    /// A fault of one of the networks, for three seconds.
     pub fn disturb_network(&mut self, random: &mut Random) {
         let fault = match random.below(5) {
             0 => NetworkFault::Dripping,
@@ -150,7 +150,7 @@ impl World {
         self.nets[random.below(2) as usize].set_for(fault, Duration::from_secs(3));
     }
 
-    /// Both networks are well again.
+    /// Ends the faults of both networks.
     pub fn mend_network(&mut self) {
         for net in &self.nets {
             net.set(NetworkFault::None);

@@ -48,7 +48,7 @@ impl Authority {
         Authority::called(kind, None)
     }
 
-    /// Makes another one of the same name, as somebody does who has lost the key.
+    /// Makes another one of the same name, as after the loss of its key.
     pub fn named(kind: &[&str], other: &Authority) -> Authority {
         Authority::called(kind, Some(other.subject.clone()))
     }

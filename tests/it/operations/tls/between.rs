@@ -1,4 +1,4 @@
-//! Somebody between zemi and the server who ends the encryption on both sides, with a certificate of his own.
+//! A man in the middle: a process that ends the encryption on both sides, with a certificate of its own.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -61,8 +61,8 @@ fn hand_on(client: &mut impl ReadWrite, server: &mut impl ReadWrite) -> std::io:
 trait ReadWrite: Read + Write {}
 impl<T: Read + Write> ReadWrite for T {}
 
-/// Mode `require` accepts any certificate; the password still is not given to whoever has another one than
-/// the server.
+/// Mode `require` accepts any certificate; the password is still not given to a
+/// holder of another certificate than that of the server.
 #[test]
 fn who_is_between_gets_nothing_by_scram() {
     let authority = Authority::new(ECDSA);

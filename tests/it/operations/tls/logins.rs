@@ -132,7 +132,7 @@ fn a_client_certificate_is_shown_where_it_is_asked_for() {
         refused(&server, more, "certificate authentication failed for user");
     };
     with(&other.cert(), &other.key(), &stranger);
-    // One that the server does not know: it says so, or it is gone before we could read why.
+    // A certificate of an unknown issuer: the server names that, or closes before its alert was read.
     let own = authority.self_signed("self", ECDSA, &subject, &[]);
     with(&own.cert(), &own.key(), &|more| {
         let error = error(&server, more);

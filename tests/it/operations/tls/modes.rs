@@ -243,7 +243,7 @@ fn older_versions_and_all_kinds_of_signatures_are_spoken() {
         show(&server, pair);
         assert_eq!(full(), "t|TLSv1.3", "{what}");
     }
-    // Signed by Ed25519, it has no hash: the server offers a binding that nobody can make.
+    // Signed by Ed25519, it has no hash: the server offers a channel binding that cannot be computed.
     let ed25519 = authority.self_signed("self", ED25519, "/CN=localhost", &[]);
     show(&server, &ed25519);
     assert_eq!(

@@ -1,5 +1,4 @@
-//! Peers that are no good servers: what they say before and during the handshake, and how they log people
-//! in.
+//! Peers that break the protocol before, during and after the handshake, and logins that are refused.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -180,7 +179,7 @@ fn methods_that_zemi_does_not_have_are_named() {
             method(10, b"OAUTHBEARER\0\0"),
             "only these SASL mechanisms: OAUTHBEARER",
         ),
-        // One who has a channel to bind to knows nothing of ours.
+        // A proxy that ends the encryption offers to bind a channel that zemi does not have.
         (
             method(10, b"SCRAM-SHA-256-PLUS\0\0"),
             "only these SASL mechanisms: SCRAM-SHA-256-PLUS",

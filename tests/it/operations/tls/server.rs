@@ -61,7 +61,7 @@ pub fn admit(server: &Server, line: &str) {
     reload(server);
 }
 
-/// Writes a file into the server's data folder, as the server's own user, for nobody else to read.
+/// Writes a file into the server's data folder, as the server's own user, readable by that user only.
 fn write(server: &Server, name: &str, content: &str) {
     let quoted = content.trim_end().replace('\'', "''");
     Sql::open(server, "postgres").run(&format!(

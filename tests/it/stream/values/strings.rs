@@ -4,10 +4,15 @@ use crate::support::Scene;
 
 #[test]
 fn without_coercion_every_value_is_a_string_and_null_is_null() {
-    let (mut scene, _zemi) = Scene::one(16).before("CREATE TYPE pair AS (a int, b text); CREATE DOMAIN num AS int;
+    let before =
+        "CREATE TYPE pair AS (a int, b text); CREATE DOMAIN num AS int;
          CREATE TABLE t (id int PRIMARY KEY, b bool, n numeric, f float8, j jsonb, js json, d date,
            ts timestamptz, i interval, a int[], aa text[], p pair, m num, y bytea, x text, z text);
-         ALTER TABLE t REPLICA IDENTITY FULL; ALTER DATABASE postgres SET timezone = 'Asia/Kathmandu'").with(&[("JSON_TYPE_COERCION", "false")]).streaming();
+         ALTER TABLE t REPLICA IDENTITY FULL; ALTER DATABASE postgres SET timezone = 'Asia/Kathmandu'";
+    let (mut scene, _zemi) = Scene::one(16)
+        .before(before)
+        .with(&[("JSON_TYPE_COERCION", "false")])
+        .streaming();
     scene.sql.run(
         "INSERT INTO t VALUES (1, true, 1.50, 'NaN', '{\"a\": 1}', '{ \"a\":1}', '0044-03-15 BC',
            '2024-01-02 03:04:05.6+00', '1 mon -1 day', '[0:1]={1,NULL}', '{\"a b\",\"\\\"\"}', '(1,\"x y\")',

@@ -1,4 +1,4 @@
-//! What befalls the destination.
+//! Faults of the destination.
 
 use std::thread;
 use std::time::Duration;

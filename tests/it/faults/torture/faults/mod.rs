@@ -1,4 +1,4 @@
-//! The faults. Each strikes, holds for a while, and mends what a person would have to mend.
+//! The faults. Each strikes, holds for a while, and undoes what an operator would have to undo.
 
 mod destination;
 mod network;
@@ -17,7 +17,7 @@ use super::world::World;
 pub struct Fault {
     /// For the report.
     pub name: &'static str,
-    /// Does it, and mends it.
+    /// Makes it happen, and undoes it.
     pub strike: fn(&mut World, &mut Random),
 }
 

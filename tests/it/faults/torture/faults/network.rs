@@ -1,4 +1,4 @@
-//! What befalls the connections on their way.
+//! Faults of the network between zemi and the servers.
 
 use std::thread;
 

@@ -1,4 +1,4 @@
-//! What befalls the source.
+//! Faults of the source.
 
 use super::{Fault, TERMINATE, away, crowd};
 use crate::faults::torture::world::leave_smartly;

@@ -1,4 +1,4 @@
-//! What befalls the process itself, and what its operators do.
+//! Faults of the process itself, and interventions of its operators.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -113,8 +113,7 @@ fn stop(world: &mut World) {
     let zemi = world.zemi();
     zemi.sigterm();
     let code = zemi.wait_exit(PATIENCE);
-    // One that had just been told to give way to somebody else may say that instead; one that has just
-    // been started may not listen to signals yet.
+    // 75 where a second instance had just taken the slot, 143 where signals were not handled yet.
     assert!(
         matches!(code, Some(0 | 75 | 143)),
         "{code:?}:\n{}",
