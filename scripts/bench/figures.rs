@@ -324,6 +324,13 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_has_the_marks_and_names_a_commit_without_changes() {
+        let readme = include_str!("README.md");
+        assert!(between_marks(readme, "").is_some() && readme.contains(END));
+        assert!(!readme.contains("-dirty"));
+    }
+
+    #[test]
     fn numbers_are_for_people() {
         let found = [0.5, 12.34, 999.0, 1_234_567.0].map(|v| number(Some(v)));
         assert_eq!(found, ["0.50", "12.3", "999", "1,234,567"]);
