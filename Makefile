@@ -1,5 +1,5 @@
 # `make help` lists the targets. Needs cargo, a C compiler (cc) and bash, and openssl for the tests;
-# PostgreSQL is brought by scripts/postgres.sh.
+# PostgreSQL is brought by scripts/postgres/postgres.sh.
 
 .DEFAULT_GOAL := help
 .PHONY: help build test demo bench figures torture regress fuzz miri audit check clean tools openssl servers
@@ -20,10 +20,10 @@ demo: tools ## show zemi at work on a throw-away PostgreSQL
 	@scripts/demo.sh
 
 bench: tools ## measure speed, latency and memory against COPY (BENCH=bulk,latency ROWS=30000)
-	@scripts/bench.sh target/bench.json
+	@scripts/bench/bench.sh target/bench.json
 
-figures: tools ## write README's table and plots from the figures of the last bench
-	@scripts/bench.sh --figures target/bench.json
+figures: tools ## write the table and plots of scripts/bench/README.md from the figures of the last bench
+	@scripts/bench/bench.sh --figures target/bench.json
 
 torture: tools servers ## try to make it lose a row (SECONDS=1800 SEED=1)
 	TORTURE_SECONDS=$(or $(SECONDS),1800) TORTURE_SEED=$(or $(SEED),1) \
@@ -35,31 +35,31 @@ regress: tools servers ## run PostgreSQL's own regression suite under zemi (SUIT
 
 .PHONY: cross cross-test cross-same cross-order image image-test
 cross: tools ## build static programs for x86 and ARM in dist/ (TARGETS='x86_64 aarch64 armv7')
-	@scripts/cross.sh $(TARGETS)
+	@scripts/cross/cross.sh $(TARGETS)
 
 cross-test: ## test them: static, small, and at work under qemu (needs root; TARGETS as above)
-	@scripts/cross-test.sh $(TARGETS)
+	@scripts/cross/test.sh $(TARGETS)
 
 cross-same: ## test that another folder gives the same bytes (TARGETS=x86_64)
-	@scripts/cross-same.sh $(TARGETS)
+	@scripts/cross/same.sh $(TARGETS)
 
 cross-order: ## find out anew which functions to place side by side in memory (needs valgrind)
 	@scripts/cross/order.sh
 
 image: ## build the image of Dockerfile.scratch with docker, podman or buildah (IMAGE=name)
-	@scripts/image.sh build
+	@scripts/cross/image.sh build
 
 image-test: ## build it for each program in dist/, take it apart and run it (needs root)
-	@scripts/image.sh test
+	@scripts/cross/image.sh test
 
 fuzz: tools ## look for bytes that break it (SECONDS=60 for each target, JOBS=2 at once, TARGETS=value)
-	@scripts/fuzz.sh $(or $(SECONDS),60) $(or $(JOBS),2) $(TARGETS)
+	@scripts/fuzz/fuzz.sh $(or $(SECONDS),60) $(or $(JOBS),2) $(TARGETS)
 
 miri: tools ## run the tests of the pure modules in miri, else with the address sanitizer
-	@scripts/miri.sh
+	@scripts/fuzz/miri.sh
 
 audit: tools ## ask for advisories, licences and duplicates, as far as that can be asked here
-	@scripts/audit.sh
+	@scripts/audit/audit.sh
 
 check: tools ## format, clippy and documentation, all without warnings
 	cargo fmt --check
@@ -87,5 +87,5 @@ openssl:
 # Beforehand, so that downloads happen once and in sight.
 servers:
 	@for major in $(MAJORS); do \
-		bin=$$(scripts/postgres.sh bin $$major) && echo "PostgreSQL $$major: $$bin" || exit 1; \
+		bin=$$(scripts/postgres/postgres.sh bin $$major) && echo "PostgreSQL $$major: $$bin" || exit 1; \
 	done

@@ -3,7 +3,7 @@
 #
 #   make demo        or        scripts/demo.sh
 #
-# Leaves nothing behind but the build and the cache of scripts/postgres.sh.
+# Leaves nothing behind but the build and the cache of scripts/postgres/postgres.sh.
 
 set -euo pipefail
 umask 022
@@ -30,7 +30,7 @@ clean_up() {
             printf '\ndemo: the log of zemi:\n' >&2
             cat "$dir/zemi.log" >&2
         fi
-        scripts/postgres.sh destroy "$dir" || true
+        scripts/postgres/postgres.sh destroy "$dir" || true
     fi
     exit "$code"
 }
@@ -46,7 +46,7 @@ target=$(cargo metadata --format-version 1 --no-deps --locked |
 say 'Starting a PostgreSQL of its own'
 dir=$(mktemp -d "${TMPDIR:-/tmp}/zemi-demo.XXXXXX")
 password='zemi-demo'
-port=$(ZEMI_OWNER_PID=$$ ZEMI_TEST_PASSWORD=$password scripts/postgres.sh start any "$dir")
+port=$(ZEMI_OWNER_PID=$$ ZEMI_TEST_PASSWORD=$password scripts/postgres/postgres.sh start any "$dir")
 
 # The caller's own settings must not reach zemi here.
 settings=(DB_HOST=127.0.0.1 "DB_PORT=$port" DB_NAME=postgres DB_USER=postgres

@@ -1,6 +1,6 @@
 //! The packages of the release build are those of `packages/list.txt`, each with the licence that was
-//! read and a reason, from one registry and in one version. What advisories say of them is asked by
-//! `scripts/audit.sh` where that can be asked.
+//! read and a reason, from one registry and in one version. The licences that are allowed are those of
+//! `scripts/audit/deny.toml`. `scripts/audit/audit.sh` asks for advisories where that is possible.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -17,17 +17,17 @@ const TARGETS: [&str; 4] = [
     "armv7-unknown-linux-musleabihf",
 ];
 
-/// Licences that go with `MIT OR Apache-2.0` in a binary; one of each choice is enough.
-const LICENCES: [&str; 8] = [
-    "MIT",
-    "Apache-2.0",
-    "ISC",
-    "BSD-3-Clause",
-    "Unicode-3.0",
-    "Zlib",
-    "Unlicense",
-    "CDLA-Permissive-2.0",
-];
+/// The licences that may be in a binary under `MIT OR Apache-2.0`, from the list that `cargo deny` reads.
+fn allowed_licences(deny: &str) -> Vec<String> {
+    let (_, section) = deny.split_once("[licenses]").expect("a section [licenses]");
+    let (_, list) = section.split_once("allow = [").expect("a list `allow`");
+    let (list, _) = list.split_once(']').expect("the end of the list");
+    let names = list.split(',').map(|name| name.trim().trim_matches('"'));
+    names
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -85,7 +85,7 @@ fn listed(text: &str) -> Vec<(String, String, String)> {
         .collect()
 }
 
-/// What differs between the two, as lines for a person to read.
+/// The differences between the two, one line of text for each.
 fn differences(
     built: &BTreeMap<(String, String), String>,
     list: &[(String, String, String)],
@@ -122,13 +122,13 @@ fn differences(
     found
 }
 
-/// Whether a licence expression can be met with the licences that are allowed.
-fn is_allowed(expression: &str) -> bool {
+/// Whether a licence expression can be met with these licences.
+fn is_met(expression: &str, licences: &[String]) -> bool {
     let plain = expression.replace(['(', ')'], "").replace('/', " OR ");
     let any = |choice: &str| {
         choice
             .split(" OR ")
-            .any(|one| LICENCES.contains(&one.trim()))
+            .any(|one| licences.iter().any(|licence| licence == one.trim()))
     };
     plain.split(" AND ").all(any)
 }
@@ -145,9 +145,18 @@ fn the_packages_are_those_that_were_chosen() {
 
 #[test]
 fn each_licence_goes_with_ours() {
+    let licences = allowed_licences(&read("scripts/audit/deny.toml"));
     for (package, licence, _) in listed(&read("tests/packages/list.txt")) {
-        assert!(is_allowed(&licence), "{package}: {licence}");
+        assert!(is_met(&licence, &licences), "{package}: {licence}");
     }
+}
+
+#[test]
+fn one_licence_of_each_choice_is_enough() {
+    let licences =
+        allowed_licences("[licenses]\nallow = [\n    \"MIT\",\n    \"Unicode-3.0\",\n]\n");
+    assert_eq!(licences, ["MIT", "Unicode-3.0"]);
+    let is_allowed = |expression| is_met(expression, &licences);
     assert!(is_allowed("(MIT OR GPL-3.0) AND Unicode-3.0") && is_allowed("MIT/GPL-2.0"));
     assert!(!is_allowed("GPL-3.0") && !is_allowed("MIT AND GPL-3.0"));
 }
@@ -162,26 +171,38 @@ fn all_comes_from_one_registry_with_a_checksum() {
     }
 }
 
+/// The packages that Cargo.toml asks for itself, in its order.
+fn direct(manifest: &str) -> Vec<&str> {
+    let (_, section) = manifest
+        .split_once("\n[dependencies]\n")
+        .expect("a section [dependencies]");
+    let section = section.split("\n[").next().unwrap_or(section);
+    let names = section.lines().filter(|line| !line.starts_with('#'));
+    names
+        .filter_map(|line| Some(line.split_once(" = ")?.0))
+        .collect()
+}
+
 #[test]
 fn the_readme_tells_each_package_and_how_many_there_are() {
     let readme = read("README.md");
-    let list = listed(&read("tests/packages/list.txt"));
     let (_, section) = readme
         .split_once("## Packages")
         .expect("a section Packages");
     let section = section.split("\n## ").next().unwrap();
-    let number = format!("{} packages", list.len());
+    let number = listed(&read("tests/packages/list.txt")).len();
+    let number = format!("{number} packages");
     assert!(
         section.contains(&number),
         "expected `{number}` in README.md"
     );
-    for (package, ..) in &list {
-        let name = package.split(' ').next().unwrap();
-        let named = section.split(|c: char| !(c.is_alphanumeric() || "-_".contains(c)));
-        assert!(
-            named.into_iter().any(|word| word == name),
-            "README.md lacks {name}"
-        );
+    let manifest = read("Cargo.toml");
+    let direct = direct(&manifest);
+    assert!(direct.len() > 5, "found only {direct:?}");
+    // The packages that these bring are in the list, each with its reason.
+    for name in direct {
+        let mut named = section.split(|c: char| !(c.is_alphanumeric() || "-_".contains(c)));
+        assert!(named.any(|word| word == name), "README.md lacks {name}");
     }
 }
 

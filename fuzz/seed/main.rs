@@ -3,8 +3,8 @@
 //!   seed OUT GOLDEN CERTIFICATES [MAJOR=PORT]...
 //!
 //! OUT gets a folder for each target; GOLDEN is `tests/golden`, the recorded messages of pgoutput;
-//! CERTIFICATES holds some in DER. From each server on 127.0.0.1, which `scripts/record-corpus.sh` starts,
-//! all bytes are recorded of a session with every kind of answer, and of a replication stream.
+//! CERTIFICATES holds some in DER. From each server on 127.0.0.1, which `scripts/fuzz/record-corpus.sh`
+//! starts, all bytes are recorded of a session with every kind of answer, and of a replication stream.
 
 mod golden;
 mod hand;

@@ -1,4 +1,5 @@
-//! From the JSON of a run to what README.md shows of it: the table between two marks, and the plots.
+//! From the JSON of a run to what `scripts/bench/README.md` shows of it: the table between two marks,
+//! and the plots.
 
 use std::fmt::Write;
 use std::fs;
@@ -8,7 +9,8 @@ use zemi::error::{Error, Kind, Result};
 
 use crate::plot::Plot;
 
-const README: &str = "README.md";
+const README: &str = "scripts/bench/README.md";
+/// The folder of the plots, beside the README that shows them.
 const PLOTS: &str = "scripts/bench/plots";
 const BEGIN: &str = "<!-- figures -->";
 const END: &str = "<!-- /figures -->";
@@ -130,6 +132,24 @@ fn table(run: &Value) -> String {
             number(median(run, load, "MB of memory at the peak")),
         );
     }
+    latencies(run, &mut text);
+    start_and_growth(run, &mut text);
+    for (name, words) in [
+        (
+            "throughput",
+            "Changes per second by the rows of a transaction",
+        ),
+        ("latency", "Latency by the part of the commits"),
+        ("memory", "Memory over the time of a million rows"),
+    ] {
+        let _ = write!(text, "\n![{words}](plots/{name}.svg)");
+    }
+    text.push('\n');
+    text
+}
+
+/// The table of the time from COMMIT to visible, beside that of a plain commit.
+fn latencies(run: &Value, text: &mut String) {
     text.push_str(
         "\n| from COMMIT to visible, ms | p50 | p95 | p99 | max |\n|---|--:|--:|--:|--:|\n",
     );
@@ -159,6 +179,10 @@ fn table(run: &Value) -> String {
             cells(&|f| f["floor"]["median"].as_f64())
         );
     }
+}
+
+/// The lines of an idle zemi, of its start, and of ten times the rows.
+fn start_and_growth(run: &Value, text: &mut String) {
     let start = find(run, "start", "ms, exec to streaming", "").unwrap_or(&Value::Null);
     let _ = writeln!(
         text,
@@ -202,18 +226,6 @@ fn table(run: &Value) -> String {
             all.join(", ")
         );
     }
-    for (name, words) in [
-        (
-            "throughput",
-            "Changes per second by the rows of a transaction",
-        ),
-        ("latency", "Latency by the part of the commits"),
-        ("memory", "Memory over the time of a million rows"),
-    ] {
-        let _ = write!(text, "\n![{words}]({PLOTS}/{name}.svg)");
-    }
-    text.push('\n');
-    text
 }
 
 fn plots(run: &Value) -> Vec<(&'static str, Plot<'static>)> {
@@ -309,6 +321,13 @@ mod tests {
         let twice = between_marks(&once, "newer\n").unwrap();
         assert_eq!(twice, "a\n<!-- figures -->\nnewer\n<!-- /figures -->\nb\n");
         assert_eq!(between_marks("no mark", ""), None);
+    }
+
+    #[test]
+    fn the_readme_has_the_marks_and_names_a_commit_without_changes() {
+        let readme = include_str!("README.md");
+        assert!(between_marks(readme, "").is_some() && readme.contains(END));
+        assert!(!readme.contains("-dirty"));
     }
 
     #[test]

@@ -250,7 +250,7 @@ fn poll(
             page = page.max(number(1).unwrap_or(0));
         }
         if now - news > REST {
-            // One that found room on an earlier page: there, but nobody knows since when.
+            // A row that found room on an earlier page: since when it is there is not known.
             let there = value(
                 &mut session,
                 &format!("SELECT count(*) FROM public.{table}"),

@@ -193,7 +193,7 @@ pub fn backlog(stage: &mut Stage, report: &mut Report) -> Result<()> {
 }
 
 /// ROWS / 30 transactions of ten rows by eight clients, while zemi streams. The clients' own speed is
-/// what zemi has to keep up with: whether it did, the time from the last COMMIT on says.
+/// what zemi has to keep up with; the time after the last COMMIT shows whether it did.
 pub fn live(stage: &mut Stage, report: &mut Report) -> Result<()> {
     let transactions = (stage.options.rows / 30 / CLIENTS).max(1);
     let rows = CLIENTS * transactions * LIVE_ROWS + 1;

@@ -1,4 +1,4 @@
-//! Measures zemi beside the floors that its servers set, for `scripts/bench.sh`, which starts the
+//! Measures zemi beside the floors that its servers set, for `scripts/bench/bench.sh`, which starts the
 //! servers and says by environment where they are.
 //!
 //! A floor is what the same clusters do with the same rows, in the same run, without zemi: a

@@ -146,7 +146,7 @@ impl Tracker {
         }
     }
 
-    /// Reads the resident memory every `pause` until it is told to stop, on a thread of its own.
+    /// Reads the resident memory every `pause` until it is stopped, on a thread of its own.
     pub fn sample(&self, pause: Duration) -> Samples {
         let path = format!("/proc/{}/status", self.child.id());
         let (stop, stopped) = channel();

@@ -52,7 +52,7 @@ pub fn idle(stage: &mut Stage, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Rows that were written so far in each of the two databases, whoever wrote them.
+/// Rows that were written so far in each of the two databases, by any session.
 fn writes(stage: &mut Stage) -> Result<[f64; 2]> {
     let written = "SELECT tup_inserted + tup_updated + tup_deleted FROM pg_stat_database \
                    WHERE datname = current_database()";

@@ -1,4 +1,4 @@
-//! The figures: one table for people, one JSON file for programs.
+//! The figures: as a table on standard output, and as a JSON file.
 
 use std::fs;
 use std::path::Path;
@@ -104,7 +104,7 @@ const HEAD: [&str; 7] = ["load", "measure", "zemi", "floor", "", "ratio", "each 
 const NUMBERS: [usize; 3] = [2, 4, 5];
 
 impl Report {
-    /// An empty one; `facts` say what the figures depend on.
+    /// An empty one; `facts` are the conditions that the figures depend on.
     pub fn new(facts: Value) -> Report {
         Report {
             facts,

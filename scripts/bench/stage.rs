@@ -58,7 +58,7 @@ impl Options {
         let needed = |name: &str| match text(name) {
             value if value.is_empty() => Err(Error::new(
                 Kind::Setting,
-                format!("{name} is not set: start this by scripts/bench.sh"),
+                format!("{name} is not set: start this by scripts/bench/bench.sh"),
             )),
             value => Ok(value),
         };
@@ -201,7 +201,7 @@ impl Stage {
         self.empty_changes()
     }
 
-    /// Runs statements on the source whose changes nobody counts, and moves both slots behind them.
+    /// Runs statements on the source whose changes are not counted, and moves both slots behind them.
     pub fn clear_source(&mut self, sql: &str) -> Result<()> {
         let floor = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
                      WHERE slot_name = 'bench_floor'";

@@ -69,7 +69,7 @@ fn offer(stage: &mut Stage) -> Result<bool> {
             let path = format!("{stem}.{end}");
             let unreadable = |e| Error::new(Kind::Setting, path.clone()).caused_by(e);
             let pem = std::fs::read_to_string(&path).map_err(unreadable)?;
-            // Written by the server's own user, for nobody else to read.
+            // Written by the server's own user, readable by that user only.
             session.query(&format!(
                 "COPY (SELECT unnest(string_to_array('{}', E'\\n'))) \
                  TO PROGRAM 'umask 077; cat > server.{end}'",

@@ -25,7 +25,7 @@ triple_of() {
     esac
 }
 
-# Sets cache, the folder of scripts/postgres.sh: what is brought or built once, outside this tree.
+# Sets cache, the folder of scripts/postgres/postgres.sh: what is brought or built once, outside this tree.
 choose_cache() {
     if [ -n "${ZEMI_CACHE:-}" ]; then
         cache=$ZEMI_CACHE

@@ -26,7 +26,7 @@ for need in valgrind openssl nm; do
 done
 
 begin_scene order
-CARGO_PROFILE_STATIC_STRIP=none CROSS_DIST="$dir/dist" scripts/cross.sh x86_64 >&2
+CARGO_PROFILE_STATIC_STRIP=none CROSS_DIST="$dir/dist" scripts/cross/cross.sh x86_64 >&2
 cargo build --quiet --locked --example sql
 target=$(cargo metadata --format-version 1 --no-deps --locked |
     sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')

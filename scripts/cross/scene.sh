@@ -27,7 +27,7 @@ clean_up() {
         printf '\nthe log of zemi:\n' >&2
         tail -n 40 "$dir/log" >&2
     fi
-    for server in source destination; do scripts/postgres.sh destroy "$dir/$server" || true; done
+    for server in source destination; do scripts/postgres/postgres.sh destroy "$dir/$server" || true; done
     rm -rf "$dir"
     exit "$code"
 }
@@ -35,12 +35,12 @@ clean_up() {
 # Starts a server and sets port; it has TLS from then on, by a key and a certificate.
 server() { # NAME KEY CERTIFICATE
     local at=$dir/$1 owner
-    port=$(scripts/postgres.sh start "$major" "$at")
+    port=$(scripts/postgres/postgres.sh start "$major" "$at")
     owner=$(stat -c %u "$at/data")
     install -m 600 -o "$owner" "$2" "$at/data/server.key"
     install -m 600 -o "$owner" "$3" "$at/data/server.crt"
     printf 'ssl = on\n' >>"$at/data/postgresql.conf"
-    scripts/postgres.sh restart "$at" >/dev/null
+    scripts/postgres/postgres.sh restart "$at" >/dev/null
 }
 
 sql() { # SIDE STATEMENTS

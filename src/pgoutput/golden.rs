@@ -1,6 +1,6 @@
 //! The decoder against what real servers sent.
 //!
-//! `scripts/record-golden.sh` recorded `tests/golden/pg<MAJOR>-<name>.hex` from the statements in
+//! `scripts/fuzz/record-golden.sh` recorded `tests/golden/pg<MAJOR>-<name>.hex` from the statements in
 //! `tests/golden/sql/<name>.sql`; `tests/golden/<name>.txt` says what the messages mean, the same
 //! for every version. After a new recording or scenario, `BLESS=1 cargo test golden` writes the
 //! texts: read the difference before you commit it.

@@ -1,6 +1,6 @@
-//! The rules. Each takes a text and returns what breaks it, as lines for a person to read.
+//! The rules. Each takes a text or a source and returns what breaks it, one line of text for each.
 
-use crate::source::{Token, code_only, paths, tokens, without_tests};
+use crate::source::Source;
 
 /// The longest line, in characters: rustfmt holds code to 100, this holds comments, SQL in strings and
 /// scripts to a little more.
@@ -90,38 +90,6 @@ const PURE: &[&str] = &[
     "json_text",
 ];
 
-/// A file of `src/`, ready for the rules.
-pub struct Source {
-    /// Its module path: `["wire", "frame"]` for `src/wire/frame.rs`.
-    pub module: Vec<String>,
-    /// What is not a test.
-    pub tokens: Vec<Token>,
-    /// The test modules that it declares and that are in other files.
-    pub test_files: Vec<String>,
-}
-
-impl Source {
-    /// `path` is relative to `src/`.
-    pub fn new(path: &str, text: &str) -> Source {
-        let stripped = without_tests(code_only(text));
-        Source {
-            module: module_of(path),
-            tokens: tokens(&stripped.code),
-            test_files: stripped.test_files,
-        }
-    }
-
-    fn top(&self) -> &str {
-        self.module.first().map_or("lib", String::as_str)
-    }
-}
-
-fn module_of(path: &str) -> Vec<String> {
-    let path = path.strip_suffix(".rs").unwrap_or(path);
-    let path = path.strip_suffix("/mod").unwrap_or(path);
-    path.split('/').map(str::to_owned).collect()
-}
-
 /// Imports against the table.
 pub fn imports(source: &Source) -> Vec<String> {
     let top = source.top();
@@ -133,8 +101,10 @@ pub fn imports(source: &Source) -> Vec<String> {
             "module `{top}` is not in the table of imports in tests/tidy/rules.rs: add it"
         )];
     };
-    let found = paths(&source.tokens).into_iter();
-    let found = found.filter_map(|(line, path)| Some((line, target(source, &path)?)));
+    let found = source.mentions.iter().filter_map(|mention| {
+        let target = source.absolute(&mention.path)?.first()?.clone();
+        Some((mention.line, target))
+    });
     found
         .filter(|(_, target)| {
             let target = target.as_str();
@@ -147,31 +117,16 @@ pub fn imports(source: &Source) -> Vec<String> {
         .collect()
 }
 
-/// The module of this crate that a path leads to.
-fn target(source: &Source, path: &[String]) -> Option<String> {
-    match path.first()?.as_str() {
-        "crate" => path.get(1).cloned(),
-        "super" => {
-            let up = path.iter().take_while(|s| *s == "super").count();
-            if up < source.module.len() {
-                return source.module.first().cloned();
-            }
-            path.get(up).cloned()
-        }
-        _ => None,
-    }
-}
-
 /// No socket, thread, clock or log in the pure modules.
 pub fn purity(source: &Source) -> Vec<String> {
     if !PURE.contains(&source.top()) {
         return Vec::new();
     }
-    let found = paths(&source.tokens).into_iter();
+    let found = source.mentions.iter();
     found
-        .filter(|(_, path)| is_impure(path))
-        .map(|(line, path)| {
-            let path = path.join("::");
+        .filter(|mention| is_impure(&mention.path))
+        .map(|mention| {
+            let (line, path) = (mention.line, mention.path.join("::"));
             format!("{line}: `{}` is a pure module: no {path}", source.top())
         })
         .collect()
@@ -184,30 +139,6 @@ fn is_impure(path: &[String]) -> bool {
     (is(0, &["std"]) && is(1, &of_std))
         || (path.len() > 1 && is(0, &crates))
         || path.iter().any(|s| s == "Instant" || s == "SystemTime")
-}
-
-/// No `.unwrap()`, `.expect(…)` and `panic!`: clippy holds it too, but not under every `cfg`.
-pub fn panics(source: &Source) -> Vec<String> {
-    let text = |i: usize| source.tokens.get(i).map_or("", |t| t.text.as_str());
-    let mut found = Vec::new();
-    for (i, token) in source.tokens.iter().enumerate() {
-        let name = token.text.as_str();
-        let before = i.checked_sub(1).map_or("", text);
-        let method = before == "." && text(i + 1) == "(";
-        if method && matches!(name, "unwrap" | "expect") {
-            found.push(format!(
-                "{}: .{name}() may panic: return an error",
-                token.line
-            ));
-        }
-        if matches!(name, "panic" | "unimplemented") && text(i + 1) == "!" {
-            found.push(format!(
-                "{}: {name}! outside tests: return an error",
-                token.line
-            ));
-        }
-    }
-    found
 }
 
 /// Lines that are too long; one that holds a URL may be.

@@ -1,253 +1,274 @@
-//! Just enough of Rust's grammar for the rules: code without comments and literals, without tests,
-//! and the paths that it names.
+//! A source file, parsed: the paths that it names outside its tests, and where each leads.
 
-/// The code with the inside of comments, strings and character literals blanked. Every line and
-/// every column stays where it was.
-pub fn code_only(text: &str) -> String {
-    let chars: Vec<char> = text.chars().collect();
-    let mut out = chars.clone();
-    let mut i = 0;
-    while i < chars.len() {
-        let end = match chars[i] {
-            '/' if chars.get(i + 1) == Some(&'/') => line_end(&chars, i),
-            '/' if chars.get(i + 1) == Some(&'*') => block_comment_end(&chars, i),
-            '"' => string_end(&chars, i),
-            'r' if !in_word(&chars, i, "bc") => raw_string_end(&chars, i),
-            '\'' => char_end(&chars, i),
-            _ => i,
-        };
-        for c in &mut out[i..end] {
-            if *c != '\n' {
-                *c = ' ';
-            }
-        }
-        i = end.max(i + 1);
-    }
-    out.into_iter().collect()
-}
+use std::fmt::Display;
 
-fn line_end(chars: &[char], from: usize) -> usize {
-    let rest = chars[from..].iter().position(|c| *c == '\n');
-    rest.map_or(chars.len(), |n| from + n)
-}
+use proc_macro2::{Span, TokenStream, TokenTree};
+use syn::visit::{self, Visit};
+use syn::{Attribute, ImplItem, Item, UseTree, Visibility};
 
-fn block_comment_end(chars: &[char], from: usize) -> usize {
-    let mut depth = 0;
-    let mut i = from;
-    while i + 1 < chars.len() {
-        match (chars[i], chars[i + 1]) {
-            ('/', '*') => depth += 1,
-            ('*', '/') => depth -= 1,
-            _ => {
-                i += 1;
-                continue;
-            }
-        }
-        i += 2;
-        if depth == 0 {
-            return i;
-        }
-    }
-    chars.len()
-}
-
-fn string_end(chars: &[char], from: usize) -> usize {
-    let mut i = from + 1;
-    while i < chars.len() {
-        match chars[i] {
-            '\\' => i += 2,
-            '"' => return i + 1,
-            _ => i += 1,
-        }
-    }
-    chars.len()
-}
-
-/// Whether the character before `at` belongs to the same word; a prefix such as `b` does not count.
-fn in_word(chars: &[char], at: usize, prefixes: &str) -> bool {
-    let before = |back: usize| at.checked_sub(back).and_then(|n| chars.get(n)).copied();
-    let word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-    match before(1) {
-        Some(c) if prefixes.contains(c) => word(before(2)),
-        c => word(c),
-    }
-}
-
-/// `from` itself where no raw string starts there (a raw identifier, or just the letter r).
-fn raw_string_end(chars: &[char], from: usize) -> usize {
-    let hashes = chars[from + 1..].iter().take_while(|c| **c == '#').count();
-    let open = from + 1 + hashes;
-    if chars.get(open) != Some(&'"') {
-        return from;
-    }
-    let closes = |i: usize| {
-        let tail = chars[i + 1..].iter().take(hashes);
-        chars[i] == '"' && tail.filter(|c| **c == '#').count() == hashes
-    };
-    (open + 1..chars.len())
-        .find(|i| closes(*i))
-        .map_or(chars.len(), |i| i + 1 + hashes)
-}
-
-/// `from` itself where a lifetime starts there.
-fn char_end(chars: &[char], from: usize) -> usize {
-    match (chars.get(from + 1), chars.get(from + 2)) {
-        (Some('\\'), _) => {
-            let close = chars.iter().skip(from + 3).position(|c| *c == '\'');
-            close.map_or(chars.len(), |n| from + 3 + n + 1)
-        }
-        (Some(_), Some('\'')) => from + 3,
-        _ => from,
-    }
-}
-
-/// What [`without_tests`] makes of code.
-pub struct Stripped {
-    /// The code with the tests blanked.
-    pub code: String,
-    /// The names of the test modules that are kept in files of their own.
+/// A file of `src/`, ready for the rules.
+pub struct Source {
+    /// Its path below `src/`.
+    pub path: String,
+    /// Its module path: `["wire", "frame"]` for `wire/frame.rs`; of `lib.rs` and `main.rs`, their name.
+    pub module: Vec<String>,
+    /// The paths that it names outside its tests.
+    pub mentions: Vec<Mention>,
+    /// The test modules that it declares and that are in other files.
     pub test_files: Vec<String>,
-    /// How many lines the tests take.
-    pub test_lines: usize,
 }
 
-/// Blanks every item behind `#[cfg(test)]` in code (of [`code_only`]).
-pub fn without_tests(code: String) -> Stripped {
-    const MARK: &str = "#[cfg(test)]";
-    let mut stripped = Stripped {
-        code,
-        test_files: Vec::new(),
-        test_lines: 0,
-    };
-    let mut from = 0;
-    while let Some(start) = stripped.code[from..].find(MARK).map(|n| from + n) {
-        let end = item_end(&stripped.code, start + MARK.len());
-        let item = stripped.code[start + MARK.len()..end].trim();
-        if let Some((head, "")) = item.rsplit_once(';')
-            && let Some((_, name)) = head.trim().rsplit_once("mod ")
-        {
-            stripped.test_files.push(name.trim().to_owned());
+/// A path that a file names.
+pub struct Mention {
+    /// The line, from 1.
+    pub line: usize,
+    /// The path as it is written, from its first segment; without the `*` of a glob.
+    pub path: Vec<String>,
+    /// What it does.
+    pub role: Role,
+}
+
+/// What a path is there for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A private `use`; with the name that it brings, `None` for a glob.
+    Import(Option<String>),
+    /// A `use` with a visibility, which passes the name on to other files; `None` for a glob.
+    Export(Option<String>),
+    /// A path in code.
+    Code,
+}
+
+impl Source {
+    /// `path` is relative to `src/`. Fails where the text is not Rust.
+    pub fn new(path: &str, text: &str) -> Source {
+        let file = syn::parse_file(text).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let mut collector = Collector::default();
+        collector.visit_file(&file);
+        Source {
+            path: path.to_owned(),
+            module: module_of(path),
+            mentions: collector.mentions,
+            test_files: collector.test_files,
         }
-        let blank: String = stripped.code[start..end].chars().map(blanked).collect();
-        stripped.test_lines += blank.matches('\n').count() + 1;
-        stripped.code.replace_range(start..end, &blank);
-        from = start + blank.len();
     }
-    stripped
+
+    /// The folder or file of `src/` that it belongs to.
+    pub fn top(&self) -> &str {
+        self.module.first().map_or("lib", String::as_str)
+    }
+
+    /// Its module path in the crate: empty for `lib.rs`.
+    pub fn location(&self) -> &[String] {
+        match self.module.as_slice() {
+            [one] if one == "lib" || one == "main" => &[],
+            module => module,
+        }
+    }
+
+    /// The path from the root of the crate, where it begins with `crate`, `self` or `super`.
+    pub fn absolute(&self, path: &[String]) -> Option<Vec<String>> {
+        let mut base = match path.first()?.as_str() {
+            "crate" => Vec::new(),
+            "self" | "super" => self.location().to_vec(),
+            _ => return None,
+        };
+        for segment in path {
+            match segment.as_str() {
+                "crate" | "self" => {}
+                "super" => {
+                    base.pop();
+                }
+                name => base.push(name.to_owned()),
+            }
+        }
+        Some(base)
+    }
 }
 
-fn blanked(c: char) -> char {
-    if c == '\n' { '\n' } else { ' ' }
+fn module_of(path: &str) -> Vec<String> {
+    let path = path.strip_suffix(".rs").unwrap_or(path);
+    let path = path.strip_suffix("/mod").unwrap_or(path);
+    path.split('/').map(str::to_owned).collect()
 }
 
-/// Behind the `;` or the closing brace of the item that starts at `from`.
-fn item_end(code: &str, from: usize) -> usize {
-    let mut depth = 0usize;
-    for (i, c) in code[from..].char_indices() {
-        match c {
-            '{' | '(' | '[' => depth += 1,
-            '}' | ')' | ']' => {
-                depth = depth.saturating_sub(1);
-                if depth == 0 && c == '}' {
-                    return from + i + 1;
+/// Gathers the mentions of a file.
+#[derive(Default)]
+struct Collector {
+    mentions: Vec<Mention>,
+    test_files: Vec<String>,
+    /// How many modules within the file are open: their `self` and `super` are written relative to the file.
+    inline: usize,
+}
+
+impl Collector {
+    fn note(&mut self, at: Span, mut path: Vec<String>, role: Role) {
+        let line = at.start().line;
+        // `super` in a module within the file leads to the file itself.
+        for _ in 0..self.inline {
+            if path.first().is_some_and(|first| first == "super") {
+                path.remove(0);
+                if path.first().is_none_or(|first| first != "super") {
+                    path.insert(0, "self".to_owned());
                 }
             }
-            ';' if depth == 0 => return from + i + 1,
-            _ => {}
+        }
+        self.mentions.push(Mention { line, path, role });
+    }
+
+    /// The leaves of a `use`.
+    fn tree(&mut self, tree: &UseTree, prefix: &[String], public: bool) {
+        let role = |name| match public {
+            true => Role::Export(name),
+            false => Role::Import(name),
+        };
+        let with = |name: &dyn Display| [prefix, &[name.to_string()]].concat();
+        match tree {
+            UseTree::Path(path) => self.tree(&path.tree, &with(&path.ident), public),
+            UseTree::Group(group) => {
+                for tree in &group.items {
+                    self.tree(tree, prefix, public);
+                }
+            }
+            UseTree::Glob(glob) => self.note(glob.star_token.spans[0], prefix.to_vec(), role(None)),
+            UseTree::Name(name) if name.ident == "self" && !prefix.is_empty() => {
+                self.note(
+                    name.ident.span(),
+                    prefix.to_vec(),
+                    role(prefix.last().cloned()),
+                );
+            }
+            UseTree::Name(name) => {
+                let path = with(&name.ident);
+                self.note(name.ident.span(), path, role(Some(name.ident.to_string())));
+            }
+            UseTree::Rename(rename) => {
+                let path = match rename.ident == "self" && !prefix.is_empty() {
+                    true => prefix.to_vec(),
+                    false => with(&rename.ident),
+                };
+                self.note(
+                    rename.ident.span(),
+                    path,
+                    role(Some(rename.rename.to_string())),
+                );
+            }
         }
     }
-    code.len()
-}
 
-/// A word, `::`, or any other character that is no blank, with its line (from 1).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Token {
-    pub line: usize,
-    pub text: String,
-}
-
-impl Token {
-    fn is_word(&self) -> bool {
-        self.text
-            .starts_with(|c: char| c.is_alphabetic() || c == '_')
+    /// The paths in the tokens of a macro.
+    fn tokens(&mut self, tokens: TokenStream) {
+        let mut path: Vec<String> = Vec::new();
+        let (mut at, mut colons) = (Span::call_site(), 0);
+        for token in tokens {
+            match token {
+                TokenTree::Punct(punct) if punct.as_char() == ':' && !path.is_empty() => {
+                    colons += 1
+                }
+                TokenTree::Ident(ident) if colons == 2 => {
+                    path.push(ident.to_string());
+                    colons = 0;
+                }
+                other => {
+                    self.macro_path(at, &mut path);
+                    colons = 0;
+                    match other {
+                        TokenTree::Ident(ident) => {
+                            at = ident.span();
+                            path.push(ident.to_string());
+                        }
+                        TokenTree::Group(group) => self.tokens(group.stream()),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        self.macro_path(at, &mut path);
     }
-}
 
-/// The tokens of code (of [`code_only`]).
-pub fn tokens(code: &str) -> Vec<Token> {
-    let mut tokens = Vec::new();
-    for (n, line) in code.lines().enumerate() {
-        let mut rest = line.trim_start();
-        while let Some(first) = rest.chars().next() {
-            let word = |c: char| c.is_alphanumeric() || c == '_';
-            let length = match first {
-                ':' if rest.starts_with("::") => 2,
-                c if word(c) => rest.find(|c| !word(c)).unwrap_or(rest.len()),
-                c => c.len_utf8(),
-            };
-            tokens.push(Token {
-                line: n + 1,
-                text: rest[..length].to_owned(),
-            });
-            rest = rest[length..].trim_start();
+    fn macro_path(&mut self, at: Span, path: &mut Vec<String>) {
+        if !path.is_empty() {
+            self.note(at, std::mem::take(path), Role::Code);
         }
     }
-    tokens
 }
 
-/// Every path that the tokens name, with its line; the trees of `use` are spelled out.
-pub fn paths(tokens: &[Token]) -> Vec<(usize, Vec<String>)> {
-    let mut found = Vec::new();
-    let mut i = 0;
-    while i < tokens.len() {
-        if tokens[i].is_word() {
-            i = path(tokens, i, &[], &mut found);
-        } else {
-            i += 1;
+impl<'ast> Visit<'ast> for Collector {
+    fn visit_item(&mut self, item: &'ast Item) {
+        if is_test(attributes(item)) {
+            if let Item::Mod(module) = item
+                && module.content.is_none()
+            {
+                self.test_files.push(module.ident.to_string());
+            }
+            return;
+        }
+        match item {
+            Item::Use(item) => {
+                let public = !matches!(item.vis, Visibility::Inherited);
+                self.tree(&item.tree, &[], public);
+            }
+            Item::Mod(module) if module.content.is_some() => {
+                self.inline += 1;
+                visit::visit_item(self, item);
+                self.inline -= 1;
+            }
+            _ => visit::visit_item(self, item),
         }
     }
-    found
+
+    fn visit_impl_item(&mut self, item: &'ast ImplItem) {
+        let attributes = match item {
+            ImplItem::Fn(item) => item.attrs.as_slice(),
+            ImplItem::Const(item) => &item.attrs,
+            _ => &[],
+        };
+        if !is_test(attributes) {
+            visit::visit_impl_item(self, item);
+        }
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        if let Some(first) = path.segments.first() {
+            let segments = path.segments.iter().map(|s| s.ident.to_string());
+            self.note(first.ident.span(), segments.collect(), Role::Code);
+        }
+        visit::visit_path(self, path);
+    }
+
+    fn visit_macro(&mut self, mac: &'ast syn::Macro) {
+        self.visit_path(&mac.path);
+        self.tokens(mac.tokens.clone());
+    }
+
+    fn visit_attribute(&mut self, _: &'ast Attribute) {}
+
+    fn visit_visibility(&mut self, _: &'ast Visibility) {}
 }
 
-/// Reads one path from `at`; returns where the next one may start.
-fn path(
-    tokens: &[Token],
-    at: usize,
-    prefix: &[String],
-    found: &mut Vec<(usize, Vec<String>)>,
-) -> usize {
-    let mut segments = prefix.to_vec();
-    if tokens[at].text != "self" || prefix.is_empty() {
-        segments.push(tokens[at].text.clone());
+fn attributes(item: &Item) -> &[Attribute] {
+    match item {
+        Item::Const(item) => &item.attrs,
+        Item::Enum(item) => &item.attrs,
+        Item::Fn(item) => &item.attrs,
+        Item::Impl(item) => &item.attrs,
+        Item::Macro(item) => &item.attrs,
+        Item::Mod(item) => &item.attrs,
+        Item::Static(item) => &item.attrs,
+        Item::Struct(item) => &item.attrs,
+        Item::Trait(item) => &item.attrs,
+        Item::Type(item) => &item.attrs,
+        Item::Use(item) => &item.attrs,
+        _ => &[],
     }
-    let mut i = at + 1;
-    while tokens.get(i).is_some_and(|t| t.text == "::") {
-        match tokens.get(i + 1) {
-            Some(next) if next.is_word() => segments.push(next.text.clone()),
-            Some(next) if next.text == "{" => return tree(tokens, i + 2, &segments, found),
-            _ => break,
-        }
-        i += 2;
-    }
-    found.push((tokens[at].line, segments));
-    i
 }
 
-/// Reads the branches of a tree up to its closing brace.
-fn tree(
-    tokens: &[Token],
-    from: usize,
-    prefix: &[String],
-    found: &mut Vec<(usize, Vec<String>)>,
-) -> usize {
-    let mut i = from;
-    while let Some(token) = tokens.get(i) {
-        match token.text.as_str() {
-            "}" => return i + 1,
-            "as" => i += 2,
-            _ if token.is_word() => i = path(tokens, i, prefix, found),
-            _ => i += 1,
-        }
-    }
-    i
+/// Whether one of them is `#[cfg(test)]`.
+fn is_test(attributes: &[Attribute]) -> bool {
+    attributes.iter().any(|attribute| {
+        let cfg = attribute.path().is_ident("cfg");
+        cfg && attribute
+            .parse_args::<syn::Path>()
+            .is_ok_and(|condition| condition.is_ident("test"))
+    })
 }

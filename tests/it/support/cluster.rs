@@ -1,4 +1,4 @@
-//! Throw-away PostgreSQL servers, by `scripts/postgres.sh`.
+//! Throw-away PostgreSQL servers, by `scripts/postgres/postgres.sh`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -171,7 +171,7 @@ fn command<A: AsRef<str>>(args: &[A], owner: Option<u32>) -> Command {
 }
 
 fn command_in<A: AsRef<str>>(prefix: &[String], args: &[A], owner: Option<u32>) -> Command {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/postgres.sh");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/postgres/postgres.sh");
     let mut command = match prefix.split_first() {
         Some((program, rest)) => {
             let mut command = Command::new(program);

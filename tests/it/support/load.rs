@@ -57,7 +57,7 @@ const LARGE: u64 = 9_000;
 /// How hard the writers work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pace {
-    /// As fast as one wishes, with transactions larger than a batch.
+    /// Without pauses, with transactions larger than a batch.
     Large,
     /// The same without those.
     Small,

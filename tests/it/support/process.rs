@@ -8,6 +8,21 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::secrets::Secrets;
+use super::wait::PATIENCE;
+
+/// Exit codes of zemi, of `sysexits.h`.
+pub mod exit {
+    /// Arguments that are none of it (`EX_USAGE`).
+    pub const USAGE: i32 = 64;
+    /// A bug, or a message that does not decode (`EX_SOFTWARE`).
+    pub const BUG: i32 = 70;
+    /// The slot is in use (`EX_TEMPFAIL`).
+    pub const BUSY: i32 = 75;
+    /// A refusal of a server (`EX_NOPERM`).
+    pub const REFUSED: i32 = 77;
+    /// A setting, or a server that is not set up for it (`EX_CONFIG`).
+    pub const CONFIG: i32 = 78;
+}
 
 /// A running process. Dropping it kills it.
 #[derive(Debug)]
@@ -138,6 +153,12 @@ impl Zemi {
     /// Asks it to stop.
     pub fn sigterm(&self) {
         self.signal("TERM");
+    }
+
+    /// Asks it to stop and waits for its end, with exit code 0.
+    pub fn stop(&mut self) {
+        self.sigterm();
+        assert_eq!(self.wait_exit(PATIENCE), Some(0), "{}", self.log());
     }
 
     /// Sends a signal by its name without `SIG`; the process must not have been waited for.

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What the network does.
+/// What the network does to the bytes on their way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weather {
-    /// All bytes pass.
-    Fair,
+pub enum NetworkFault {
+    /// Nothing: all bytes pass.
+    None,
     /// Nothing passes and nothing closes, in neither direction; bytes wait.
     Stalled,
     /// Half-open: nothing passes and nothing closes, and what was sent meanwhile never arrives.
@@ -43,7 +43,7 @@ pub struct Damage {
     pub find: Vec<u8>,
     /// … become these, as many.
     pub put: Vec<u8>,
-    /// So often; then all is well again.
+    /// So often; later bytes pass unchanged.
     pub times: u32,
 }
 
@@ -59,7 +59,7 @@ struct Shared {
     /// The port that it leads to.
     to: AtomicU16,
     /// What it does, and until when.
-    weather: Mutex<(Weather, Option<Instant>)>,
+    fault: Mutex<(NetworkFault, Option<Instant>)>,
     damage: Mutex<Option<Damage>>,
     connections: Mutex<Vec<TcpStream>>,
     closed: AtomicBool,
@@ -78,7 +78,7 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
             to: AtomicU16::new(to),
-            weather: Mutex::new((Weather::Fair, None)),
+            fault: Mutex::new((NetworkFault::None, None)),
             damage: Mutex::default(),
             connections: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -92,7 +92,7 @@ impl Proxy {
                     return;
                 }
                 let Ok(client) = client else { continue };
-                if held.weather() == Weather::Refusing {
+                if held.fault() == NetworkFault::Refusing {
                     continue;
                 }
                 let Ok(server) =
@@ -117,14 +117,14 @@ impl Proxy {
         self.cut();
     }
 
-    /// Changes the weather for so long.
-    pub fn set_for(&self, weather: Weather, time: Duration) {
-        *lock(&self.shared.weather) = (weather, Some(Instant::now() + time));
+    /// This fault for so long.
+    pub fn set_for(&self, fault: NetworkFault, time: Duration) {
+        *lock(&self.shared.fault) = (fault, Some(Instant::now() + time));
     }
 
-    /// Changes the weather, for connections that are open too.
-    pub fn set(&self, weather: Weather) {
-        self.shared.set_weather(weather);
+    /// This fault from now on, for connections that are open too.
+    pub fn set(&self, fault: NetworkFault) {
+        self.shared.set_fault(fault);
     }
 
     /// Damages what the server sends from now on.
@@ -155,15 +155,15 @@ impl Drop for Proxy {
 }
 
 impl Shared {
-    fn weather(&self) -> Weather {
-        match *lock(&self.weather) {
-            (_, Some(until)) if Instant::now() >= until => Weather::Fair,
-            (weather, _) => weather,
+    fn fault(&self) -> NetworkFault {
+        match *lock(&self.fault) {
+            (_, Some(until)) if Instant::now() >= until => NetworkFault::None,
+            (fault, _) => fault,
         }
     }
 
-    fn set_weather(&self, weather: Weather) {
-        *lock(&self.weather) = (weather, None);
+    fn set_fault(&self, fault: NetworkFault) {
+        *lock(&self.fault) = (fault, None);
     }
 
     fn join(self: &Arc<Shared>, client: TcpStream, server: TcpStream) {
@@ -186,18 +186,18 @@ impl Shared {
         let mut held = Vec::new();
         let mut lost = false;
         while !self.closed.load(Ordering::SeqCst) {
-            let weather = self.weather();
-            let waits = match weather {
-                Weather::Stalled => true,
-                Weather::HoldingClient => up,
-                Weather::HoldingServer => !up,
+            let fault = self.fault();
+            let waits = match fault {
+                NetworkFault::Stalled => true,
+                NetworkFault::HoldingClient => up,
+                NetworkFault::HoldingServer => !up,
                 _ => false,
             };
             if waits {
                 thread::sleep(Duration::from_millis(5));
                 continue;
             }
-            let vanishing = weather == Weather::Vanishing;
+            let vanishing = fault == NetworkFault::Vanishing;
             if lost && !vanishing {
                 // A stream of which a part is missing cannot go on.
                 break;
@@ -225,11 +225,11 @@ impl Shared {
                 }
                 Err(_) => break,
             };
-            if let Weather::Garbling(text) = weather
+            if let NetworkFault::Garbling(text) = fault
                 && !up
                 && garble(&mut buffer[..read], text.as_bytes())
             {
-                self.set_weather(Weather::Fair);
+                self.set_fault(NetworkFault::None);
             }
             held.extend_from_slice(&buffer[..read]);
             let bytes = if up {
@@ -238,13 +238,13 @@ impl Shared {
                 self.damaged(&mut held)
             };
             let (bytes, read) = (bytes.as_slice(), bytes.len());
-            let sent = match weather {
-                Weather::Dripping => bytes.chunks(1).try_for_each(|byte| to.write_all(byte)),
-                Weather::Slow(milliseconds) => {
+            let sent = match fault {
+                NetworkFault::Dripping => bytes.chunks(1).try_for_each(|byte| to.write_all(byte)),
+                NetworkFault::Slow(milliseconds) => {
                     thread::sleep(Duration::from_millis(milliseconds));
                     to.write_all(bytes)
                 }
-                Weather::CutAfter(limit) => {
+                NetworkFault::CutAfter(limit) => {
                     let start = *began.get_or_insert_with(|| passed.load(Ordering::SeqCst));
                     let so_far = passed.load(Ordering::SeqCst).saturating_sub(start);
                     let left = limit.saturating_sub(so_far) as usize;
@@ -264,7 +264,7 @@ impl Shared {
             if sent.is_err() {
                 break;
             }
-            if weather == Weather::LosingReplies
+            if fault == NetworkFault::LosingReplies
                 && up
                 && bytes.ends_with(b"c\0\0\0\x04")
                 && self.copies.fetch_add(1, Ordering::SeqCst) % 3 == 2

@@ -1,4 +1,4 @@
-//! That nothing which zemi says holds a secret that it was given.
+//! No output of zemi holds a secret of its settings.
 
 use std::collections::HashMap;
 use std::fs;

@@ -3,6 +3,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// The limit of any wait for what takes a moment on a machine of its own; the machine may be shared.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
 /// How long one look waits for the next.
 const PAUSE: Duration = Duration::from_millis(20);
 

@@ -1,0 +1,205 @@
+//! `synchronous_standby_names = 'zemi'`: a COMMIT on the source returns when its rows are in the
+//! destination, and zemi's own commits do not wait for zemi.
+
+use std::thread::{self, JoinHandle};
+
+use crate::support::scene::{PATIENCE, caught_up, changes, settings, streaming};
+use crate::support::{Scene, Server, Sql, Zemi, wait_until};
+
+/// A source whose commits wait for zemi. What tests prepare on this session does not wait.
+fn source() -> (Server, Sql) {
+    let server = Server::start(15, &[("synchronous_standby_names", "zemi")]);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run("SET synchronous_commit = local; CREATE TABLE t (id int PRIMARY KEY)");
+    (server, sql)
+}
+
+/// Commits a row on a session of its own; the thread ends when COMMIT has returned. A wait for a standby
+/// knows no time limit, so tests must not commit on their own thread.
+fn commit(server: &Server, id: u32) -> JoinHandle<()> {
+    let mut application = Sql::open(server, "postgres");
+    thread::spawn(move || application.run(&format!("INSERT INTO t VALUES ({id})")))
+}
+
+fn returned(commit: JoinHandle<()>) {
+    wait_until("COMMIT returns", PATIENCE, || commit.is_finished());
+    commit.join().expect("it succeeded");
+}
+
+fn waits_for_standby(sql: &mut Sql) -> String {
+    let query = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    let mut pid = String::new();
+    wait_until("a COMMIT waits for its standby", PATIENCE, || {
+        pid = sql.value(query);
+        !pid.is_empty()
+    });
+    pid
+}
+
+#[test]
+fn a_commit_returns_when_its_rows_are_in_the_destination_however_long_that_is_away() {
+    let (server, mut sql) = source();
+    let destination = Server::start(15, &[]);
+    let zemi = streaming(&settings(&server, Some(&destination)));
+    let mut away = Sql::open(&destination, "postgres");
+    for id in 1..=20 {
+        returned(commit(&server, id));
+        let there = away.value("SELECT max(primary_key::int) FROM changes");
+        assert_eq!(there, id.to_string());
+    }
+
+    drop(away);
+    destination.stop("fast");
+    let held = commit(&server, 21);
+    waits_for_standby(&mut sql);
+    zemi.wait_for_log("trying again", PATIENCE);
+    assert!(!held.is_finished());
+    destination.up();
+    returned(held);
+    let mut back = Sql::open(&destination, "postgres");
+    let there = back.value("SELECT max(primary_key::int) FROM changes");
+    assert_eq!(there, "21");
+}
+
+#[test]
+fn zemi_does_not_wait_for_itself_in_the_same_database() {
+    let (server, mut sql) = source();
+    let own = settings(&server, None);
+    // The first start makes tables, publications and slot; a later one writes without an own start.
+    let zemi = streaming(&own);
+    returned(commit(&server, 1));
+    assert_eq!(changes(&mut sql, "primary_key"), "1");
+    // A new table without a replica identity: the publications are made anew by a running zemi.
+    sql.run("CREATE TABLE plain (v int)");
+    sql.run("INSERT INTO plain VALUES (2)");
+    zemi.wait_for_log("UPDATE and DELETE of \"public\".\"plain\"", PATIENCE);
+    drop(zemi);
+
+    let held = commit(&server, 3);
+    waits_for_standby(&mut sql);
+    let zemi = streaming(&own);
+    returned(held);
+    assert_eq!(
+        changes(&mut sql, "\"table\", operation"),
+        "t|CREATE\nplain|CREATE\nt|CREATE"
+    );
+    drop(zemi);
+}
+
+#[test]
+fn zemi_does_not_wait_for_itself_in_another_database_of_the_cluster() {
+    let (server, mut sql) = source();
+    sql.run("CREATE DATABASE audit");
+    let mut settings = settings(&server, None);
+    settings.push(("DEST_DB_NAME".into(), "audit".into()));
+    let zemi = streaming(&settings);
+    returned(commit(&server, 1));
+    let mut audit = Sql::open(&server, "audit");
+    assert_eq!(changes(&mut audit, "primary_key"), "1");
+    drop(zemi);
+}
+
+#[test]
+fn a_commit_that_already_waits_for_the_first_start_is_named_with_what_ends_it() {
+    let (server, mut sql) = source();
+    let held = commit(&server, 1);
+    let pid = waits_for_standby(&mut sql);
+    let zemi = Zemi::start(&settings(&server, None));
+    let hint = format!("SELECT pg_cancel_backend({pid})");
+    zemi.wait_for_log(&hint, PATIENCE);
+    sql.run(&hint);
+    returned(held);
+    zemi.wait_for_log("streaming from", PATIENCE);
+    returned(commit(&server, 2));
+    caught_up(&mut sql);
+    assert_eq!(changes(&mut sql, "primary_key"), "2");
+}
+
+#[test]
+fn a_transaction_of_untracked_rows_does_not_wait_for_ever() {
+    let server = Server::start(15, &[]);
+    let prepare = "CREATE TABLE noise (id int PRIMARY KEY); CREATE TABLE t (id int PRIMARY KEY)";
+    let (mut scene, _zemi) = Scene::on(server, None)
+        .before(prepare)
+        .with(&[("EXCLUDE_TABLES", "noise")])
+        .streaming();
+    scene
+        .sql
+        .run("ALTER SYSTEM SET synchronous_standby_names = 'zemi'");
+    scene.sql.run("SELECT pg_reload_conf()");
+    let set = "SHOW synchronous_standby_names";
+    wait_until("the setting holds", PATIENCE, || {
+        scene.sql.value(set) == "zemi"
+    });
+    let mut application = Sql::open(&scene.source, "postgres");
+    returned(thread::spawn(move || {
+        for id in 1..=5 {
+            application.run(&format!("INSERT INTO noise VALUES ({id})"));
+            application.run("CREATE TABLE made (); DROP TABLE made");
+        }
+    }));
+    returned(commit(&scene.source, 1));
+    assert_eq!(changes(&mut scene.sql, "primary_key"), "1");
+}
+
+/// A type, a table with it and with a key that is not in the order of its columns, and a row, at once. (With
+/// a composite type the walsender would wait for the transaction's lock on it, and that for the walsender.)
+const MADE_AT_ONCE: &str = "BEGIN; CREATE DOMAIN amount AS int; \
+     CREATE TABLE made (id int, kind int, v amount, PRIMARY KEY (kind, id)); \
+     INSERT INTO made VALUES (1, 7, 5); COMMIT";
+
+#[test]
+fn what_a_transaction_that_waits_for_zemi_made_is_known_from_the_next_one_on() {
+    let (server, mut sql) = source();
+    let _zemi = streaming(&settings(&server, None));
+    let mut application = Sql::open(&server, "postgres");
+    returned(thread::spawn(move || {
+        application.run(MADE_AT_ONCE);
+        application.run("INSERT INTO made VALUES (2, 8, 6)");
+    }));
+    assert_eq!(
+        changes(
+            &mut sql,
+            "primary_key || ' ' || (SELECT after = to_jsonb(m) FROM made m WHERE id = 2)"
+        )
+        .lines()
+        .last(),
+        Some("8,2 true")
+    );
+}
+
+#[test]
+fn what_a_transaction_made_was_asked_for_before_its_synchronous_standby_had_it() {
+    let server = Server::start(15, &[]);
+    let destination = Server::start(15, &[]);
+    let _zemi = streaming(&settings(&server, Some(&destination)));
+    let mut sql = Sql::open(&server, "postgres");
+    for set in [
+        "ALTER SYSTEM SET synchronous_standby_names = 'nobody'",
+        "SELECT pg_reload_conf()",
+    ] {
+        sql.run(set);
+    }
+    let setting = "SHOW synchronous_standby_names";
+    wait_until("the setting holds", PATIENCE, || {
+        sql.value(setting) == "nobody"
+    });
+    let mut application = Sql::open(&server, "postgres");
+    let held = thread::spawn(move || application.run(MADE_AT_ONCE));
+    waits_for_standby(&mut sql);
+    // It is the last thing that zemi asks the source until the standby has it.
+    let asking = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'zemi' \
+                  AND query LIKE '%''transactionid''%'";
+    wait_until("zemi waits, too", PATIENCE, || sql.value(asking) == "1");
+    for set in [
+        "ALTER SYSTEM RESET synchronous_standby_names",
+        "SELECT pg_reload_conf()",
+    ] {
+        sql.run(set);
+    }
+    returned(held);
+    let mut there = Sql::open(&destination, "postgres");
+    let wanted = "7,1|{\"v\": 5, \"id\": 1, \"kind\": 7}";
+    caught_up(&mut sql);
+    assert_eq!(changes(&mut there, "primary_key, after"), wanted);
+}

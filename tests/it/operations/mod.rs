@@ -1,0 +1,14 @@
+//! Running zemi: settings, rights, encryption, commands, exit codes, pages, supervision, taking
+//! over from others.
+
+mod commands;
+mod earlier;
+mod exits;
+mod hostile;
+mod moving_in;
+mod privileges;
+mod prometheus;
+mod status_page;
+mod supervise;
+mod tls;
+mod web;

@@ -1,0 +1,13 @@
+//! What the source sends, and the changes that come of it.
+
+mod clients;
+mod context;
+mod crud;
+mod ddl;
+mod encodings;
+mod event_triggers;
+mod identity;
+mod large;
+mod statements;
+mod straddle;
+mod values;
