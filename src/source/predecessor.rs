@@ -1,6 +1,6 @@
 //! What Bemi or the Zig Zemi left on the source, for a first start that would not use it.
 
-use super::slot;
+use super::{publication, slot};
 use crate::config::Config;
 use crate::error::{At, Error, Kind, Result};
 use crate::lsn::Lsn;
@@ -8,6 +8,9 @@ use crate::wire::{Connection, literal};
 
 /// The slot of Bemi's worker, and the default of the Zig Zemi's code.
 pub(crate) const SLOT: &str = "bemi_local";
+
+/// The slot where the settings name none.
+const DEFAULT_SLOT: &str = "zemi";
 
 /// The publications that they read it with: Debezium's default, and the default of the Zig Zemi's code.
 const PUBLICATIONS: &str = "'dbz_publication', 'bemi'";
@@ -42,10 +45,36 @@ impl Predecessor {
             ),
         };
         format!(
-            "to go on where it stopped, stop the other tracker and start zemi with {settings}; if the slot \
-             is not needed: SELECT pg_drop_replication_slot('{SLOT}')"
+            "to go on where it stopped, stop the other tracker, remove what a start with the settings of now \
+             has made (zemi cleanup --yes), and start zemi with {settings}; if the slot is not needed: SELECT \
+             pg_drop_replication_slot('{SLOT}')"
         )
     }
+}
+
+/// What an earlier start without the names of the other tracker has left: a slot of the default name in this
+/// database that is not in use, beside the one that the settings name. Returns what was found and what to do.
+///
+/// # Errors
+/// The source's connection.
+pub(crate) fn left_over(
+    session: &mut Connection,
+    config: &Config,
+) -> Result<Option<(String, String)>> {
+    if config.slot_name != SLOT {
+        return Ok(None);
+    }
+    let found = slot::read_row(session, DEFAULT_SLOT)?.filter(|slot| {
+        slot.plugin == "pgoutput" && slot.in_this_database && slot.active_pid.is_none()
+    });
+    Ok(found.map(|_| {
+        (
+            format!(
+                "slot {DEFAULT_SLOT} is in this database, too, and not in use: it keeps WAL until it is dropped"
+            ),
+            format!("SELECT pg_drop_replication_slot('{DEFAULT_SLOT}')"),
+        )
+    }))
 }
 
 /// Looks for one in this database. `None` also where the settings name it.
@@ -66,8 +95,8 @@ pub(crate) fn look(session: &mut Connection, config: &Config) -> Result<Option<P
     }))
 }
 
-/// Refuses a slot that was read through another publication than the settings name, at the first start on it:
-/// a publication that is made now shows nothing of the WAL that is already written.
+/// Refuses a slot that can have been read through another publication than the settings name, at the first
+/// start on it: a publication that is made now shows nothing of the WAL that is already written.
 ///
 /// # Errors
 /// [`Kind::Setting`] where that is so; the source's connection.
@@ -81,7 +110,7 @@ pub(crate) fn check_publication(session: &mut Connection, config: &Config) -> Re
     if !existing.rows.is_empty() {
         return Ok(());
     }
-    let found = publications(session)?;
+    let found = foreign_publications(session)?;
     if found.is_empty() {
         return Ok(());
     }
@@ -94,7 +123,11 @@ pub(crate) fn check_publication(session: &mut Connection, config: &Config) -> Re
             config.slot_name
         ),
     )
-    .hint(format!("PUBLICATION_NAME={found}")))
+    .hint(format!(
+        "PUBLICATION_NAME={found}; or, where nothing of that slot is needed: SELECT \
+         pg_drop_replication_slot({})",
+        literal(&config.slot_name)
+    )))
     .at(|| "source".into())
 }
 
@@ -102,8 +135,17 @@ fn publications(session: &mut Connection) -> Result<Vec<String>> {
     let found = session.rows(&format!(
         "SELECT pubname FROM pg_publication WHERE pubname IN ({PUBLICATIONS}) ORDER BY pubname"
     ))?;
-    let name = |row| found.value(row, "pubname").map(str::to_owned);
-    Ok((0..found.rows.len()).filter_map(name).collect())
+    Ok(found.values("pubname"))
+}
+
+/// The first publications of this database that zemi did not make, those of the other trackers in front.
+fn foreign_publications(session: &mut Connection) -> Result<Vec<String>> {
+    let found = session.rows(&format!(
+        "SELECT pubname FROM pg_publication WHERE obj_description(oid, 'pg_publication') \
+         IS DISTINCT FROM '{}' ORDER BY pubname IN ({PUBLICATIONS}) DESC, pubname LIMIT 5",
+        publication::MARK
+    ))?;
+    Ok(found.values("pubname"))
 }
 
 #[cfg(test)]
@@ -133,7 +175,7 @@ mod tests {
             }
             .fix()
         };
-        assert!(fix(&[]).contains("SLOT_NAME=bemi_local; if"));
+        assert!(fix(&[]).contains("with SLOT_NAME=bemi_local; if"));
         assert!(fix(&["bemi"]).contains("SLOT_NAME=bemi_local PUBLICATION_NAME=bemi; if"));
         assert!(
             fix(&["bemi", "dbz_publication"]).contains("PUBLICATION_NAME=bemi or dbz_publication")

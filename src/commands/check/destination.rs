@@ -2,8 +2,9 @@
 
 use super::super::finding::Findings;
 use super::encryption;
+use super::source::Source;
 use crate::config::Config;
-use crate::destination::connect::{SourceIdentity, check_session};
+use crate::destination::connect::check_session;
 use crate::destination::ddl::{INDEXES, create_index};
 use crate::destination::progress::read_progress;
 use crate::destination::schema::dry_run;
@@ -12,9 +13,10 @@ use crate::error::Result;
 use crate::sqlstate;
 use crate::wire::{Connection, identifier, literal};
 
-/// Looks at all of it. `mark` is the source, where it is known.
-pub fn check(config: &Config, mark: Option<&SourceIdentity>, findings: &mut Findings) {
-    let (mut session, version) = match check_session(config, mark) {
+/// Checks all of it. `source` is what its own check found, where it answers.
+pub fn check(config: &Config, source: Option<&Source>, findings: &mut Findings) {
+    let identity = source.map(|source| &source.identity);
+    let (mut session, version) = match check_session(config, identity) {
         Ok(opened) => opened,
         Err(e) => return findings.error("destination", &e),
     };
@@ -52,15 +54,18 @@ pub fn check(config: &Config, mark: Option<&SourceIdentity>, findings: &mut Find
             None
         }
     };
-    let Some(mark) = mark else {
+    let Some(source) = source else {
         return;
     };
-    match read_progress(config, &mark.system_identifier) {
+    match read_progress(config, &source.identity.system_identifier) {
         Ok(Some(progress)) => {
             let found = format!("everything up to {} is written", progress.flushed);
             findings.ok("progress", found);
         }
-        Ok(None) => findings.ok("progress", "none yet: zemi begins where its slot does"),
+        Ok(None) => match &source.first_start {
+            Some(e) => findings.error("publication", e),
+            None => findings.ok("progress", "none yet: zemi begins where its slot does"),
+        },
         Err(e) if e.is_sqlstate(sqlstate::INSUFFICIENT_PRIVILEGE) => {
             let role = identifier(&config.destination.user);
             let names = names.unwrap_or_else(|| TableNames::in_schema("public"));

@@ -14,8 +14,8 @@ use crate::error::{Exit, Result};
 /// Prints what was found; the exit code is 78 where something does not work.
 pub fn run(config: &Config, json: bool) -> Result<Exit> {
     let mut findings = Findings::default();
-    let mark = source::check(config, &mut findings);
-    destination::check(config, mark.as_ref(), &mut findings);
+    let source = source::check(config, &mut findings);
+    destination::check(config, source.as_ref(), &mut findings);
     print(&if json {
         findings.json()
     } else {

@@ -30,6 +30,9 @@ pub fn check(config: &Config, session: &mut Connection, findings: &mut Findings)
     if let Some(found) = predecessor::look(session, config)? {
         findings.warn("slot", found.found(), found.fix());
     }
+    if let Some((found, fix)) = predecessor::left_over(session, config)? {
+        findings.warn("slot", found, fix);
+    }
     if limits.max_wal_keep_size == "-1" {
         findings.warn(
             "slot",

@@ -5,13 +5,21 @@ use super::{encryption, slot, tables};
 use crate::change::Tracked;
 use crate::config::Config;
 use crate::destination::connect::SourceIdentity;
-use crate::error::Result;
-use crate::source::{self, Identity, Server, failover, publication};
+use crate::error::{Error, Result};
+use crate::source::{self, Identity, Server, failover, predecessor, publication};
 use crate::sqlstate;
 use crate::wire::Connection;
 
+/// What the checks of the destination need to know of the source.
+pub struct Source {
+    /// Which cluster the source is.
+    pub identity: SourceIdentity,
+    /// What refuses a first start: the slot was read through another publication.
+    pub first_start: Option<Error>,
+}
+
 /// Checks all of it, as far as one step allows the next.
-pub fn check(config: &Config, findings: &mut Findings) -> Option<SourceIdentity> {
+pub fn check(config: &Config, findings: &mut Findings) -> Option<Source> {
     let mut session = match source::open_session(config) {
         Ok(session) => session,
         Err(e) => {
@@ -41,7 +49,7 @@ pub fn check(config: &Config, findings: &mut Findings) -> Option<SourceIdentity>
             "keep text in a database with encoding UTF8",
         );
     }
-    let mark = match walsender(config, &mut session, findings) {
+    let identity = match walsender(config, &mut session, findings) {
         Ok(identity) => Some(SourceIdentity {
             system_identifier: identity.system_identifier,
             started: server.started.clone(),
@@ -72,7 +80,14 @@ pub fn check(config: &Config, findings: &mut Findings) -> Option<SourceIdentity>
         }
         Err(e) => findings.error("publication", &e),
     }
-    mark
+    let first_start = source::slot::read_row(&mut session, &config.slot_name)
+        .ok()
+        .flatten()
+        .and_then(|_| predecessor::check_publication(&mut session, config).err());
+    Some(Source {
+        identity: identity?,
+        first_start,
+    })
 }
 
 /// Takes a sender as the service would, and counts what is left.

@@ -182,6 +182,11 @@ impl Connector {
     /// At the first start: another tracker may have left what this one could go on from.
     fn look_for_predecessor(&mut self, session: &mut Connection, has_slot: bool) -> Result<()> {
         if has_slot {
+            if let Some((found, fix)) = predecessor::left_over(session, &self.config)?
+                && self.warned.insert(found.clone())
+            {
+                log::warn!("{found}. Hint: {fix}");
+            }
             return predecessor::check_publication(session, &self.config);
         }
         if let Some(found) = predecessor::look(session, &self.config)?

@@ -10,7 +10,7 @@ mod plan;
 mod state;
 
 pub(crate) use advice::warn;
-pub(crate) use state::Published;
+pub(crate) use state::{MARK, Published};
 
 use apply::{Mode, apply};
 use catalog::{

@@ -11,7 +11,7 @@ use crate::wire::identifier;
 pub(super) const ALL_OPERATIONS: &str = "insert, update, delete, truncate";
 
 /// The comment of publications that zemi made. Any other is used as it is, whatever its owner.
-pub(super) const MARK: &str = "made by zemi";
+pub(crate) const MARK: &str = "made by zemi";
 
 /// The index that a replica identity rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
