@@ -387,7 +387,7 @@ impl Assembler {
         batch.count += 1;
         batch
             .table_counts
-            .count(&plan.name, operation as usize, &mut plan.table_counts_slot);
+            .count(&plan.name, operation as usize, &mut plan.table_counts_index);
         let counts = batch.open_counts();
         counts.replaced += replaced;
         match operation {

@@ -1,4 +1,4 @@
-//! Encoded rows on their way to the writer, and where transactions end among them.
+//! Encoded rows between decoder and writer, and where transactions end among them.
 
 use super::copy::{self, Tuples};
 use super::shape::RowShape;
@@ -14,7 +14,7 @@ pub const ROWS_LIMIT: u32 = 8 * 1024;
 /// A buffer that a large row made grow beyond this is not kept for the next batch.
 const KEPT_CAPACITY: usize = 2 * BYTES_LIMIT;
 
-/// How many changes of each kind a batch holds, and what was noticed on the way.
+/// How many changes of each kind a batch holds, and what was left out or replaced.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Rows of INSERT (and COPY).
@@ -29,7 +29,7 @@ pub struct Counts {
     pub transactions: u64,
     /// Changes of tables that are not tracked.
     pub filtered: u64,
-    /// Values written in their safe form.
+    /// Replaced values: written in another form, since jsonb refuses them.
     pub replaced: u64,
 }
 
@@ -51,7 +51,7 @@ impl Counts {
     }
 }
 
-/// A context that came after rows it belongs to, when they could not be rewritten any more.
+/// A context that came after rows that it belongs to, when those had gone with an earlier batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Patch {
     /// The transaction of the rows.
@@ -66,8 +66,8 @@ pub struct Patch {
     pub context: Vec<u8>,
 }
 
-/// The rows of one TRUNCATE of several tables. Another tracker has written all of them at the position of
-/// the first one.
+/// The rows of one TRUNCATE of several tables. Another tracker may have written all of them at the position
+/// of the first one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TruncatedTables {
     /// The transaction.
@@ -78,14 +78,14 @@ pub struct TruncatedTables {
     pub last: Lsn,
 }
 
-/// Encoded rows: whole transactions, or a piece of one that is larger than a batch.
+/// Encoded rows: whole transactions, or a fragment of one that is larger than a batch.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// Tuples for binary COPY, without header and trailer.
     pub rows: Vec<u8>,
     /// How many tuples.
     pub count: u32,
-    /// What may be confirmed when all of it is durable; zero while no transaction has ended.
+    /// The position to confirm when the batch is durable; zero while no transaction has ended.
     pub end: Lsn,
     /// The first row continues a transaction whose earlier rows went with the batch before.
     pub continues: bool,
@@ -97,13 +97,13 @@ pub struct Batch {
     pub truncated: Vec<TruncatedTables>,
     /// Which columns the rows have.
     pub shape: RowShape,
-    /// What it holds.
+    /// The changes in the batch.
     pub counts: Counts,
-    /// What it holds, by table.
+    /// The same by table.
     pub table_counts: TableCounts,
-    /// When the first transaction in it committed.
+    /// When the first transaction in the batch committed.
     pub commit_time: Option<PgTimestamp>,
-    /// Which epoch of the stream it belongs to; the writer discards those of one that was given up.
+    /// The epoch of the stream; the writer discards batches of an epoch that was given up.
     pub epoch: u64,
     /// Up to where whole transactions reach.
     committed: Savepoint,
@@ -122,18 +122,18 @@ struct Savepoint {
 }
 
 impl Batch {
-    /// Whether it has reached a limit.
+    /// Whether the batch has reached a limit.
     pub fn is_full(&self) -> bool {
         let patches: usize = self.patches.iter().map(|patch| patch.context.len()).sum();
         self.rows.len().saturating_add(patches) >= BYTES_LIMIT || self.count >= ROWS_LIMIT
     }
 
-    /// Whether whole transactions are all it holds and there is something in it to write or confirm.
+    /// Whether the batch holds whole transactions only, and something to write or confirm.
     pub fn is_ready(&self) -> bool {
         self.rows.len() == self.committed.bytes && (self.count > 0 || self.end > Lsn::ZERO)
     }
 
-    /// Whether it holds nothing at all.
+    /// Whether the batch holds nothing at all.
     pub fn is_empty(&self) -> bool {
         self.count == 0 && self.end == Lsn::ZERO && !self.continues
     }
@@ -153,7 +153,7 @@ impl Batch {
         &mut self.open_counts
     }
 
-    /// Notes that a transaction began, for the time it took.
+    /// Notes that a transaction began which committed at this time.
     pub fn begin(&mut self, commit_time: PgTimestamp) {
         self.open_commit_time = Some(commit_time);
     }
@@ -177,7 +177,7 @@ impl Batch {
         };
     }
 
-    /// Notes the row of a TRUNCATE, where it is not at the position of its statement.
+    /// Notes the row of a TRUNCATE that is not at the position of the statement.
     pub fn note_truncate(&mut self, row: TruncatedTables) {
         if row.last == row.first {
             return;
@@ -193,8 +193,8 @@ impl Batch {
         self.end = self.end.max(end);
     }
 
-    /// Drops the rows of the open transaction. True when it began in an earlier batch, which then has
-    /// to be rolled back.
+    /// Drops the rows of the open transaction. True when the transaction began in an earlier batch, which
+    /// then has to be rolled back.
     pub fn drop_open(&mut self) -> bool {
         self.rows.truncate(self.committed.bytes);
         self.count = self.committed.count;
@@ -210,7 +210,7 @@ impl Batch {
     }
 
     /// Prepares a full batch for the writer. Whole transactions in front go alone, and the rows of the
-    /// open one move into `next`; where there are none, all of it goes as a piece of the open one.
+    /// open one move into `next`; without a whole one, the batch goes as a fragment of the open one.
     pub fn split(&mut self, next: &mut Batch) {
         next.epoch = self.epoch;
         next.shape = self.shape;
@@ -241,7 +241,7 @@ impl Batch {
         }
     }
 
-    /// When the oldest transaction in it committed, the open one included.
+    /// When the oldest transaction in the batch committed, the open one included.
     pub fn oldest_commit(&self) -> Option<PgTimestamp> {
         self.commit_time.or(self.open_commit_time)
     }
@@ -270,7 +270,7 @@ impl Batch {
         true
     }
 
-    /// Makes it empty, keeping its buffer where that is of the usual size.
+    /// Empties the batch. Its buffer is kept where that is of the usual size.
     pub fn clear(&mut self) {
         let mut rows = std::mem::take(&mut self.rows);
         rows.clear();
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_larger_than_a_batch_goes_in_pieces() {
+    fn a_transaction_larger_than_a_batch_goes_in_fragments() {
         let mut batch = Batch::default();
         add(&mut batch, 10);
         let mut next = Batch::default();

@@ -34,7 +34,7 @@ pub struct RelationPlan {
     pub(super) fixed: Vec<u8>,
     pub(super) name: Arc<str>,
     /// Where the batch counts its changes.
-    pub(super) table_counts_slot: usize,
+    pub(super) table_counts_index: usize,
     pub(super) tracked: bool,
     pub(super) ours: bool,
     /// The types of columns that an `ALTER TYPE` or `CREATE CAST` can change.
@@ -106,7 +106,7 @@ impl RelationPlan {
             columns,
             fixed,
             name: format!("{schema}.{table}").into(),
-            table_counts_slot: 0,
+            table_counts_index: 0,
             tracked,
             ours: facts.ours,
             types,

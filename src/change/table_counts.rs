@@ -1,4 +1,4 @@
-//! How many changes of which table a batch holds.
+//! The changes in a batch, counted by table.
 
 use std::sync::Arc;
 
@@ -22,16 +22,16 @@ struct Entry {
 }
 
 impl TableCounts {
-    /// Counts a change of the open transaction. `slot` is where this table was found the last time: the
-    /// caller keeps it.
-    pub fn count(&mut self, table: &Arc<str>, operation: usize, slot: &mut usize) {
+    /// Counts a change of the open transaction. `operation` is its place in [`ByOperation`]; `index` is where
+    /// this table was found the last time, kept by the caller.
+    pub fn count(&mut self, table: &Arc<str>, operation: usize, index: &mut usize) {
         let is_it = |entry: &Entry| Arc::ptr_eq(&entry.table, table);
-        if !self.entries.get(*slot).is_some_and(is_it) {
-            *slot = self.slot(table);
+        if !self.entries.get(*index).is_some_and(is_it) {
+            *index = self.index(table);
         }
-        if let Some(entry) = self.entries.get_mut(*slot) {
+        if let Some(entry) = self.entries.get_mut(*index) {
             if entry.open == [0; 4] {
-                self.open.push(*slot);
+                self.open.push(*index);
             }
             if let Some(count) = entry.open.get_mut(operation) {
                 *count += 1;
@@ -39,7 +39,7 @@ impl TableCounts {
         }
     }
 
-    fn slot(&mut self, table: &Arc<str>) -> usize {
+    fn index(&mut self, table: &Arc<str>) -> usize {
         let found = self
             .entries
             .iter()
@@ -80,24 +80,24 @@ impl TableCounts {
     }
 
     fn each_open(&mut self, mut visit: impl FnMut(&mut Entry)) {
-        for slot in self.open.drain(..) {
-            if let Some(entry) = self.entries.get_mut(slot) {
+        for index in self.open.drain(..) {
+            if let Some(entry) = self.entries.get_mut(index) {
                 visit(entry);
             }
         }
     }
 
-    /// Adds what has ended in another one.
+    /// Adds the ended transactions of another batch.
     pub fn add(&mut self, other: &TableCounts) {
         for (table, counts) in other.ended() {
-            let slot = self.slot(table);
-            if let Some(entry) = self.entries.get_mut(slot) {
+            let index = self.index(table);
+            if let Some(entry) = self.entries.get_mut(index) {
                 add(&mut entry.ended, counts);
             }
         }
     }
 
-    /// What has ended, by table.
+    /// The changes of ended transactions, by table.
     pub fn ended(&self) -> impl Iterator<Item = (&Arc<str>, &ByOperation)> {
         let entries = self.entries.iter().map(|e| (&e.table, &e.ended));
         entries.filter(|(_, counts)| **counts != [0; 4])
@@ -130,24 +130,24 @@ mod tests {
     #[test]
     fn the_open_transaction_counts_when_it_ends_and_where_its_rows_are() {
         let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
-        let (mut slot_a, mut slot_b) = (0, 0);
+        let (mut index_a, mut index_b) = (0, 0);
         let mut table_counts = TableCounts::default();
-        table_counts.count(&a, 0, &mut slot_a);
-        table_counts.count(&b, 1, &mut slot_b);
+        table_counts.count(&a, 0, &mut index_a);
+        table_counts.count(&b, 1, &mut index_b);
         assert_eq!(read(&table_counts), []);
         table_counts.end();
-        table_counts.count(&b, 2, &mut slot_b);
-        table_counts.count(&a, 3, &mut slot_a);
+        table_counts.count(&b, 2, &mut index_b);
+        table_counts.count(&a, 3, &mut index_a);
         table_counts.drop_open();
-        table_counts.count(&b, 3, &mut slot_b);
+        table_counts.count(&b, 3, &mut index_b);
         let mut next = TableCounts::default();
         table_counts.move_open(&mut next);
         assert_eq!(
             read(&table_counts),
             [("a".into(), [1, 0, 0, 0]), ("b".into(), [0, 1, 0, 0])]
         );
-        next.count(&a, 0, &mut slot_a);
-        next.count(&b, 0, &mut slot_b);
+        next.count(&a, 0, &mut index_a);
+        next.count(&b, 0, &mut index_b);
         next.end();
         assert_eq!(
             read(&next),
@@ -161,12 +161,12 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_of_a_batch_before_is_found_again() {
+    fn an_index_of_a_batch_before_is_found_again() {
         let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
-        let (mut slot_a, mut slot_b) = (0, 7);
+        let (mut index_a, mut index_b) = (0, 7);
         let mut table_counts = TableCounts::default();
-        table_counts.count(&b, 0, &mut slot_b);
-        table_counts.count(&a, 0, &mut slot_a);
-        assert_eq!((slot_b, slot_a), (0, 1));
+        table_counts.count(&b, 0, &mut index_b);
+        table_counts.count(&a, 0, &mut index_a);
+        assert_eq!((index_b, index_a), (0, 1));
     }
 }

@@ -14,7 +14,7 @@ use crate::observe::metrics::Metrics;
 pub(crate) struct Accounting {
     counts: Counts,
     by_table: TableCounts,
-    /// What the fallback found in the table already, and what it wrote in another form.
+    /// Rows that the fallback found in the table already, and those that it wrote in another form.
     found: Outcome,
 }
 
@@ -96,4 +96,50 @@ pub(crate) fn done(batch: &Batch, took: Duration, metrics: &Metrics) {
 fn oldest_commit(batch: &Batch) -> u64 {
     let oldest = batch.oldest_commit().map(PgTimestamp::unix_micros);
     oldest.map_or(0, |micros| u64::try_from(micros).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn batch(table: &Arc<str>, insert: u64, truncate: u64) -> Batch {
+        let mut batch = Batch::default();
+        batch.open_counts().insert = insert;
+        batch.open_counts().truncate = truncate;
+        let mut index = 0;
+        for (operation, count) in [(0, insert), (3, truncate)] {
+            for _ in 0..count {
+                batch.table_counts.count(table, operation, &mut index);
+            }
+        }
+        batch.commit(crate::lsn::Lsn(9));
+        batch
+    }
+
+    fn outcome(duplicates: [u64; 4], replaced: u64) -> Outcome {
+        let mut outcome = Outcome::default();
+        outcome.duplicates.insert("s.t".into(), duplicates);
+        outcome.replaced = replaced;
+        outcome
+    }
+
+    #[test]
+    fn a_transaction_counts_with_all_its_fragments_and_without_what_was_there() {
+        let metrics = Metrics::default();
+        let table = "s.t".into();
+        let mut accounting = Accounting::default();
+        accounting.fragment(&batch(&table, 5, 0), outcome([2, 0, 0, 0], 1), &metrics);
+        assert_eq!(metrics.inserts.get(), 0);
+        assert_eq!(metrics.early_flushes.get(), 1);
+        accounting.add(outcome([1, 0, 0, 1], 0));
+        accounting.committed(&batch(&table, 3, 2), &metrics);
+        let counted = [&metrics.inserts, &metrics.truncates, &metrics.duplicated];
+        assert_eq!(counted.map(|metric| metric.get()), [5, 1, 4]);
+        assert_eq!(metrics.replaced.get(), 1);
+        assert_eq!(metrics.last_flushed_lsn.get(), 9);
+        let by_table = metrics.tables.read();
+        assert_eq!(by_table.get("s.t"), Some(&[5, 0, 0, 1]));
+    }
 }

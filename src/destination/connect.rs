@@ -1,4 +1,4 @@
-//! The session with the destination: who it is, and what it promises.
+//! Connecting to the destination: its settings, its identity, and that an answered COMMIT is durable.
 
 use std::sync::Arc;
 use std::thread;
@@ -14,11 +14,12 @@ use crate::source;
 use crate::threads::STACK;
 use crate::wire::{Connection, with_login_hint};
 
-/// Settings of the session. Limits of time that were set for people must not end a batch; a notice per
-/// row from somebody's trigger would fill the line that nobody reads while rows are sent.
+/// Settings of the session, in the startup packet. Time limits of the role or database must not end a batch.
+/// Notices that a trigger raises for each row would fill the connection, which is not read while rows are
+/// sent.
 ///
-/// A line that is dead for us only must not stay alive for the server: its backend would hold the row of the
-/// progress, and the next session wait for it, until the server's own keepalive gives up after two hours.
+/// TCP keepalive of the server: a connection that broke without a FIN leaves a backend that holds the lock on
+/// the row of the progress, for which the next session waits; by the system's defaults that lasts two hours.
 const SESSION: [(&str, &str); 14] = [
     ("application_name", "zemi"),
     ("client_encoding", "UTF8"),
@@ -36,36 +37,36 @@ const SESSION: [(&str, &str); 14] = [
     ("tcp_user_timeout", "20000"),
 ];
 
-/// Who the destination is.
+/// The identity of the destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DestinationIdentity {
+pub(crate) struct DestinationIdentity {
     /// `system_identifier`, where the role may read it.
-    pub system: Option<String>,
+    pub(crate) system: Option<String>,
     /// The current timeline.
-    pub timeline: Option<u32>,
+    pub(crate) timeline: Option<u32>,
     /// `pg_postmaster_start_time()`
-    pub started: String,
+    pub(crate) started: String,
 }
 
-/// A session and what it said of the destination.
-pub struct Prepared {
+/// A session and what was read of the destination.
+pub(crate) struct Prepared {
     session: Connection,
     identity: DestinationIdentity,
     /// `synchronous_commit` as the startup packet left it.
     synchronous_commit: String,
-    /// The tables, where they were there already.
-    pub tables: Option<Tables>,
+    /// The tables, where they existed already.
+    pub(crate) tables: Option<Tables>,
 }
 
-/// Opens a session and asks all that does not depend on the source. Changes nothing.
-pub fn prepare(config: &Config) -> Result<Prepared> {
+/// Opens a session and reads all that does not depend on the source. Changes nothing.
+pub(crate) fn prepare(config: &Config) -> Result<Prepared> {
     let mut prepared = connect(config)?;
     prepared.tables = schema::look(&mut prepared.session, config)?;
     Ok(prepared)
 }
 
 /// Opens a session and makes sure that an answered COMMIT is durable, see [`ready`].
-pub fn open(
+pub(crate) fn open(
     config: &Config,
     source: &SourceIdentity,
     same_cluster: Option<bool>,
@@ -73,7 +74,7 @@ pub fn open(
     ready(connect(config)?, config, source, same_cluster)
 }
 
-/// Opens a session and asks who the destination is.
+/// Opens a session and reads the identity of the destination.
 fn connect(config: &Config) -> Result<Prepared> {
     let limit = config.gin_pending_list_limit.map(|limit| limit.to_string());
     let mut parameters = SESSION.to_vec();
@@ -112,8 +113,8 @@ fn connect(config: &Config) -> Result<Prepared> {
         timeline: None,
         started: fact("started").unwrap_or_default().to_owned(),
     };
-    // The name of the WAL file begins with the timeline, in hexadecimal; the control file still has the one
-    // before until the checkpoint after a promotion is done.
+    // The name of the WAL file begins with the timeline, in hexadecimal; the control file still has the
+    // earlier one until the checkpoint after a promotion is done.
     let timeline =
         session.rows("SELECT left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) AS timeline")?;
     identity.timeline = timeline
@@ -123,8 +124,8 @@ fn connect(config: &Config) -> Result<Prepared> {
         let control = session.rows("SELECT system_identifier FROM pg_control_system()")?;
         identity.system = control.value(0, "system_identifier").map(str::to_owned);
     }
-    // Not in the startup packet: what that holds is what `SET search_path TO DEFAULT` goes back to, which has
-    // to be the role's own where tables are looked for and made.
+    // Not in the startup packet, to whose value `SET search_path TO DEFAULT` goes back: that has to be the
+    // role's own where tables are looked for and made.
     let mut settings = String::from("SET search_path = ''");
     if version >= 170_000 {
         settings.push_str("; SET transaction_timeout = 0");
@@ -138,10 +139,10 @@ fn connect(config: &Config) -> Result<Prepared> {
     })
 }
 
-/// Makes sure that an answered COMMIT is durable. Returns the session with who the destination is, and
+/// Makes sure that an answered COMMIT is durable. Returns the session, the identity of the destination, and
 /// whether that is the source's cluster: there, a commit must not wait for the synchronous standby that
-/// zemi is. Once found out, that is given as `same_cluster`.
-pub fn ready(
+/// zemi is. `same_cluster` is the answer of an earlier session.
+pub(crate) fn ready(
     prepared: Prepared,
     config: &Config,
     source: &SourceIdentity,
@@ -171,20 +172,20 @@ pub fn ready(
     Ok((session, identity, same_cluster))
 }
 
-/// Opens a session to look around; returns with it the server's version. `source` where it is known.
+/// Opens a session for `zemi check`; returns with it the server's version. `source` where it is known.
 ///
 /// # Errors
-/// What would keep the writer from its work.
-pub fn check_session(
+/// All that would stop the writer here.
+pub(crate) fn check_session(
     config: &Config,
     source: Option<&SourceIdentity>,
 ) -> Result<(Connection, String)> {
-    let nobody = SourceIdentity {
+    let unknown = SourceIdentity {
         system_identifier: String::new(),
         started: String::new(),
     };
     let same_cluster = source.is_none().then_some(false);
-    let opened = open(config, source.unwrap_or(&nobody), same_cluster);
+    let opened = open(config, source.unwrap_or(&unknown), same_cluster);
     let (mut session, _, _) = at_destination(opened)?;
     let row = at_destination(session.rows("SHOW server_version"))?;
     let version = row
@@ -194,7 +195,7 @@ pub fn check_session(
     Ok((session, version))
 }
 
-/// What tells whether the destination is the source's cluster.
+/// The identity of the source's cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceIdentity {
     /// The source's system identifier.
@@ -223,22 +224,22 @@ impl SourceIdentity {
     }
 }
 
-/// Names the destination in front of an error.
-pub fn at_destination<T>(result: Result<T>) -> Result<T> {
+/// Puts the name of the destination in front of an error.
+pub(crate) fn at_destination<T>(result: Result<T>) -> Result<T> {
     result.at(|| "destination".into())
 }
 
-/// A session that is being opened.
+/// A session that is being opened on a thread of its own.
 pub struct Preconnect(Receiver<(Instant, Result<Prepared>)>);
 
 impl Preconnect {
-    /// Opens it on a thread of its own.
-    pub fn open(config: &Arc<Config>) -> Preconnect {
+    /// Starts the thread.
+    pub(crate) fn open(config: &Arc<Config>) -> Preconnect {
         let (tell, opening) = bounded(1);
         let config = Arc::clone(config);
         let open = move || {
             let opened = prepare(&config);
-            // Nobody wants it any more when the source refused.
+            // Without a receiver, the source has refused meanwhile.
             let _ = tell.send((Instant::now(), opened));
         };
         let thread = thread::Builder::new().name("destination".into());
@@ -248,8 +249,8 @@ impl Preconnect {
         Preconnect(opening)
     }
 
-    /// What came of it, once; `None` when it was asked for already, or is no longer as good as new.
-    pub fn take(&self) -> Option<Result<Prepared>> {
+    /// The result, once; `None` when it was taken already, or is older than [`source::FRESH`].
+    pub(crate) fn take(&self) -> Option<Result<Prepared>> {
         let (ended, opened) = self.0.recv().ok()?;
         (ended.elapsed() < source::FRESH).then_some(opened)
     }

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::resume::SavedProgress;
 
 /// Opens one session after the other, for one source.
-pub struct Connector {
+pub(crate) struct Connector {
     environment: Environment,
     source: SourceIdentity,
     preconnect: Preconnect,
@@ -20,7 +20,7 @@ pub struct Connector {
 
 impl Connector {
     /// Nothing is opened yet, except what `preconnect` holds.
-    pub fn new(
+    pub(crate) fn new(
         environment: Environment,
         source: SourceIdentity,
         preconnect: Preconnect,
@@ -34,7 +34,7 @@ impl Connector {
     }
 
     /// Whether the destination is known to be the source's own cluster.
-    pub fn is_source_cluster(&self) -> bool {
+    pub(crate) fn is_source_cluster(&self) -> bool {
         self.same_cluster.get() == Some(&true)
     }
 
@@ -42,7 +42,7 @@ impl Connector {
     ///
     /// # Errors
     /// A destination that does not answer, or that lacks what zemi needs.
-    pub fn open(&self) -> Result<(Opened, Option<SavedProgress>)> {
+    pub(crate) fn open(&self) -> Result<(Opened, Option<SavedProgress>)> {
         let config = &self.environment.config;
         let preconnect = self.preconnect.take();
         let mut prepared = preconnect.unwrap_or_else(|| connect::prepare(config))?;

@@ -8,10 +8,11 @@ use crate::wire::{
     unexpected,
 };
 
-/// Batches up to this size are sent with one write, copied behind their statements.
+/// Rows up to this many bytes are copied behind the statements and sent with them by one write.
 const ONE_WRITE: usize = 32 * 1024;
 
-/// The server takes no message beyond 1 GB and drops the connection; a row can be larger than that.
+/// Bytes of rows in one CopyData message. The server drops the connection at a message beyond 1 GB, and a row
+/// can be larger than that.
 const LONGEST_MESSAGE: usize = 64 * 1024 * 1024;
 
 /// The COPY of rows that have these columns.

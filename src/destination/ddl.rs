@@ -2,8 +2,9 @@
 //!
 //! `CREATE TABLE … AS … WITH NO DATA` with an ALTER TABLE behind it, and not a plain CREATE TABLE: Bemi's
 //! packages install an event trigger for the tag CREATE TABLE, whose procedure puts a trigger on every table
-//! of the database. Where the role of this session does not own all of them, that fails, and with it the
-//! statement. CREATE TABLE AS has a tag of its own (PostgreSQL documentation, "Event Trigger Firing Matrix").
+//! of the database. Where the role of this session does not own all of them, the procedure fails, and with it
+//! the statement. CREATE TABLE AS has a tag of its own (PostgreSQL documentation, "Event Trigger Firing
+//! Matrix").
 
 use super::tables::TableNames;
 use crate::config::ChangesFormat;
@@ -12,8 +13,8 @@ use crate::wire::identifier;
 /// The constraint by which another tracker recognises a change that comes again.
 const UNIQUE: &str = "changes_position_table_schema_database_operation_unique";
 
-/// The columns that an index of their own is made for, and its method.
-pub const INDEXES: [(&str, Method); 7] = [
+/// The columns with an index of their own, and its method: the indexes of Bemi's migrations.
+pub(crate) const INDEXES: [(&str, Method); 7] = [
     ("committed_at", Method::BTree),
     ("table", Method::BTree),
     ("primary_key", Method::BTree),
@@ -25,7 +26,7 @@ pub const INDEXES: [(&str, Method); 7] = [
 
 /// How an index of `changes` is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Method {
+pub(crate) enum Method {
     /// `btree`
     BTree,
     /// `gin` with `jsonb_path_ops`
@@ -33,7 +34,7 @@ pub enum Method {
 }
 
 /// The statement that makes the index of a column, with `CONCURRENTLY` or nothing behind `CREATE INDEX`.
-pub fn create_index(
+pub(crate) fn create_index(
     names: &TableNames,
     column: &str,
     method: Method,
@@ -50,7 +51,7 @@ pub fn create_index(
 }
 
 /// The statements that make the table of changes, with Bemi's columns, constraint and indexes.
-pub fn create_changes(names: &TableNames, format: ChangesFormat) -> Vec<String> {
+pub(crate) fn create_changes(names: &TableNames, format: ChangesFormat) -> Vec<String> {
     let table = names.changes();
     let mut statements = vec![format!(
         "CREATE TABLE {table} AS SELECT NULL::uuid AS id, NULL::text AS primary_key, \
@@ -102,7 +103,7 @@ pub fn create_changes(names: &TableNames, format: ChangesFormat) -> Vec<String> 
 }
 
 /// The statements that make the table of the progress.
-pub fn create_progress(names: &TableNames) -> Vec<String> {
+pub(crate) fn create_progress(names: &TableNames) -> Vec<String> {
     let table = names.progress();
     let required = [
         "slot_name",

@@ -1,9 +1,9 @@
-//! Pure: the forms in which a row is written that the destination refuses as it is, each with less of it than
-//! the one before.
+//! Pure: the forms in which a row is written that the destination refuses as it is. Each keeps less of the
+//! row than the one before.
 
 use crate::change::{copy, json};
 
-/// What a field holds, by its place in [`crate::change::RowShape::columns`].
+/// The places of fields in [`crate::change::RowShape::columns`].
 const KEY: usize = 1;
 const SIDES: [usize; 2] = [2, 3];
 const NAMES: [usize; 4] = [4, 5, 6, 7];
@@ -27,22 +27,22 @@ enum Kept {
 
 /// A form of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Form {
+pub(crate) struct Form {
     kept: Kept,
-    /// Each character beyond ASCII is spelt out as `\u{…}`: a database whose encoding lacks it takes that.
+    /// Each character beyond ASCII is written as `\u{…}`, which a database takes whose encoding lacks it.
     ascii: bool,
 }
 
 impl Form {
     /// The row as it is.
-    pub const WHOLE: Form = Form {
+    pub(crate) const WHOLE: Form = Form {
         kept: Kept::All,
         ascii: false,
     };
 
     /// The next form to try; `untranslatable` says that this one was refused for a character that the
     /// destination's encoding lacks. `None` behind the last one.
-    pub fn next(self, untranslatable: bool) -> Option<Form> {
+    pub(crate) fn next(self, untranslatable: bool) -> Option<Form> {
         if untranslatable && !self.ascii {
             return Some(Form {
                 ascii: true,
@@ -59,7 +59,7 @@ impl Form {
     }
 
     /// The row in this form. `key_limit` is how many characters the column `primary_key` takes.
-    pub fn of(self, tuple: &[u8], key_limit: Option<usize>) -> Vec<u8> {
+    pub(crate) fn of(self, tuple: &[u8], key_limit: Option<usize>) -> Vec<u8> {
         let last = copy::fields(tuple).count().saturating_sub(1);
         each_field(tuple, |place, field| {
             if SIDES.contains(&place) || place == last {
@@ -77,7 +77,7 @@ impl Form {
     }
 
     /// JSON in this form.
-    pub fn json(self, json: &[u8]) -> Vec<u8> {
+    pub(crate) fn json(self, json: &[u8]) -> Vec<u8> {
         match self.kept {
             Kept::All | Kept::ShortKey => self.text(json, "\\"),
             Kept::Strings => {
@@ -113,7 +113,7 @@ impl Form {
 }
 
 /// The row at another position, and with another id where one is given.
-pub fn moved(tuple: &[u8], position: i64, id: Option<[u8; 16]>) -> Vec<u8> {
+pub(crate) fn moved(tuple: &[u8], position: i64, id: Option<[u8; 16]>) -> Vec<u8> {
     each_field(tuple, |place, _| match (place, id) {
         (0, Some(id)) => Some(id.to_vec()),
         (POSITION, _) => Some(position.to_be_bytes().to_vec()),

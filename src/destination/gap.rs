@@ -1,4 +1,4 @@
-//! The row that records a gap: what cannot be known is at least said.
+//! Gaps: announced in `zemi_progress` before the slot is made anew, and recorded in `changes`.
 
 use std::sync::Arc;
 
@@ -13,12 +13,13 @@ use crate::lsn::Lsn;
 use crate::resume::{Gap, GapAnnouncement};
 use crate::wire::literal;
 
-/// Announces gaps in `zemi_progress`, on a session of its own: the writer's may be in use.
-pub struct GapAnnouncer {
+/// Announces gaps in `zemi_progress`, on a session of its own: the reader calls it while the writer uses its
+/// own.
+pub(crate) struct GapAnnouncer {
     /// The settings.
-    pub config: Arc<Config>,
+    pub(crate) config: Arc<Config>,
     /// Which cluster the source is.
-    pub source: SourceIdentity,
+    pub(crate) source: SourceIdentity,
 }
 
 impl GapAnnouncement for GapAnnouncer {
@@ -33,16 +34,16 @@ impl GapAnnouncement for GapAnnouncer {
     }
 }
 
-/// Says so, loudly. `side` is where it was found.
-pub fn log_gap(gap: &Gap, side: &str) {
+/// Logs a gap as an error. `side` is the server that showed it: `source` or `destination`.
+pub(crate) fn log_gap(gap: &Gap, side: &str) {
     log::error!(
         side, from:% = gap.from, to:% = gap.to;
         "{gap}. It is recorded in changes as an operation MESSAGE"
     );
 }
 
-/// Inserts a row of operation MESSAGE whose context names both positions and the reason.
-pub fn statement(gap: &Gap, tables: &Tables, config: &Config) -> String {
+/// The statement that inserts a row of operation MESSAGE, whose context names both positions and the reason.
+pub(crate) fn statement(gap: &Gap, tables: &Tables, config: &Config) -> String {
     let context = format!(
         "{{\"zemi_gap\": {{\"from\": \"{}\", \"to\": \"{}\", \"reason\": \"{}\", \"slot\": \"{}\"}}}}",
         gap.from,

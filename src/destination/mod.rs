@@ -1,21 +1,21 @@
 //! The destination: its session, its tables, the progress, and the batches that move both.
 
 pub(crate) mod accounting;
-pub mod connect;
+pub(crate) mod connect;
 pub(crate) mod connector;
 mod copy;
-pub mod ddl;
+pub(crate) mod ddl;
 pub(crate) mod durable;
 mod fallback;
 mod forms;
 pub(crate) mod gap;
-pub mod package_trigger;
+pub(crate) mod package_trigger;
 pub mod progress;
-pub mod removal;
-pub mod schema;
+pub(crate) mod removal;
+pub(crate) mod schema;
 pub(crate) mod session;
 mod statements;
-pub mod tables;
+pub(crate) mod tables;
 mod verdict;
 pub(crate) mod write;
 

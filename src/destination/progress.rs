@@ -1,4 +1,5 @@
-//! The progress: what of the stream is in the destination, kept beside it in the same transactions.
+//! The progress: the position up to which the stream is in the destination, written in the same transactions
+//! as the rows.
 
 use super::connect::{DestinationIdentity, at_destination};
 use super::tables::{self, TableNames};
@@ -10,22 +11,22 @@ use crate::wire::{Connection, literal};
 
 /// The row of `zemi_progress`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// Transactions that end here or before are in the destination.
-    pub flushed: Lsn,
-    /// The source's timeline when that was written.
-    pub timeline: u32,
-    /// The destination's system identifier when that was written.
-    pub destination_system: Option<String>,
-    /// The destination's timeline when that was written.
-    pub destination_timeline: Option<u32>,
+    pub(crate) flushed: Lsn,
+    /// The source's timeline when the row was written.
+    pub(crate) timeline: u32,
+    /// The destination's system identifier when the row was written.
+    pub(crate) destination_system: Option<String>,
+    /// The destination's timeline when the row was written.
+    pub(crate) destination_timeline: Option<u32>,
     /// A gap was announced and not recorded yet.
-    pub gap_pending: bool,
+    pub(crate) gap_pending: bool,
 }
 
 impl Progress {
-    /// Whether another server, or another timeline of it, wrote the row than the one that holds it now.
-    pub fn destination_changed(&self, now: &DestinationIdentity) -> bool {
+    /// Whether the row was written on another server, or another timeline of it, than the one that holds it.
+    pub(crate) fn destination_changed(&self, now: &DestinationIdentity) -> bool {
         fn differ<T: PartialEq>(then: &Option<T>, now: &Option<T>) -> bool {
             matches!((then, now), (Some(then), Some(now)) if then != now)
         }
@@ -34,13 +35,13 @@ impl Progress {
     }
 }
 
-/// Builds the statements for one slot, source and destination.
+/// The statements about the progress of one slot, source and destination.
 #[derive(Debug, Clone)]
-pub struct ProgressSql {
+pub(crate) struct ProgressSql {
     table: String,
     key: String,
     values: String,
-    /// Another row beside that of the slot; no slot can have its name.
+    /// The key of a second row, which announces a gap; no slot can have its name.
     gap_key: String,
     gap_values: String,
     destination: String,
@@ -48,7 +49,7 @@ pub struct ProgressSql {
 
 impl ProgressSql {
     /// For the slot of these settings on the source with this system identifier.
-    pub fn new(
+    pub(crate) fn new(
         config: &Config,
         names: &TableNames,
         system_identifier: &str,
@@ -75,7 +76,7 @@ impl ProgressSql {
     }
 
     /// Reads the row.
-    pub fn read(&self, session: &mut Connection) -> Result<Option<Progress>> {
+    pub(crate) fn read(&self, session: &mut Connection) -> Result<Option<Progress>> {
         let row = session.rows(&format!(
             "SELECT flushed_lsn, timeline, destination_system, destination_timeline, \
              EXISTS (SELECT FROM {0} WHERE {1} AND timeline > 0) AS gap_pending FROM {0} WHERE {2}",
@@ -103,12 +104,12 @@ impl ProgressSql {
     }
 
     /// Makes the row.
-    pub fn insert(&self, flushed: Lsn, timeline: u32) -> String {
+    pub(crate) fn insert(&self, flushed: Lsn, timeline: u32) -> String {
         self.insert_row(&self.values, flushed, timeline)
     }
 
-    /// Announces a gap, in a row of its own that a batch on its way does not touch.
-    pub fn announce_gap(&self, from: Lsn, timeline: u32) -> String {
+    /// Announces a gap, in a row of its own that a batch in flight does not touch.
+    pub(crate) fn announce_gap(&self, from: Lsn, timeline: u32) -> String {
         format!(
             "{} ON CONFLICT (slot_name, system_identifier, database) DO UPDATE SET \
              flushed_lsn = EXCLUDED.flushed_lsn, timeline = EXCLUDED.timeline, updated_at = now() \
@@ -119,7 +120,7 @@ impl ProgressSql {
 
     /// Takes the announcement back: the gap is recorded. No timeline is 0; the row stays, since the role
     /// may lack the right to delete it.
-    pub fn clear_gap(&self) -> String {
+    pub(crate) fn clear_gap(&self) -> String {
         format!(
             "UPDATE {} SET timeline = 0, updated_at = now() WHERE {}",
             self.table, self.gap_key
@@ -137,7 +138,7 @@ impl ProgressSql {
 
     /// Moves the row from `previous` to `next`, or fails with 22012 (division by zero) where it does not
     /// stand at `previous`: a batch whose fate was unclear, or another instance, has moved it.
-    pub fn advance(&self, previous: Lsn, next: Lsn, timeline: u32) -> String {
+    pub(crate) fn advance(&self, previous: Lsn, next: Lsn, timeline: u32) -> String {
         format!(
             "WITH u AS (UPDATE {} SET flushed_lsn = '{next}', timeline = {timeline}, \
              (destination_system, destination_timeline) = ROW({}), updated_at = now() \
@@ -147,7 +148,7 @@ impl ProgressSql {
     }
 
     /// As [`ProgressSql::advance`], in a session that [`prepare`] prepared.
-    pub fn advance_prepared(&self, previous: Lsn, next: Lsn, timeline: u32) -> String {
+    pub(crate) fn advance_prepared(&self, previous: Lsn, next: Lsn, timeline: u32) -> String {
         format!(
             "EXECUTE zemi_advance('{previous}', '{next}', {timeline}, {}, {})",
             self.values, self.destination
@@ -155,7 +156,7 @@ impl ProgressSql {
     }
 
     /// Locks the row where it stands at `previous`, or fails like [`ProgressSql::advance`].
-    pub fn lock(&self, previous: Lsn) -> String {
+    pub(crate) fn lock(&self, previous: Lsn) -> String {
         format!(
             "WITH u AS (SELECT 1 FROM {} WHERE {} AND flushed_lsn = '{previous}' \
              FOR UPDATE) SELECT 1/count(*) FROM u",
@@ -167,9 +168,9 @@ impl ProgressSql {
 /// Prepares the guard: parsing and planning it takes longer than all else that a small batch costs the
 /// destination before its commit.
 ///
-/// The key is among the parameters, so that the statement means the same whoever prepared it: a pooler may
-/// hand out one server session to several of us.
-pub fn prepare(session: &mut Connection, names: &TableNames) -> Result<()> {
+/// The key is among the parameters, so that the statement is the same for every instance of zemi: a pooler
+/// may hand out one server session to several of them.
+pub(crate) fn prepare(session: &mut Connection, names: &TableNames) -> Result<()> {
     let prepared = session.query(&format!(
         "PREPARE zemi_advance(pg_lsn, pg_lsn, int, text, text, text, text, int) AS \
          WITH u AS (UPDATE {} SET flushed_lsn = $2, timeline = $3, \
@@ -179,17 +180,17 @@ pub fn prepare(session: &mut Connection, names: &TableNames) -> Result<()> {
         names.progress()
     ));
     match prepared {
-        // Another of us did it in this server session.
+        // Another instance prepared it in this server session.
         Err(e) if e.is_sqlstate(sqlstate::DUPLICATE_PREPARED_STATEMENT) => Ok(()),
         done => done.map(drop),
     }
 }
 
-/// What the destination knows of the stream; `None` where it knows nothing or has no table for it.
+/// The progress of this slot; `None` without a row or a table.
 ///
 /// # Errors
 /// A destination that does not answer.
-pub fn read_progress(config: &Config, system_identifier: &str) -> Result<Option<Progress>> {
+pub(crate) fn read_progress(config: &Config, system_identifier: &str) -> Result<Option<Progress>> {
     let (mut session, sql) = open(config, system_identifier)?;
     match sql.read(&mut session) {
         Err(e) if e.is_sqlstate(sqlstate::UNDEFINED_TABLE) => Ok(None),
@@ -201,7 +202,7 @@ pub fn read_progress(config: &Config, system_identifier: &str) -> Result<Option<
 ///
 /// # Errors
 /// A destination that does not answer, or that refuses.
-pub fn forget_progress(config: &Config, system_identifier: &str) -> Result<()> {
+pub(crate) fn forget_progress(config: &Config, system_identifier: &str) -> Result<()> {
     let (mut session, sql) = open(config, system_identifier)?;
     let delete = format!(
         "DELETE FROM {} WHERE {} OR {}",
@@ -217,11 +218,11 @@ fn open(config: &Config, system_identifier: &str) -> Result<(Connection, Progres
     let session = Connection::open(&config.destination, &[], config.connect_timeout);
     let mut session = at_destination(session)?;
     let names = at_destination(tables::locate(&mut session))?;
-    let nobody = DestinationIdentity {
+    let unknown = DestinationIdentity {
         system: None,
         timeline: None,
         started: String::new(),
     };
-    let sql = ProgressSql::new(config, &names, system_identifier, &nobody);
+    let sql = ProgressSql::new(config, &names, system_identifier, &unknown);
     Ok((session, sql))
 }

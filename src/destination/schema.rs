@@ -11,7 +11,7 @@ use crate::lsn::Oid;
 use crate::sqlstate;
 use crate::wire::{Connection, ResultSet, identifier, literal};
 
-/// What a row needs, and the types that binary COPY can fill with it.
+/// The columns that a row fills, and the types that take its binary fields.
 const COLUMNS: [(&str, &[&str]); 13] = [
     ("id", &["uuid"]),
     ("primary_key", &["text", "varchar"]),
@@ -28,12 +28,12 @@ const COLUMNS: [(&str, &[&str]); 13] = [
     ("context", &["jsonb"]),
 ];
 
-/// What to do about a table of changes that lacks what a row needs.
+/// The hint for a table of changes that lacks a column.
 const OTHER_SHAPE: &str = "where Bemi made it, run its migrations to their end; else rename the table \
                            and let zemi make its own";
 
-/// Checks the tables; `None` where one is missing. Changes nothing.
-pub fn look(session: &mut Connection, config: &Config) -> Result<Option<Tables>> {
+/// Finds and checks the tables; `None` where one is missing. Changes nothing.
+pub(crate) fn look(session: &mut Connection, config: &Config) -> Result<Option<Tables>> {
     let names = locate(session)?;
     check_schema(session, &names, config)?;
     let [Some(changes), Some(progress)] = find(session, &names)? else {
@@ -64,7 +64,7 @@ fn check(
 }
 
 /// Makes what is missing and checks what is there. An existing table is never altered.
-pub fn prepare(session: &mut Connection, config: &Config) -> Result<Tables> {
+pub(crate) fn prepare(session: &mut Connection, config: &Config) -> Result<Tables> {
     for attempt in 0.. {
         if let Some(tables) = look(session, config)? {
             return Ok(tables);
@@ -90,17 +90,17 @@ pub fn prepare(session: &mut Connection, config: &Config) -> Result<Tables> {
 }
 
 /// What [`dry_run`] found.
-pub struct DryRun {
+pub(crate) struct DryRun {
     /// Where the tables are, or would be.
-    pub names: TableNames,
-    /// The table of changes is there already.
-    pub changes_there: bool,
-    /// An event trigger and these tables are in the way of others.
-    pub hindered: Option<Hindered>,
+    pub(crate) names: TableNames,
+    /// The table of changes exists already.
+    pub(crate) changes_there: bool,
+    /// Roles that an event trigger and these tables hinder from making tables.
+    pub(crate) hindered: Option<Hindered>,
 }
 
 /// Makes the tables as the start does, and undoes what it did.
-pub fn dry_run(session: &mut Connection, config: &Config) -> Result<DryRun> {
+pub(crate) fn dry_run(session: &mut Connection, config: &Config) -> Result<DryRun> {
     let names = locate(session)?;
     check_schema(session, &names, config)?;
     let found = find(session, &names)?;
@@ -122,8 +122,8 @@ pub fn dry_run(session: &mut Connection, config: &Config) -> Result<DryRun> {
     })
 }
 
-/// Makes the tables that are missing, in a transaction that ends so. Under the role's own `search_path`:
-/// functions of event triggers may name theirs without a schema.
+/// Makes the tables that are missing, in a transaction that ends with this statement. Under the role's own
+/// `search_path`: functions of event triggers may name tables without a schema.
 fn make(
     session: &mut Connection,
     config: &Config,
@@ -150,13 +150,15 @@ fn make(
     Err(error.hint(hint)).at(|| "making the tables changes and zemi_progress".into())
 }
 
-/// What lets the tables be made: the right to, else that an event trigger does not run for it.
+/// The hint for tables that could not be made: the right that is missing, else how to switch off event
+/// triggers.
 fn why_refused(session: &mut Connection, names: &TableNames, config: &Config) -> Result<String> {
     let schema = names.quoted_schema();
     let found = session.query(&format!(
         "SELECT pg_catalog.has_schema_privilege({}, 'CREATE') AS may_create; \
-         SELECT pg_catalog.quote_ident(evtname) AS name FROM pg_catalog.pg_event_trigger WHERE evtenabled <> 'D' \
-         AND evtevent IN ('ddl_command_start', 'ddl_command_end') AND (evttags IS NULL OR evttags && \
+         SELECT pg_catalog.quote_ident(evtname) AS name FROM pg_catalog.pg_event_trigger \
+         WHERE evtenabled <> 'D' AND evtevent IN ('ddl_command_start', 'ddl_command_end') \
+         AND (evttags IS NULL OR evttags && \
          '{{CREATE TABLE AS,ALTER TABLE,CREATE INDEX}}') ORDER BY evtname",
         literal(names.schema())
     ))?;
@@ -202,7 +204,7 @@ fn find(session: &mut Connection, names: &TableNames) -> Result<[Option<Oid>; 2]
     Ok([found("changes"), found("progress")])
 }
 
-/// What the columns of an existing table of changes ask for.
+/// What the columns of an existing table of changes require of a row.
 struct Columns {
     primary_key_limit: Option<usize>,
     shape: RowShape,
@@ -238,7 +240,7 @@ impl Column<'_> {
     }
 }
 
-/// Checks that an existing table of changes takes our rows.
+/// Checks that an existing table of changes takes zemi's rows.
 fn check_columns(
     session: &mut Connection,
     names: &TableNames,
@@ -314,7 +316,7 @@ fn check_columns(
     Ok(found)
 }
 
-/// Names in the schema cannot even be looked up without USAGE.
+/// Checks the right USAGE, without which no name in the schema can be looked up.
 fn check_schema(session: &mut Connection, names: &TableNames, config: &Config) -> Result<()> {
     let found = session.rows(&format!(
         "SELECT pg_catalog.has_schema_privilege({}, 'USAGE') AS may_use",
@@ -327,8 +329,8 @@ fn check_schema(session: &mut Connection, names: &TableNames, config: &Config) -
     Err(missing_right("USAGE", &on, config))
 }
 
-/// Rights that a rare statement needs are asked for at the start: a late context updates rows, and taking
-/// over a table reads them.
+/// Rights that only a rare statement needs are checked at the start, too: a late context updates rows, and
+/// taking over a table reads them.
 fn check_rights(
     session: &mut Connection,
     names: &TableNames,

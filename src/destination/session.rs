@@ -23,13 +23,13 @@ use crate::wire::Connection;
 
 /// What every session of the writer works with.
 #[derive(Clone)]
-pub struct Environment {
+pub(crate) struct Environment {
     /// The settings.
-    pub config: Arc<Config>,
+    pub(crate) config: Arc<Config>,
     /// Counters.
-    pub metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     /// What the other threads need to know of the destination.
-    pub destination: Arc<Destination>,
+    pub(crate) destination: Arc<Destination>,
 }
 
 impl Environment {
@@ -147,7 +147,7 @@ impl Core {
 }
 
 /// A new session, whose progress was read and not compared with anything.
-pub struct Opened {
+pub(crate) struct Opened {
     core: Core,
     flushed: Option<Lsn>,
 }
@@ -158,7 +158,7 @@ impl Opened {
     }
 
     /// Where the progress stands; `None` without a row.
-    pub fn flushed(&self) -> Option<Lsn> {
+    pub(crate) fn flushed(&self) -> Option<Lsn> {
         self.flushed
     }
 
@@ -166,17 +166,17 @@ impl Opened {
     ///
     /// # Errors
     /// A session that was lost: its next use fails, too.
-    pub fn hindered(&mut self) -> Result<Option<Hindered>> {
+    pub(crate) fn hindered(&mut self) -> Result<Option<Hindered>> {
         package_trigger::look(&mut self.core.connection, &self.core.tables)
     }
 
-    /// Makes sure that the progress is at `expected`. `sent` is where a batch of unclear fate would have moved
-    /// it; where it did, the proof comes with the session. A progress that is gone or went back is written
-    /// again, the latter with a gap.
+    /// Makes sure that the progress is at `expected`. `sent` is where a batch of unclear fate would have
+    /// moved it; where it did, the proof comes with the session. A progress that is gone or went back is
+    /// written again, the latter with a gap.
     ///
     /// # Errors
     /// [`Kind::Resync`] where another process has moved it; a destination that fails.
-    pub fn verify(
+    pub(crate) fn verify(
         mut self,
         expected: Lsn,
         sent: Option<Lsn>,
@@ -194,7 +194,7 @@ impl Opened {
     ///
     /// # Errors
     /// A destination that fails.
-    pub fn accept(mut self, expected: Lsn, timeline: u32) -> Result<Session> {
+    pub(crate) fn accept(mut self, expected: Lsn, timeline: u32) -> Result<Session> {
         let verdict = judge(self.flushed, expected, None);
         let position = match verdict {
             Verdict::Moved(found) => found,
@@ -212,7 +212,7 @@ impl Opened {
     ///
     /// # Errors
     /// A destination that fails.
-    pub fn start(mut self, start: &StreamStart) -> Result<Session> {
+    pub(crate) fn start(mut self, start: &StreamStart) -> Result<Session> {
         let position = match self.flushed {
             Some(flushed) if start.gap.is_none() => flushed,
             previous => {
@@ -226,14 +226,14 @@ impl Opened {
 }
 
 /// A session whose progress stands at a position that this process knows.
-pub struct Session {
+pub(crate) struct Session {
     pub(super) core: Core,
     pub(super) position: Lsn,
 }
 
 impl Session {
     /// Transactions that end here or before are in the destination.
-    pub fn position(&self) -> Lsn {
+    pub(crate) fn position(&self) -> Lsn {
         self.position
     }
 
@@ -242,14 +242,14 @@ impl Session {
     ///
     /// # Errors
     /// A destination that fails.
-    pub fn record_start(mut self, start: &StreamStart) -> Result<Session> {
+    pub(crate) fn record_start(mut self, start: &StreamStart) -> Result<Session> {
         self.core.record_start(Some(self.position), start)?;
         self.position = start.position;
         Ok(self)
     }
 
     /// Undoes the open transaction; `None` where the session is lost.
-    pub fn rollback(mut self) -> Option<Session> {
+    pub(crate) fn rollback(mut self) -> Option<Session> {
         let undone = self.core.connection.query("ROLLBACK").is_ok();
         undone.then_some(self)
     }

@@ -1,4 +1,4 @@
-//! Where `changes` and `zemi_progress` are, and what a row of them has to look like.
+//! Where `changes` and `zemi_progress` are, and which columns a row of `changes` needs.
 
 use std::sync::Mutex;
 
@@ -11,7 +11,7 @@ use crate::wire::{Connection, identifier};
 
 /// The names of the two tables, which are in one schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableNames {
+pub(crate) struct TableNames {
     schema: String,
     quoted_schema: String,
     changes: String,
@@ -19,8 +19,8 @@ pub struct TableNames {
 }
 
 impl TableNames {
-    /// The tables in this schema, whether they are there or not.
-    pub fn in_schema(schema: &str) -> TableNames {
+    /// The tables in this schema, whether they exist or not.
+    pub(crate) fn in_schema(schema: &str) -> TableNames {
         let quoted = match schema {
             "public" => schema.to_owned(),
             other => identifier(other),
@@ -33,54 +33,54 @@ impl TableNames {
         }
     }
 
-    /// The schema, as it is.
-    pub fn schema(&self) -> &str {
+    /// The schema, unquoted.
+    pub(crate) fn schema(&self) -> &str {
         &self.schema
     }
 
     /// The schema, quoted for SQL.
-    pub fn quoted_schema(&self) -> &str {
+    pub(crate) fn quoted_schema(&self) -> &str {
         &self.quoted_schema
     }
 
     /// The table of changes, qualified and quoted for SQL.
-    pub fn changes(&self) -> &str {
+    pub(crate) fn changes(&self) -> &str {
         &self.changes
     }
 
     /// The table of the progress, qualified and quoted for SQL.
-    pub fn progress(&self) -> &str {
+    pub(crate) fn progress(&self) -> &str {
         &self.progress
     }
 }
 
 /// The tables as they were found or made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tables {
-    /// What they are called.
-    pub names: TableNames,
+pub(crate) struct Tables {
+    /// Their names.
+    pub(crate) names: TableNames,
     /// The OID of the table of changes.
-    pub changes: Oid,
+    pub(crate) changes: Oid,
     /// The OID of the table of the progress.
-    pub progress: Oid,
+    pub(crate) progress: Oid,
     /// How many characters `primary_key` takes.
-    pub primary_key_limit: Option<usize>,
+    pub(crate) primary_key_limit: Option<usize>,
     /// Which columns a row needs.
-    pub shape: RowShape,
+    pub(crate) shape: RowShape,
     /// An index begins with `position`.
-    pub position_indexed: bool,
+    pub(crate) position_indexed: bool,
     /// The table of changes is an ordinary or a partitioned one, and not a view or a foreign one.
-    pub lockable: bool,
+    pub(crate) lockable: bool,
 }
 
-/// The columns that make a table one of changes.
+/// The columns by which a table of changes is recognised.
 const SHAPE: &str = "'{id,primary_key,before,after,context,database,schema,table,operation,committed_at,\
      queued_at,transaction_id,position}'";
 
 /// Finds the schema of the tables. That is `public`, unless the role's own `search_path` finds a `changes`
-/// with Bemi's columns before: a tracker that names no schema has made or found it there. A schema that holds
-/// `zemi_progress` too is in use, and goes before one that does not.
-pub fn locate(session: &mut Connection) -> Result<TableNames> {
+/// with Bemi's columns earlier: a tracker that names no schema has made or found it there. A schema that
+/// holds `zemi_progress` too is in use, and goes before one that does not.
+pub(crate) fn locate(session: &mut Connection) -> Result<TableNames> {
     let found = session.query(&format!(
         "BEGIN READ ONLY; SET LOCAL search_path TO DEFAULT; \
          WITH path AS (SELECT name, place FROM \
@@ -115,7 +115,7 @@ pub struct Destination(Mutex<Facts>);
 
 impl Destination {
     /// Notes the tables, and whether they are in the source's own database.
-    pub fn set(&self, tables: Tables, is_source: bool) {
+    pub(crate) fn set(&self, tables: Tables, is_source: bool) {
         *lock(&self.0) = Facts {
             tables: Some(tables),
             is_source,
@@ -123,7 +123,7 @@ impl Destination {
     }
 
     /// Which columns a row needs, and how many characters the column `primary_key` takes.
-    pub fn row_shape(&self) -> (RowShape, Option<usize>) {
+    pub(crate) fn row_shape(&self) -> (RowShape, Option<usize>) {
         let facts = lock(&self.0);
         facts
             .tables
