@@ -24,8 +24,8 @@ pub struct PublicationRefresh {
     metrics: Arc<Metrics>,
     warned: Arc<Mutex<BTreeSet<String>>>,
     running: Option<JoinHandle<()>>,
-    /// A stream of new relations asks again and again.
-    pub(super) not_before: Instant,
+    /// New relations may come in quick succession: before this time, no look begins for their sake.
+    not_before: Instant,
 }
 
 impl PublicationRefresh {
@@ -43,6 +43,11 @@ impl PublicationRefresh {
             running: None,
             not_before: Instant::now(),
         }
+    }
+
+    /// When the next look for the sake of a new relation may begin.
+    pub(crate) fn not_before(&self) -> Instant {
+        self.not_before
     }
 
     /// Waits for the look that is under way: it would make the publications again that are dropped meanwhile.
