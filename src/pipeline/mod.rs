@@ -1,4 +1,4 @@
-//! The threads and what joins them.
+//! The threads, and what they share: channels, feedback, control.
 
 pub mod channel;
 pub mod control;

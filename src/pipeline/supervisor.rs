@@ -1,4 +1,4 @@
-//! The threads' lives: start, refresh, stop, exit code.
+//! The main thread: starts the others, keeps the publications in line, stops, and gives the exit code.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
