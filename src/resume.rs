@@ -1,4 +1,4 @@
-//! Pure: where the stream starts, and what was lost on the way there.
+//! Pure: where the stream starts, and which changes may be missing there.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ pub struct SlotPosition {
     pub lost: bool,
 }
 
-/// What the destination knows.
+/// The progress that the destination holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SavedProgress {
     /// `zemi_progress.flushed_lsn`
@@ -24,8 +24,8 @@ pub struct SavedProgress {
     pub timeline: u32,
     /// The destination is another server, or on another timeline, than the one that wrote it.
     pub destination_changed: bool,
-    /// A slot was about to be made anew and the gap was not recorded yet: the slot that is there now says
-    /// nothing about what lies before it.
+    /// A slot was about to be made anew and the gap is not recorded yet: the position of a slot that exists
+    /// now does not prove that the changes before it were received.
     pub gap_pending: bool,
 }
 
@@ -58,7 +58,7 @@ pub enum GapReason {
 }
 
 impl GapReason {
-    /// A word for the row in `changes` and for metrics.
+    /// The reason as the row in `changes` names it.
     pub fn name(self) -> &'static str {
         match self {
             GapReason::SlotGone => "slot_gone",
@@ -88,14 +88,14 @@ impl fmt::Display for GapReason {
     }
 }
 
-/// A stretch of WAL whose changes may be missing from, or not belong into, `changes`.
+/// A range of WAL whose changes may be missing from `changes`, or are in it although the source lost them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {
-    /// Where it begins.
+    /// Where the range begins.
     pub from: Lsn,
-    /// Where it ends.
+    /// Where the range ends.
     pub to: Lsn,
-    /// Why.
+    /// The cause.
     pub reason: GapReason,
 }
 
@@ -109,7 +109,7 @@ impl fmt::Display for Gap {
     }
 }
 
-/// Where to start.
+/// Where the stream starts, and the gap before that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StartPoint {
     /// Transactions that end here or before are in the destination already.
@@ -119,7 +119,7 @@ pub struct StartPoint {
 }
 
 impl StartPoint {
-    /// The same where the WAL up to `end` cannot be decoded, because the publications were not there.
+    /// The same where the WAL up to `end` cannot be decoded, because the publications did not exist.
     pub fn behind_publications(self, end: Lsn) -> StartPoint {
         let gap = Gap {
             from: self.gap.map_or(self.position, |gap| gap.from).min(end),
@@ -133,7 +133,7 @@ impl StartPoint {
     }
 }
 
-/// The stream starts, or starts again: what decoder and writer have to know of it.
+/// A start of the stream, the first or a later one: what decoder and writer have to know of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamStart {
     /// The epoch that begins; what belongs to another one is discarded.
@@ -146,18 +146,18 @@ pub struct StreamStart {
     pub switch: Option<Lsn>,
     /// What has to be recorded first.
     pub gap: Option<Gap>,
-    /// What its texts are encoded in.
+    /// What the texts of the stream are encoded in.
     pub encoding: Encoding,
 }
 
-/// Whether the slot has to be made anew before [`decide`] can be asked.
-pub fn slot_is_usable(slot: Option<SlotPosition>) -> bool {
+/// Whether the stream can go on from the slot; else it is made anew before [`decide`] is asked.
+pub(crate) fn slot_is_usable(slot: Option<SlotPosition>) -> bool {
     slot.is_some_and(|slot| !slot.lost)
 }
 
 impl StreamStart {
-    /// What of the timeline before was written beyond its end, where the writer stands at `flushed`: batches
-    /// that were on their way when the source was asked have become durable since.
+    /// The changes of the earlier timeline that were written beyond its end, where the writer stands at
+    /// `flushed`: batches that were on their way when the source was asked have become durable since.
     pub fn divergence(&self, flushed: Lsn) -> Option<Gap> {
         let switch = self.switch.filter(|switch| flushed > *switch)?;
         Some(Gap {
@@ -168,13 +168,13 @@ impl StreamStart {
     }
 }
 
-/// Where a gap is announced before the slot behind it is made. What makes a slot can be killed, and the
-/// server may finish it all the same: then nothing else would tell that it is not the slot of before.
+/// Announces a gap before the slot behind it is made. The process can be killed while the server makes the
+/// slot, and the server may complete it: without the announcement it would look like the slot of before.
 pub trait GapAnnouncement: Send {
-    /// Notes durably at the destination that changes after `from` may be missing; once is enough.
+    /// Notes durably at the destination that changes after `from` may be missing. Repeating it does nothing.
     ///
     /// # Errors
-    /// A destination that is away or that refuses: no slot may be made then.
+    /// A destination that is away or that refuses: then no slot may be made.
     fn announce_gap(&self, from: Lsn, timeline: u32) -> Result<()>;
 }
 

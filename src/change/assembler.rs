@@ -27,10 +27,10 @@ struct Transaction {
     xid: Xid,
     final_lsn: Lsn,
     commit_time: PgTimestamp,
-    /// It is in the destination already: its changes are passed over.
+    /// The transaction is in the destination already: its changes are passed over.
     skip: bool,
     has_context: bool,
-    /// What it did to the catalog is seen by our questions.
+    /// Questions to the catalog see what the transaction did, see [`Catalog::wait_until_visible`].
     catalog_visible: bool,
     /// The first and the last change that came before any context.
     without_context: Option<(Lsn, Lsn)>,
@@ -54,12 +54,13 @@ pub struct Assembler {
     json: json::Writer,
     /// A value in UTF-8, where the source did not convert it.
     text: Vec<u8>,
-    /// Why values of each relation were replaced so far, and what of that was not asked for yet.
+    /// Why values of each relation were replaced so far.
     warned: HashMap<Oid, Reasons>,
+    /// Those that [`Assembler::take_new_reasons`] has not returned yet.
     new_reasons: Vec<(Arc<str>, Reasons)>,
     /// Transactions that end here or before are in the destination, or on their way there.
     done: Lsn,
-    /// The WAL record of the last change, and how many changes it had before.
+    /// The WAL record of the last change, and how many changes of that record came before it.
     record: (Lsn, u64),
 }
 
@@ -81,8 +82,8 @@ impl Assembler {
     }
 
     /// Prepares for the stream to start again. Transactions that end at `done` or before are passed over
-    /// when they come again; those that this assembler has finished are, too, unless `forget`: then
-    /// their rows were given up on the way and have to come again.
+    /// when they come again; so are those that this assembler has finished, unless `forget`: then
+    /// their rows were discarded on the way and have to come again.
     pub fn restart(&mut self, done: Lsn, forget: bool) {
         self.relations.clear();
         self.transaction = None;
@@ -107,7 +108,7 @@ impl Assembler {
         self.settings.encoding = encoding;
     }
 
-    /// A relation in which values were written in their safe form for reasons that it had not had yet.
+    /// A relation in which values were replaced for reasons that it had not had yet.
     pub fn take_new_reasons(&mut self) -> Option<(Arc<str>, Reasons)> {
         self.new_reasons.pop()
     }

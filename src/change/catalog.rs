@@ -1,4 +1,4 @@
-//! What this module has to ask about relations and types: facts of the source's catalog.
+//! Questions to the source's catalog about relations and types, which the stream does not answer.
 
 use super::json::{Ask, ValueType};
 use crate::error::Result;
@@ -7,7 +7,7 @@ use crate::lsn::{Oid, PgTimestamp, Xid};
 /// What the stream does not tell about a relation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RelationFacts {
-    /// It is the table of changes or of progress, or a part of one.
+    /// The relation is the table of changes or of progress, or a partition or inheritance child of one.
     pub ours: bool,
     /// The columns of the primary key in their order; empty where there is none.
     pub primary_key: Vec<String>,
@@ -15,7 +15,7 @@ pub struct RelationFacts {
     pub identity_index: Vec<String>,
 }
 
-/// OIDs from here on are given to what users make (`FirstNormalObjectId`, `transam.h`). Types below it
+/// OIDs from here on belong to objects of users (`FirstNormalObjectId`, `transam.h`). Types below it
 /// come with the server and do not change.
 pub const FIRST_USER_OID: u32 = 16_384;
 
@@ -24,16 +24,16 @@ pub const FIRST_USER_OID: u32 = 16_384;
 pub struct TypesAt {
     /// They hold for transactions that committed until then, by the source's clock.
     pub as_of: PgTimestamp,
-    /// Another number when an answer may be another one.
+    /// Changes when an answer may have changed.
     pub generation: u64,
 }
 
 /// The catalog of the source.
 pub trait Catalog: Ask {
-    /// Waits until what this transaction did to the catalog is visible to the questions that follow: the
-    /// stream brings a commit when it is in the WAL, which is before other sessions see it. False where the
-    /// transaction waits for zemi, as a synchronous standby: then the answers are those of before, until the
-    /// next Relation message, which comes behind the end of every transaction that changed a relation.
+    /// Waits until other sessions see what this transaction did to the catalog: the stream brings a commit as
+    /// soon as it is in the WAL, which is earlier. False where the transaction itself waits for zemi as its
+    /// synchronous standby: then the answers are those of before the transaction, and are asked for again at
+    /// the next Relation message, which follows every transaction that changed a relation.
     ///
     /// # Errors
     /// A source that does not answer.

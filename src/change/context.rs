@@ -1,11 +1,11 @@
-//! Context messages: what the application says about who makes a change, and why.
+//! Context messages: JSON from the application about a change, such as the user and the reason.
 
 use super::json;
 
 /// The prefix of the logical messages that carry context.
 pub const PREFIX: &[u8] = b"_bemi";
 
-/// The context of rows that nobody gave one.
+/// The context of rows without a context message.
 pub const NONE: &[u8] = b"{}";
 
 /// Turns the content of a context message into JSON that jsonb accepts, in `out` (cleared first).

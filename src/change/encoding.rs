@@ -3,7 +3,7 @@
 //! In a database of encoding SQL_ASCII a text may hold any bytes, and in one of WIN1252 five that stand
 //! for no character. The walsender refuses such a row for ever, so it is asked for the stored bytes
 //! (`client_encoding=SQL_ASCII`: PostgreSQL documentation, "Character Set Support"), which are decoded
-//! here. What stands for nothing becomes U+FFFD.
+//! here. A byte that stands for no character becomes U+FFFD.
 
 /// What the texts of the stream are encoded in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,7 +56,7 @@ impl Encoding {
         Some(replaced)
     }
 
-    /// A name in UTF-8, with U+FFFD for what stands for nothing.
+    /// A name in UTF-8, with U+FFFD for what is no character.
     pub fn name(self, bytes: &[u8]) -> String {
         let mut out = Vec::new();
         let bytes = self.decode(bytes, &mut out).map_or(bytes, |_| &out);

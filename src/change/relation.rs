@@ -1,4 +1,4 @@
-//! A relation as the row encoder sees it: what is constant per relation is worked out once.
+//! A relation as the row encoder needs it: computed once per Relation message.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use crate::pgoutput::{Relation, ReplicaIdentity};
 /// One published column.
 #[derive(Debug)]
 pub(super) struct ColumnPlan {
-    /// `"name":`, escaped, as it stands in the JSON object.
+    /// `"name":`, escaped for the JSON object.
     pub prefix: Vec<u8>,
     pub value_type: ValueType,
-    /// How it was before the type was altered, the latest last: for values that were written then.
+    /// Earlier forms of an altered type, the latest last: for values that were written before.
     pub earlier: Vec<ValueType>,
     pub type_oid: Oid,
     /// Part of the replica identity; under FULL every column is.
@@ -41,14 +41,14 @@ pub struct RelationPlan {
     types: Vec<Oid>,
     /// The facts about them hold for transactions that committed until then.
     pub(super) types_until: PgTimestamp,
-    /// Values of transactions until then that do not fit are not for want of newer facts.
+    /// Up to this commit time the facts are the newest: values that do not fit are not asked about again.
     reread_until: PgTimestamp,
-    /// What they were last read as, by [`Catalog::types_at`].
+    /// [`super::TypesAt::generation`] of when the types were read.
     generation: u64,
 }
 
-/// How long facts are taken to hold where only a new cast to json could change them. Types of users that
-/// are no composites (enums, for one) are common, and casts for them are rare.
+/// How long, in microseconds of the source's clock, facts are taken to hold where only a new cast to json
+/// could change them: enums and other types of users are common, casts to json for them are rare.
 const CAST_LEASE: i64 = 1_000_000;
 
 /// How many earlier forms of a type are kept.

@@ -13,8 +13,8 @@ use crate::hex;
 use crate::lsn::{Lsn, PgTimestamp, Xid};
 use crate::pgoutput::{ColumnValue, OldTuple, TupleData};
 
-/// The longest field that COPY takes, in bytes (`MaxAllocSize`, with room to spare): escapes and blanks
-/// make a text longer than the jsonb that it becomes.
+/// The longest field that COPY takes, in bytes (a little less than `MaxAllocSize`, 1 GiB): escapes and
+/// blanks make a JSON text longer than the jsonb that it becomes.
 const LONGEST_FIELD: usize = 0x3FFF_0000;
 
 /// What was done to the row.
@@ -48,7 +48,7 @@ impl Operation {
     }
 }
 
-/// What a row says beside its values.
+/// The fields of a row beside its values.
 #[derive(Debug, Clone, Copy)]
 pub struct RowHead<'a> {
     /// What was done.
@@ -86,7 +86,7 @@ pub enum EncodeError {
     },
 }
 
-/// Appends the row to `out`; on a misfit, `out` is as it was. Returns how many values were written in
+/// Appends the row to `out`; on an error, `out` is as it was. Returns how many values were written in
 /// their safe form. With `lenient`, a value that does not fit its type is written as the type was
 /// earlier, else kept as a string.
 pub fn encode(
@@ -248,7 +248,7 @@ impl RowEncoder<'_, '_> {
         let text = match value {
             ColumnValue::Text(text) => text,
             ColumnValue::Binary(bytes) => {
-                // Never asked for, so there is no telling what it means; the bytes are kept.
+                // Binary values are never requested; the bytes are kept as hexadecimal digits.
                 self.out.extend_from_slice(b"\"\\\\x");
                 hex::push(self.out, bytes);
                 self.out.push(b'"');
@@ -299,7 +299,7 @@ impl RowEncoder<'_, '_> {
         let Some(tuple) = values.new.or(old) else {
             return copy::null(self.out);
         };
-        // A key tuple of an index that lacks a part of the primary key: the rest of it would look like
+        // A key tuple of an index that lacks a part of the primary key: the other parts alone could be
         // the key of another row.
         let key_only = values.new.is_none() && matches!(values.old, Some(OldTuple::Key(_)));
         let sent = |&index: &usize| self.plan.columns.get(index).is_some_and(|c| c.key);

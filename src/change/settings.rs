@@ -31,6 +31,7 @@ impl Tracked {
 /// What happens to the values of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ColumnPolicy {
+    /// Written as JSON.
     Keep,
     /// `EXCLUDE_COLUMNS`: neither in `before` nor in `after` nor in `primary_key`.
     LeaveOut,

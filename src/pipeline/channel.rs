@@ -12,29 +12,29 @@ use crate::resume::StreamStart;
 use crate::wire::{FRAME_LIMIT, FrameHead, HEAD};
 
 /// The usual size of a chunk in bytes.
-pub const SIZE: usize = 64 * 1024;
+pub(crate) const SIZE: usize = 64 * 1024;
 
 /// The size while no read has filled one: a stream that is quiet needs no more.
-pub const QUIET_SIZE: usize = 8 * 1024;
+pub(crate) const QUIET_SIZE: usize = 8 * 1024;
 
 /// A buffer that a large frame made grow beyond this is not used again.
 const KEPT_SIZE: usize = 4 * SIZE;
 
-/// The right to hold one large frame. There is one, so that a second large frame is read when the first
-/// one is a row: however many there are, memory holds a few of them.
+/// The right to hold one large frame. A second large frame is read only when the first one has become a row,
+/// so that memory does not grow with the number of large frames in succession.
 #[derive(Debug)]
 pub struct Large(Receiver<()>);
 
 impl Drop for Large {
     fn drop(&mut self) {
-        // The place is empty already where the channel went first.
+        // Disconnected where the channel was dropped first.
         let _ = self.0.try_recv();
     }
 }
 
-/// Where that right is given out.
+/// Gives out that right, to one holder at a time.
 #[derive(Debug)]
-pub struct LargeFrames {
+pub(crate) struct LargeFrames {
     places: Sender<()>,
     taken: Receiver<()>,
 }
@@ -47,13 +47,13 @@ impl Default for LargeFrames {
 }
 
 impl LargeFrames {
-    /// Whether a buffer of this size is one that needs the right.
-    pub fn is_large(size: usize) -> bool {
+    /// Whether a buffer of so many bytes needs the right.
+    pub(crate) fn is_large(size: usize) -> bool {
         size > KEPT_SIZE
     }
 
-    /// Waits so long for the right; `None` where somebody still holds it.
-    pub fn take(&self, limit: Duration) -> Option<Large> {
+    /// Waits up to `limit` for the right; `None` where it is still held.
+    pub(crate) fn take(&self, limit: Duration) -> Option<Large> {
         let taken = self.places.send_timeout((), limit);
         taken.is_ok().then(|| Large(self.taken.clone()))
     }
@@ -61,7 +61,7 @@ impl LargeFrames {
 
 /// What the reader hands to the decoder.
 #[derive(Debug)]
-pub enum ReaderEvent {
+pub(crate) enum ReaderEvent {
     /// The stream starts, or starts again.
     Start(StreamStart),
     /// Frames of the stream.
@@ -70,7 +70,7 @@ pub enum ReaderEvent {
     End,
 }
 
-/// A run of whole frames.
+/// Whole frames in succession.
 #[derive(Debug, Default)]
 pub struct Chunk {
     /// The buffer; only the first `filled` bytes mean something.
@@ -79,12 +79,13 @@ pub struct Chunk {
     pub filled: usize,
     /// When they were received.
     pub received_at: PgTimestamp,
-    /// Held while it is a large one.
+    /// Held while the chunk has a large frame.
     pub large: Option<Large>,
 }
 
 impl Chunk {
-    /// The CopyData bodies in it, in order; other frames are passed over.
+    /// The CopyData bodies in it, in order; other frames are passed over. Ends with an error at a frame whose
+    /// length is invalid.
     pub fn copy_data(&self) -> impl Iterator<Item = Result<&[u8]>> {
         let mut rest = self.bytes.get(..self.filled).unwrap_or_default();
         std::iter::from_fn(move || {
@@ -105,16 +106,16 @@ impl Chunk {
         })
     }
 
-    /// The buffer for another use, when it is of the usual size.
-    pub fn recycle(self) -> Option<Vec<u8>> {
+    /// The buffer for another chunk; `None` where a large frame made it grow.
+    pub(crate) fn recycle(self) -> Option<Vec<u8>> {
         (self.bytes.len() <= KEPT_SIZE).then_some(self.bytes)
     }
 }
 
-/// One thing to do.
+/// What the writer has to do.
 #[derive(Debug)]
 pub enum WriterCommand {
-    /// Take note of a start; undo an open piece of a transaction.
+    /// Take note of a start; undo the fragments of an open transaction.
     Start(StreamStart),
     /// Write a batch, or only confirm its end when it has no rows.
     Batch(Box<Batch>),

@@ -1,4 +1,5 @@
-//! What the threads tell each other beside the channels: stop, start again, the destination is away.
+//! State that all threads share beside the channels: the end that was asked for, the outage of the
+//! destination, and the replication connection, so that any thread can end it.
 
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,19 +10,20 @@ use crate::source::catalog::StreamControl;
 use crate::threads::lock;
 use crate::wire::Transport;
 
-/// Why and since when the destination is away.
+/// Since when the destination is away, and whether the source stops with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outage {
     /// When the first attempt failed.
     pub since: Instant,
-    /// The source's own cluster said that it is shutting down: its walsender must go at once.
+    /// The destination is in the source's cluster, which is shutting down: it waits for its walsender, so the
+    /// replication connection is closed at once.
     pub source_stopping: bool,
 }
 
 #[derive(Default)]
 struct State {
     outage: Option<Outage>,
-    /// The replication connection, to wake the thread that reads it.
+    /// The replication connection, while the reader has one.
     reader: Option<Arc<dyn Transport>>,
 }
 
@@ -39,7 +41,7 @@ impl Control {
         self.stopping.store(true, Ordering::SeqCst);
         let state = lock(&self.state);
         if let Some(transport) = &state.reader {
-            // The other direction stays: the last position is still to be confirmed.
+            // Wakes the reader. The other direction stays: the last position is still to be confirmed.
             transport.shutdown(Shutdown::Read);
         }
         self.changed.notify_all();
@@ -57,7 +59,7 @@ impl Control {
         }
     }
 
-    /// Registers the replication connection, so that its reader can be woken; `None` when it ended.
+    /// Registers the replication connection, so that its reader can be woken; `None` when it has ended.
     pub fn set_reader(&self, transport: Option<Arc<dyn Transport>>) {
         let mut state = lock(&self.state);
         state.reader = transport;
@@ -95,7 +97,7 @@ impl Control {
         lock(&self.state).outage
     }
 
-    /// Waits until the destination is there. False when the end was asked for.
+    /// Waits until the destination is not away. False when the end was asked for.
     pub fn wait_for_destination(&self) -> bool {
         let mut state = lock(&self.state);
         while state.outage.is_some() && !self.stopping() {

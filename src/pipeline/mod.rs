@@ -1,4 +1,4 @@
-//! The threads and what joins them.
+//! The threads, and what they share: channels, feedback, control.
 
 pub mod channel;
 pub mod control;
@@ -6,6 +6,9 @@ pub mod decoder;
 pub mod feedback;
 pub mod publication_refresh;
 pub mod reader;
+mod schedule;
+mod shutdown;
+mod signals;
 pub mod stream_decoder;
 pub mod supervisor;
 pub mod writer;

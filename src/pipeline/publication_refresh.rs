@@ -14,23 +14,23 @@ use crate::source::catalog::OwnTables;
 use crate::source::{self, publication};
 use crate::threads::{STACK, lock};
 
-/// New relations are looked for together: that often at most.
-pub const PAUSE: Duration = Duration::from_secs(1);
+/// The shortest time between two looks at all tables: relations that come in quick succession share one.
+pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 
 /// Keeps the publications in line, on a thread of its own: it may have to wait for a lock or for a server.
-pub struct PublicationRefresh {
+pub(crate) struct PublicationRefresh {
     config: Arc<Config>,
     destination: Arc<Destination>,
     metrics: Arc<Metrics>,
     warned: Arc<Mutex<BTreeSet<String>>>,
     running: Option<JoinHandle<()>>,
-    /// A stream of new relations asks again and again.
-    pub(super) not_before: Instant,
+    /// New relations may come in quick succession: before this time, no look begins for their sake.
+    not_before: Instant,
 }
 
 impl PublicationRefresh {
     /// Nothing is under way yet.
-    pub fn new(
+    pub(crate) fn new(
         config: &Arc<Config>,
         destination: &Arc<Destination>,
         metrics: &Arc<Metrics>,
@@ -45,16 +45,21 @@ impl PublicationRefresh {
         }
     }
 
-    /// Waits for the look that is under way: it would make the publications again that are dropped meanwhile.
-    pub fn finish(&mut self) {
+    /// When the next look for the sake of a new relation may begin.
+    pub(crate) fn not_before(&self) -> Instant {
+        self.not_before
+    }
+
+    /// Waits for the look that is under way: it would make publications again that are dropped after this.
+    pub(crate) fn finish(&mut self) {
         if let Some(running) = self.running.take() {
-            // Its panic has ended the process already.
+            // A panic in it has ended the process already.
             let _ = running.join();
         }
     }
 
     /// Looks at all tables, unless the look before is still under way. False when it is.
-    pub fn start(&mut self) -> bool {
+    pub(crate) fn start(&mut self) -> bool {
         if self.running.as_ref().is_some_and(|r| !r.is_finished()) {
             return false;
         }
@@ -90,7 +95,7 @@ fn look_around(
     let server = source::check(&mut session)?;
     if let Some((end, kept)) = source::kept_by_slot(&mut session, config)? {
         metrics.slot_retained.set(kept);
-        // Nobody else says it while the replication connection is closed.
+        // The stream does not tell it while the replication connection is closed.
         metrics.source_wal_end.raise(end.0);
     }
     let published = publication::reconcile(

@@ -1,20 +1,21 @@
-//! The threads' lives: start, refresh, stop, exit code.
+//! The main thread: starts the others, keeps the publications in line, stops, and gives the exit code.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use super::channel::{LargeFrames, WriterCommand};
 use super::control::Control;
 use super::decoder::{Decoder, Handover};
 use super::feedback::Feedback;
-use super::publication_refresh::{self, PublicationRefresh};
+use super::publication_refresh::PublicationRefresh;
 use super::reader::{Connector, Output, Reader};
+use super::schedule::Schedule;
+use super::shutdown::Shutdown;
+use super::signals;
 use super::stream_decoder::StreamDecoder;
 use super::writer::{Ready, Writer};
 use crate::backoff::Backoff;
@@ -27,7 +28,7 @@ use crate::destination::removal;
 use crate::destination::tables::Destination;
 use crate::error::{At, Error, Exit, Kind, Remedy, Result};
 use crate::observe::metrics::Metrics;
-use crate::observe::{self, routes};
+use crate::observe::routes;
 use crate::source::SourceSessions;
 use crate::source::catalog::{OwnTables, SourceCatalog};
 use crate::source::{self, failover, publication};
@@ -36,12 +37,8 @@ use crate::threads::STACK;
 /// Chunks on their way to the decoder.
 const CHUNKS: usize = 4;
 
-/// How often tables are looked for that came without a change of their own, and how often a summary is
-/// logged.
-const MINUTE: Duration = Duration::from_secs(60);
-
-/// How long after `SHUTDOWN_TIMEOUT` the process is ended where the main thread itself is held up.
-const LIMIT_SLACK: Duration = Duration::from_millis(200);
+/// Reader, decoder and writer.
+const THREADS: usize = 3;
 
 /// What the main thread waits for.
 enum Event {
@@ -64,18 +61,13 @@ pub fn run(config: Config) -> Exit {
 
 /// Logs the error that ends the process and returns its exit code.
 pub fn report(error: &Error) -> Exit {
-    match error.remedy() {
-        Remedy::Stop(Exit::Ok) => Exit::Ok,
-        Remedy::Stop(code) => {
-            log::error!(sqlstate = error.code(), exit_code = code as u8; "{error}");
-            code
-        }
-        Remedy::Retry => {
-            let code = Exit::Unavailable;
-            log::error!(sqlstate = error.code(), exit_code = code as u8; "{error}");
-            code
-        }
-    }
+    let code = match error.remedy() {
+        Remedy::Stop(Exit::Ok) => return Exit::Ok,
+        Remedy::Stop(code) => code,
+        Remedy::Retry => Exit::Unavailable,
+    };
+    log::error!(sqlstate = error.code(), exit_code = code as u8; "{error}");
+    code
 }
 
 struct Supervisor {
@@ -92,7 +84,11 @@ impl Supervisor {
     fn new(config: Config) -> Result<Supervisor> {
         let (tell, events) = unbounded();
         let control = Arc::new(Control::default());
-        listen_to_signals(Arc::clone(&control), tell.clone(), config.shutdown_timeout)?;
+        let (stopped, signalled) = (Arc::clone(&control), tell.clone());
+        signals::listen(config.shutdown_timeout, move || {
+            stopped.stop();
+            let _ = signalled.send(Event::Signal);
+        })?;
         Ok(Supervisor {
             config: Arc::new(config),
             control,
@@ -104,8 +100,25 @@ impl Supervisor {
         })
     }
 
+    /// # Errors
+    /// What ended the process; of kind [`Kind::Stopped`] where the end was asked for during the start.
     fn run(self) -> Result<()> {
-        let shown = routes::open(&self.config, &self.metrics)?;
+        let status_page = routes::open(&self.config, &self.metrics)?;
+        self.log_start();
+        let preconnect = Preconnect::open(&self.config);
+        let (identity, preconnected) = self.identify()?;
+        let streams = self.start_writer(&identity, preconnect, preconnected)?;
+        self.start_stream(&identity, streams)?;
+        let outcome = self.watch(status_page);
+        self.feedback.close();
+        if outcome.is_ok() && self.config.cleanup_on_shutdown {
+            self.clean_up(&identity)?;
+        }
+        log::info!("stopped");
+        outcome
+    }
+
+    fn log_start(&self) {
         log::info!(
             version = env!("CARGO_PKG_VERSION"),
             source:% = self.config.source,
@@ -119,43 +132,14 @@ impl Supervisor {
             self.config.destination.database,
             self.config.destination
         );
-        let preconnect = Preconnect::open(&self.config);
-        let Some((identity, preconnected)) = self.identify()? else {
-            return Ok(());
-        };
-        let mut running = 1;
-        let Some(streams) = self.start_writer(&identity, preconnect, preconnected)? else {
-            return Ok(());
-        };
-        running += self.start_stream(&identity, streams)?;
-        let outcome = self.watch(&mut running, shown);
-        self.feedback.close();
-        if outcome.is_ok() && self.config.cleanup_on_shutdown {
-            self.clean_up(&identity)?;
-        }
-        log::info!("stopped");
-        outcome
     }
 
-    /// Asks the source who it is, until it answers. Returns with that the sessions that asked. `None` when
-    /// the end was asked for.
-    fn identify(&self) -> Result<Option<(SourceIdentity, SourceSessions)>> {
+    /// Asks the source for its identity until it answers, and returns the sessions that asked, too.
+    fn identify(&self) -> Result<(SourceIdentity, SourceSessions)> {
         let mut backoff = Backoff::default();
         loop {
-            let attempt = || -> Result<(SourceIdentity, SourceSessions)> {
-                let mut preconnected =
-                    SourceSessions::open(&self.config, ClientEncoding::Utf8.setting())?;
-                let server = source::check(&mut preconnected.session).at(|| "source".into())?;
-                failover::check(&server, &self.config).at(|| "source".into())?;
-                let identity = source::identify(&mut preconnected.walsender)?;
-                let identity = SourceIdentity {
-                    system_identifier: identity.system_identifier,
-                    started: server.started,
-                };
-                Ok((identity, preconnected))
-            };
-            let error = match attempt() {
-                Ok(found) => return Ok(Some(found)),
+            let error = match self.identify_once() {
+                Ok(found) => return Ok(found),
                 Err(e) => e,
             };
             let again = error.remedy() == Remedy::Retry;
@@ -173,9 +157,22 @@ impl Supervisor {
                 wait.as_secs_f64()
             );
             if !self.control.pause(wait) {
-                return Ok(None);
+                return Err(stopped());
             }
         }
+    }
+
+    fn identify_once(&self) -> Result<(SourceIdentity, SourceSessions)> {
+        let encoding = ClientEncoding::Utf8.setting();
+        let mut preconnected = SourceSessions::open(&self.config, encoding)?;
+        let server = source::check(&mut preconnected.session).at(|| "source".into())?;
+        failover::check(&server, &self.config).at(|| "source".into())?;
+        let identity = source::identify(&mut preconnected.walsender)?;
+        let identity = SourceIdentity {
+            system_identifier: identity.system_identifier,
+            started: server.started,
+        };
+        Ok((identity, preconnected))
     }
 
     /// Starts a thread whose end is an event.
@@ -197,13 +194,13 @@ impl Supervisor {
             .map_err(|e| Error::new(Kind::Transient, "cannot start a thread").caused_by(e))
     }
 
-    /// Starts the writer and waits until it has read the progress. `None` when the end was asked for.
+    /// Starts the writer and waits until it has read the progress.
     fn start_writer(
         &self,
         identity: &SourceIdentity,
         preconnect: Preconnect,
         mut preconnected: SourceSessions,
-    ) -> Result<Option<Streams>> {
+    ) -> Result<Streams> {
         let (work_in, work) = bounded(0);
         let (spare_batches, batches) = bounded(2);
         let (ready_in, ready) = bounded(1);
@@ -222,31 +219,34 @@ impl Supervisor {
         self.spawn("writer", move || writer.run())?;
         publication::warm_up(&mut preconnected.session, &self.config);
         let mut preconnected = Some(preconnected);
-        let mut warned = ready.recv_timeout(source::FRESH);
-        if matches!(warned, Err(RecvTimeoutError::Timeout)) {
+        let mut answer = ready.recv_timeout(source::FRESH);
+        if matches!(answer, Err(RecvTimeoutError::Timeout)) {
             // The destination is away: no session waits for it at the source.
             preconnected = None;
-            warned = ready.recv().map_err(|_| RecvTimeoutError::Disconnected);
+            answer = ready.recv().map_err(|_| RecvTimeoutError::Disconnected);
         }
-        match warned {
-            Ok(ready) => Ok(Some(Streams {
-                ready,
-                preconnected,
-                work: work_in,
-                batches,
-            })),
-            // It ended without: its event says why.
-            Err(_) => loop {
-                match self.events.recv() {
-                    Ok(Event::Ended(_, Err(e))) if e.kind() != Kind::Stopped => return Err(e),
-                    Ok(Event::Signal | Event::NewRelation) => {}
-                    Ok(Event::Ended(..)) | Err(_) => return Ok(None),
-                }
-            },
+        Ok(Streams {
+            // A writer that ended without an answer has an event that says why.
+            ready: answer.map_err(|_| self.first_failure())?,
+            preconnected,
+            work: work_in,
+            batches,
+        })
+    }
+
+    /// The error with which a thread has ended, or will in a moment.
+    fn first_failure(&self) -> Error {
+        loop {
+            match self.events.recv() {
+                Ok(Event::Ended(_, Err(e))) => return e,
+                Ok(Event::Signal | Event::NewRelation) => {}
+                Ok(Event::Ended(_, Ok(()))) | Err(_) => return stopped(),
+            }
         }
     }
 
-    fn start_stream(&self, identity: &SourceIdentity, streams: Streams) -> Result<usize> {
+    /// Starts decoder and reader.
+    fn start_stream(&self, identity: &SourceIdentity, streams: Streams) -> Result<()> {
         let (events, from_reader) = bounded(CHUNKS);
         let (spare_chunks, chunks) = bounded(CHUNKS);
         let own: Arc<dyn OwnTables> = Arc::clone(&self.destination) as _;
@@ -296,78 +296,66 @@ impl Supervisor {
             },
         };
         self.spawn("decoder", move || decoder.run())?;
-        self.spawn("reader", move || reader.run())?;
-        Ok(2)
+        self.spawn("reader", move || reader.run())
     }
 
-    /// Waits for the end of the threads, and meanwhile keeps the publications in line.
-    ///
-    /// `shown`: there is a status page, which wants samples.
-    fn watch(&self, running: &mut usize, shown: bool) -> Result<()> {
-        let mut outcome = Ok(());
-        let mut stop_by: Option<Instant> = None;
-        let mut refresh_at = Instant::now() + MINUTE;
-        let mut summary_at = refresh_at;
-        let mut sample_at = shown.then(Instant::now);
+    /// Waits for the end of the threads; meanwhile brings the publications in line, takes samples for the
+    /// status page where there is one, and logs summaries.
+    fn watch(&self, status_page: bool) -> Result<()> {
+        let mut shutdown = Shutdown::new(self.config.shutdown_timeout, THREADS);
+        let mut schedule = Schedule::new(Instant::now(), status_page);
         let mut summary = Summary::default();
         let mut refresh = PublicationRefresh::new(&self.config, &self.destination, &self.metrics);
-        while *running > 0 {
-            let next = refresh_at.min(summary_at);
-            let until = stop_by.unwrap_or(sample_at.map_or(next, |sample| sample.min(next)));
+        while shutdown.is_running() {
+            let until = shutdown.deadline().unwrap_or_else(|| schedule.next());
             match self.events.recv_deadline(until) {
                 Ok(Event::Signal) => {
                     log::info!("stopping: writing what was received");
                     self.metrics.stopping_since.set(clock::unix_micros());
-                    stop_by.get_or_insert(Instant::now() + self.config.shutdown_timeout);
+                    shutdown.ask(Instant::now());
                 }
                 Ok(Event::Ended(name, result)) => {
-                    *running -= 1;
-                    if let Err(e) = result
-                        && e.kind() != Kind::Stopped
-                        && outcome.is_ok()
-                    {
+                    if shutdown.thread_ended(name, result, Instant::now()) {
                         self.metrics.failed_since.set(clock::unix_micros());
-                        outcome = Err(e.at(name));
                     }
-                    // One thread's end is the end of all.
                     self.control.stop();
-                    stop_by.get_or_insert(Instant::now() + self.config.shutdown_timeout);
                 }
                 Ok(Event::NewRelation) => {
-                    refresh_at = refresh_at.min(Instant::now().max(refresh.not_before));
+                    schedule.new_relation(Instant::now(), refresh.not_before());
                 }
-                Err(_) if stop_by.is_some() => {
+                Err(_) if shutdown.deadline().is_some() => {
                     log::warn!(
                         "SHUTDOWN_TIMEOUT is over: what was not written yet comes again at the next start"
                     );
-                    return outcome;
+                    return shutdown.outcome();
                 }
-                Err(_) => {
-                    let now = Instant::now();
-                    if sample_at.is_some_and(|sample| now >= sample) {
-                        sample_at = Some(now + observe::SAMPLE_INTERVAL);
-                        let metrics = &self.metrics;
-                        metrics.history.add(metrics.lag_bytes(), metrics.changes());
-                    }
-                    if now >= summary_at {
-                        summary_at = now + MINUTE;
-                        summary.log(&self.metrics);
-                    }
-                    if now >= refresh_at {
-                        refresh_at = now
-                            + if refresh.start() {
-                                MINUTE
-                            } else {
-                                publication_refresh::PAUSE
-                            };
-                    }
-                }
+                Err(_) => self.do_due(&mut schedule, &mut summary, &mut refresh),
             }
         }
         if self.config.cleanup_on_shutdown {
             refresh.finish();
         }
-        outcome
+        shutdown.outcome()
+    }
+
+    fn do_due(
+        &self,
+        schedule: &mut Schedule,
+        summary: &mut Summary,
+        refresh: &mut PublicationRefresh,
+    ) {
+        let now = Instant::now();
+        let due = schedule.due(now);
+        let metrics = &self.metrics;
+        if due.sample {
+            metrics.history.add(metrics.lag_bytes(), metrics.changes());
+        }
+        if due.summary {
+            summary.log(metrics);
+        }
+        if due.refresh {
+            schedule.refreshed(now, refresh.start());
+        }
     }
 
     /// Removes slot, publications and progress, as `CLEANUP_ON_SHUTDOWN` asks.
@@ -382,7 +370,7 @@ impl Supervisor {
     }
 }
 
-/// What the writer left for those who feed it.
+/// What reader and decoder need of the writer.
 struct Streams {
     ready: Ready,
     preconnected: Option<SourceSessions>,
@@ -414,47 +402,7 @@ impl Summary {
     }
 }
 
-/// The first SIGTERM or SIGINT asks for the end, the second one does not wait for it.
-///
-/// The main thread may wait for a server that does not answer: the time limit is held by a thread of its
-/// own.
-fn listen_to_signals(
-    control: Arc<Control>,
-    tell: Sender<Event>,
-    shutdown_timeout: Duration,
-) -> Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])
-        .map_err(|e| Error::new(Kind::Bug, "cannot listen to signals").caused_by(e))?;
-    thread::Builder::new()
-        .name("signals".into())
-        .stack_size(STACK)
-        .spawn(move || {
-            for (count, _) in signals.forever().enumerate() {
-                if count > 0 {
-                    leave("stopped at once");
-                }
-                control.stop();
-                let _ = tell.send(Event::Signal);
-                let limit = shutdown_timeout + LIMIT_SLACK;
-                let watch = move || {
-                    thread::sleep(limit);
-                    leave("SHUTDOWN_TIMEOUT is over");
-                };
-                let spawned = thread::Builder::new()
-                    .name("limit".into())
-                    .stack_size(STACK)
-                    .spawn(watch);
-                if let Err(e) = spawned {
-                    log::warn!("cannot watch over SHUTDOWN_TIMEOUT: {e}");
-                }
-            }
-        })
-        .map(drop)
-        .map_err(|e| Error::new(Kind::Bug, "cannot start a thread").caused_by(e))
-}
-
-/// Ends the process, as asked, whatever its threads wait for.
-fn leave(why: &str) {
-    log::warn!("{why}: what was not written yet comes again at the next start");
-    std::process::exit(i32::from(Exit::Ok as u8));
+/// The end was asked for.
+fn stopped() -> Error {
+    Error::new(Kind::Stopped, "stopped")
 }

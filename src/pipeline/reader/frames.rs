@@ -236,9 +236,9 @@ fn is_timeout(e: &io::Error) -> bool {
     )
 }
 
-/// PostgreSQL 18 passes over the changes of WAL in which a publication did not exist, and says so in a warning
-/// (`LoadPublications`, `pgoutput.c`); the servers before it end the stream with 42704. That error for such a
-/// warning, so that no change is passed over.
+/// PostgreSQL 18 passes over the changes of WAL in which a publication did not exist, and says so in a
+/// warning (`LoadPublications`, `pgoutput.c`); the servers before it end the stream with 42704. That error
+/// for such a warning, so that no change is passed over.
 fn passed_over(warning: &Error) -> Option<Error> {
     warning
         .is_sqlstate(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE)
