@@ -22,9 +22,6 @@ const ROUNDS: u32 = 100_000;
 /// The bytes of the derived key (RFC 2104 asks for at least the length of the hash, 32).
 const KEY_LEN: usize = 32;
 
-/// The bytes that [`Masker::hash`] appends: a SHA-256 in hexadecimal.
-pub const HASH_LEN: usize = 64;
-
 /// Replaces texts by their HMAC-SHA-256 (RFC 2104) under a key derived from `HASH_KEY`.
 #[derive(Clone)]
 pub struct Masker(Hmac<Sha256>);
@@ -68,6 +65,9 @@ impl fmt::Debug for Masker {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
+
+    /// The digits of a SHA-256.
+    const HASH_LEN: usize = 64;
 
     fn hash(masker: &Masker, text: &[u8]) -> String {
         let mut out = Vec::new();

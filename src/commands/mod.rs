@@ -4,7 +4,7 @@
 //! `cleanup --yes`.
 
 mod check;
-pub mod cleanup;
+mod cleanup;
 mod finding;
 mod health;
 mod report;

@@ -1,14 +1,14 @@
 //! The settings: environment to [`Config`]. A leaf that imports nothing but `error`.
 //!
 //! Empty means unset, but for passwords, where it means none. A bad value is an error that names its
-//! variable, what it was (unless it may hold a secret) and what it may be. The table [`SETTINGS`] is
+//! variable, what it was (unless it may hold a secret) and what it may be. The table `settings::SETTINGS` is
 //! what is read, what `zemi --help` prints and what counts as known, so that the three cannot differ.
 
 mod endpoint;
 mod nearest;
-mod pattern;
+pub(crate) mod pattern;
 mod secret;
-mod settings;
+pub(crate) mod settings;
 mod tls;
 mod vars;
 
@@ -18,11 +18,13 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-pub use endpoint::{Endpoint, Host, Password};
-pub use pattern::{ColumnPattern, Pattern};
-pub use secret::Secret;
-pub use settings::{Fallback, SETTINGS, Setting, help};
-pub use tls::{PemFile, Tls, TlsMode};
+pub use endpoint::Endpoint;
+pub use settings::help;
+
+pub(crate) use endpoint::{Host, Password};
+pub(crate) use pattern::{ColumnPattern, Pattern};
+pub(crate) use secret::Secret;
+pub(crate) use tls::{PemFile, Tls, TlsMode};
 
 use crate::error::{Error, Kind, Result};
 use settings::{Allowed, OBSOLETE, REFUSED};

@@ -48,11 +48,6 @@ impl<'a> TupleData<'a> {
             rest: self.bytes,
         }
     }
-
-    /// The values as they are on the wire, after the count: what the row takes in memory.
-    pub fn as_bytes(&self) -> &'a [u8] {
-        self.bytes
-    }
 }
 
 /// The values of a row, see [`TupleData::values`].
