@@ -1,5 +1,5 @@
-//! Keyed masking of column values (`HASH_COLUMNS`): equal values stay comparable, and nobody
-//! without the key can test a guess.
+//! Keyed masking of column values (`HASH_COLUMNS`): equal values stay comparable, and a guess of a value
+//! cannot be tested without the key.
 
 use std::fmt;
 
@@ -27,7 +27,8 @@ const KEY_LEN: usize = 32;
 pub struct Masker(Hmac<Sha256>);
 
 impl Masker {
-    /// Derives the key by PBKDF2-HMAC-SHA-256; slow on purpose, so make one and keep it.
+    /// Derives the key by PBKDF2-HMAC-SHA-256, which is slow on purpose: one masker is made for the whole
+    /// process.
     ///
     /// `key` may be of any length; the settings ask for 16 bytes or more.
     pub fn new(key: &[u8]) -> Masker {

@@ -33,7 +33,7 @@ pub use types::{CompositeField, ValueType, builtin};
 use weigh::{JSONB, Limits};
 pub use weigh::{JSONB_MAX_BYTES, WEIGH_FROM, jsonb_size};
 
-/// What became of a value.
+/// The form in which a value was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// Written as `to_jsonb` gives it.
@@ -53,7 +53,7 @@ impl From<Option<Reason>> for Outcome {
     }
 }
 
-/// Why a value is not written as `to_jsonb` gives it.
+/// The reason why a value is not written as `to_jsonb` gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// Bytes that are not UTF-8: each invalid sequence became U+FFFD.
@@ -109,14 +109,14 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Who computes the casts to json that only the source can compute.
+/// Computes the casts to json that only the source can compute.
 pub trait Ask {
     /// Appends the JSON text of `to_jsonb(text::type_name)`; false where the source gave none.
     /// What was appended is checked here, and taken back where it is not JSON.
     fn to_json(&mut self, type_name: &str, text: &[u8], out: &mut Vec<u8>) -> bool;
 }
 
-/// Nobody to ask: every [`ValueType::Cast`] is replaced by its text.
+/// Computes no cast: every [`ValueType::Cast`] is replaced by its text.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AskNobody;
 
@@ -126,7 +126,7 @@ impl Ask for AskNobody {
     }
 }
 
-/// Why a converter gave up; what it wrote so far is taken back by [`Writer::value`].
+/// The reason why a converter failed. [`Writer::value`] removes what it has written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refusal {
     /// The value goes out as a string, for this reason.
@@ -137,18 +137,19 @@ enum Refusal {
 
 const MALFORMED: Refusal = Refusal::Text(Reason::Malformed);
 
-/// What a converter wrote: `None` is all of it as `to_jsonb` would, `Some` names the first part
-/// that had to be replaced.
+/// The result of a converter: `None` if the value is written as by `to_jsonb`, `Some` with the reason of the
+/// first part that had to be replaced.
 type Written = Result<Option<Reason>, Refusal>;
 
-/// Arrays and composites inside each other. PostgreSQL has no limit, but the quoting of their text
-/// doubles with each level, so that no real value comes near.
+/// The limit for arrays and composites inside each other. PostgreSQL has none, but the quoting of their text
+/// doubles with each level, which keeps real values far below it.
 const MAX_NESTED_TYPES: u32 = 100;
 
-/// Scratch buffers above this are not kept, so that one large value does not hold memory for ever.
+/// Scratch buffers above this size, in bytes, are freed after use, so that one large value does not hold
+/// memory for the life of the process.
 const MAX_KEPT_SCRATCH: usize = 1 << 20;
 
-/// Converts values; keeps scratch buffers, so that no value in common use allocates.
+/// Converts values. It keeps scratch buffers, so that common values are written without allocation.
 #[derive(Debug, Default)]
 pub struct Writer {
     spare: Vec<Vec<u8>>,
@@ -271,7 +272,7 @@ impl Writer {
 
 /// Writes the text of a value as a JSON string from `start` on, in place of whatever was there.
 ///
-/// For values whose own form is out of reach; the outcome is always [`Outcome::Replaced`].
+/// For values whose own form cannot be computed; the outcome is always [`Outcome::Replaced`].
 pub fn write_as_text(out: &mut Vec<u8>, start: usize, text: &[u8], reason: Reason) -> Outcome {
     out.truncate(start);
     string_or_omitted(&JSONB, out, start, text);
@@ -294,7 +295,7 @@ fn string_or_omitted(
     start: usize,
     text: &[u8],
 ) -> Option<Reason> {
-    // No byte of the text becomes less than a byte of the jsonb string.
+    // A byte of the text takes at least one byte of the jsonb string.
     if text.len() <= limits.bytes {
         let reason = write_string(out, text);
         if limits.fits(&out[start..]).is_ok() {

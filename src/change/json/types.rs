@@ -1,4 +1,4 @@
-//! How `to_jsonb` treats a type, and the types that every server has.
+//! The kinds of types that `to_jsonb` distinguishes, and the kind of every built-in type.
 
 use std::sync::Arc;
 

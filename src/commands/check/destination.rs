@@ -12,9 +12,9 @@ use crate::error::Result;
 use crate::sqlstate;
 use crate::wire::{Connection, identifier, literal};
 
-/// Looks at all of it. `mark` is the source, where it is known.
-pub fn check(config: &Config, mark: Option<&SourceIdentity>, findings: &mut Findings) {
-    let (mut session, version) = match check_session(config, mark) {
+/// Checks the destination. `identity` is that of the source, if the source could be reached.
+pub fn check(config: &Config, identity: Option<&SourceIdentity>, findings: &mut Findings) {
+    let (mut session, version) = match check_session(config, identity) {
         Ok(opened) => opened,
         Err(e) => return findings.error("destination", &e),
     };
@@ -52,10 +52,10 @@ pub fn check(config: &Config, mark: Option<&SourceIdentity>, findings: &mut Find
             None
         }
     };
-    let Some(mark) = mark else {
+    let Some(identity) = identity else {
         return;
     };
-    match read_progress(config, &mark.system_identifier) {
+    match read_progress(config, &identity.system_identifier) {
         Ok(Some(progress)) => {
             let found = format!("everything up to {} is written", progress.flushed);
             findings.ok("progress", found);
