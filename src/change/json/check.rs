@@ -5,7 +5,8 @@
 //! check, since the bytes of the stream are not trusted.
 
 use super::escape::plain_len;
-use super::{Reason, number};
+use super::number;
+use super::outcome::Reason;
 
 /// The deepest nesting that is written as it is.
 ///

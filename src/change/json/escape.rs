@@ -1,6 +1,6 @@
 //! Writes JSON strings.
 
-use super::Reason;
+use super::outcome::Reason;
 use crate::hex;
 
 /// Appends `bytes` as a JSON string, quotes included.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::write_string;
+use super::escape::write_string;
 use crate::lsn::Oid;
 
 /// How `to_jsonb` turns a value of a type into JSON. A domain is of its base type's kind.

@@ -4,8 +4,8 @@
 //! text, and the server builds arrays and objects in memory by doubling, which fails above
 //! 1 GB with "invalid memory alloc request size" (measured on PostgreSQL 14, 15 and 18).
 
-use super::Reason;
 use super::escape::plain_len;
+use super::outcome::Reason;
 
 /// The limit of jsonb for an array, an object or a string, in bytes (`JENTRY_OFFLENMASK` of
 /// PostgreSQL's `jsonb.h`).
