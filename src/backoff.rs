@@ -4,30 +4,30 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
-const FIRST: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(30);
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// Counts failures in a row and says how long to wait after each.
+/// Counts consecutive failures and gives the wait after each.
 #[derive(Debug, Default)]
 pub struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
-    /// The time to wait now: doubled with every failure, of which a random half is taken off, so that
-    /// many clients of a server that comes back do not come all at once.
+    /// The wait after one more failure: doubled with each, up to 30 s, of which a random part of the second
+    /// half is left out, so that the clients of a server that returns do not connect all at once.
     pub fn wait(&mut self) -> Duration {
-        let full = FIRST
+        let full = FIRST_WAIT
             .saturating_mul(1 << self.failures.min(16))
-            .min(LONGEST);
+            .min(MAX_WAIT);
         self.failures = self.failures.saturating_add(1);
-        // The standard library seeds each RandomState anew; no generator of our own is needed.
+        // The standard library seeds each RandomState from the system, so no other generator is needed.
         let random = RandomState::new().build_hasher().finish() % 1024;
         let half = full / 2;
         half + half.mul_f64(random as f64 / 1024.0)
     }
 
-    /// The next failure is a first one again.
+    /// Ends a series of failures: the next wait is the first one again.
     pub fn reset(&mut self) {
         self.failures = 0;
     }
@@ -41,13 +41,13 @@ mod tests {
     fn waits_double_up_to_half_a_minute_and_start_again() {
         let mut backoff = Backoff::default();
         let first = backoff.wait();
-        assert!(first >= FIRST / 2 && first <= FIRST);
+        assert!(first >= FIRST_WAIT / 2 && first <= FIRST_WAIT);
         let mut longest = Duration::ZERO;
         for _ in 0..100 {
             longest = backoff.wait();
         }
-        assert!(longest >= LONGEST / 2 && longest <= LONGEST);
+        assert!(longest >= MAX_WAIT / 2 && longest <= MAX_WAIT);
         backoff.reset();
-        assert!(backoff.wait() <= FIRST);
+        assert!(backoff.wait() <= FIRST_WAIT);
     }
 }

@@ -1,8 +1,8 @@
-//! One error type for the whole program, and the one table that says what to do about each.
+//! The error type of the program, and the table that decides between retry and stop.
 //!
-//! An error says what was expected, what was found, where, and what to do. It holds no row values
-//! and no secrets: the text of a server error of the data classes (22, 23, 44) is cut where
-//! PostgreSQL quotes the value, and its DETAIL is left out.
+//! An error says what was expected, what was found, where, and what an operator can do. It holds no row
+//! values and no secrets: the text of a server error of the data classes (22, 23, 44) is cut where PostgreSQL
+//! quotes the value, and its DETAIL is left out.
 
 use crate::sqlstate;
 use std::fmt;
@@ -10,39 +10,39 @@ use std::fmt;
 /// The result of everything that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What kind of thing went wrong; with the SQLSTATE it decides between retry and stop.
+/// The class of an error; with the SQLSTATE it decides between retry and stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A bad command-line argument.
     Argument,
-    /// A bad setting, here or on a server, that a person has to change.
+    /// A bad setting, of this program or of a server, that an operator has to change.
     Setting,
     /// A password, permission or certificate was refused.
     Refused,
     /// Another process holds the replication slot.
     Busy,
-    /// What retrying mends: the network, a time limit, a peer that went away.
+    /// An error that may pass by itself: the network, a time limit, a peer that closed the connection.
     Transient,
-    /// An error message of a PostgreSQL server; the SQLSTATE says more.
+    /// An ErrorResponse of a PostgreSQL server; the SQLSTATE decides.
     Server,
-    /// A peer that does not follow the frontend/backend protocol.
+    /// A violation of the frontend/backend protocol by the peer.
     Protocol,
     /// A message of the replication stream that cannot be decoded.
     Decode,
-    /// Progress was moved by somebody else, or rows were discarded: read the positions again.
+    /// Another process moved the progress, or rows were discarded: the positions have to be read again.
     Resync,
-    /// Stopped because the operator asked for it.
+    /// The end was asked for.
     Stopped,
-    /// A state that the program holds impossible.
+    /// A state that the program excludes.
     Bug,
 }
 
 /// What to do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
-    /// Try again, with backoff, for ever.
+    /// Retry with backoff, without limit.
     Retry,
-    /// Leave with this exit code.
+    /// End the process with this exit code.
     Stop(Exit),
 }
 
@@ -54,7 +54,7 @@ pub enum Exit {
     Ok = 0,
     /// A bad argument (`EX_USAGE`).
     Usage = 64,
-    /// Given up on something that will not mend itself (`EX_UNAVAILABLE`).
+    /// An error that will not pass by itself (`EX_UNAVAILABLE`).
     Unavailable = 69,
     /// A bug (`EX_SOFTWARE`).
     Bug = 70,
@@ -102,8 +102,7 @@ impl fmt::Debug for SqlState {
     }
 }
 
-/// An error: kind, message, where it happened (outermost last), and a hint for the person who
-/// reads it.
+/// An error: kind, message, places (outermost last), and a hint for the operator.
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -135,14 +134,14 @@ impl Error {
         error
     }
 
-    /// Names where it happened; the last one added is the outermost and is printed first.
+    /// Adds a place. The last one added is the outermost and is printed first.
     #[must_use]
     pub fn at(mut self, place: impl Into<String>) -> Error {
         self.0.places.push(place.into());
         self
     }
 
-    /// What the reader can do about it. The first hint given stays: it is the nearest to the cause.
+    /// Adds what the operator can do. The first hint is kept: it was given nearest to the cause.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Error {
         self.0.hint.get_or_insert_with(|| hint.into());
@@ -156,14 +155,14 @@ impl Error {
         self
     }
 
-    /// The same error as another kind, where the caller knows better what it means.
+    /// The same error as another kind.
     #[must_use]
     pub fn as_kind(mut self, kind: Kind) -> Error {
         self.0.kind = kind;
         self
     }
 
-    /// What [`Error::hint`] was given, else what the SQLSTATE alone tells.
+    /// The hint, else that of the SQLSTATE.
     pub fn hint_text(&self) -> Option<&str> {
         let given = self.0.hint.as_deref();
         given.or_else(|| self.0.sqlstate.and_then(hint_of_sqlstate))
@@ -200,10 +199,10 @@ impl Error {
         self.0.sqlstate.is_some_and(|s| s.as_str() == code)
     }
 
-    /// Whether the destination rejected the data itself (and not the session or the connection).
+    /// Whether a server rejected the data itself, and not the session or the connection.
     ///
     /// Class 22 (data exception), 23 (integrity constraint violation), 44 (WITH CHECK OPTION), 54 (program
-    /// limit: an index row or a jsonb too large, nesting too deep), P0 (RAISE in somebody's trigger), and
+    /// limit: an index row or a jsonb too large, nesting too deep), P0 (RAISE in a trigger), and
     /// XX000: a row too large for memory is "invalid memory alloc request size" to the server.
     pub fn is_about_data(&self) -> bool {
         self.0.sqlstate.is_some_and(|s| {
@@ -222,7 +221,7 @@ impl Error {
         })
     }
 
-    /// Retry or stop: the table of the whole program.
+    /// Retry or stop.
     pub fn remedy(&self) -> Remedy {
         match self.0.kind {
             Kind::Argument => Remedy::Stop(Exit::Usage),
@@ -239,15 +238,16 @@ impl Error {
 
 /// The remedy by SQLSTATE (PostgreSQL documentation, appendix "PostgreSQL Error Codes").
 ///
-/// What may mend itself without a person near zemi is retried: restarts, failovers, full disks,
-/// locks, lost connections, limits that somebody else's sessions reached. What needs an act stops.
+/// Conditions that pass or are handled on the server are retried: restarts, failovers, full disks, locks,
+/// lost connections, limits on sessions. Conditions that need another setting or right of this program stop
+/// it.
 fn remedy_of_sqlstate(code: SqlState) -> Remedy {
     match code.as_str() {
-        // Authentication, privileges, read of a file or object that the role may not touch.
+        // Authentication and privileges.
         sqlstate::INVALID_AUTHORIZATION_SPECIFICATION
         | sqlstate::INVALID_PASSWORD
         | sqlstate::INSUFFICIENT_PRIVILEGE => Remedy::Stop(Exit::Refused),
-        // The database does not exist; an object or column does not exist or has another shape.
+        // A database, object or column that does not exist or has another type.
         sqlstate::INVALID_CATALOG_NAME
         | sqlstate::UNDEFINED_TABLE
         | sqlstate::UNDEFINED_COLUMN
@@ -255,7 +255,7 @@ fn remedy_of_sqlstate(code: SqlState) -> Remedy {
         | sqlstate::DATATYPE_MISMATCH
         | sqlstate::UNDEFINED_FUNCTION
         | sqlstate::INVALID_SCHEMA_NAME => Remedy::Stop(Exit::Config),
-        // wal_level, a feature that the server was built without, a syntax that its version lacks.
+        // wal_level, a feature that the server was built without, syntax of a later version.
         sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE
         | sqlstate::FEATURE_NOT_SUPPORTED
         | sqlstate::SYNTAX_ERROR
@@ -265,7 +265,7 @@ fn remedy_of_sqlstate(code: SqlState) -> Remedy {
     }
 }
 
-/// What a person can do, where nobody nearer to the cause has said it.
+/// The hint for errors that were given none.
 fn hint_of_sqlstate(code: SqlState) -> Option<&'static str> {
     Some(match code.as_str() {
         sqlstate::DISK_FULL => "free space on that server's disk: zemi goes on by itself",
@@ -325,9 +325,9 @@ impl std::error::Error for Error {
     }
 }
 
-/// Adds a place to the error of a result.
+/// Adds a place to the error of a result, see [`Error::at`].
 pub trait At<T> {
-    /// Names where it happened, see [`Error::at`].
+    /// Adds a place. It is made only for an error.
     fn at(self, place: impl FnOnce() -> String) -> Result<T>;
 }
 

@@ -1,11 +1,11 @@
 //! Writes JSON texts: health, status, log lines, reports. The values of rows are written by `change::json`.
 //!
-//! ```
-//! let text = zemi::json_text::object(|object| {
+//! ```text
+//! object(|object| {
 //!     object.key("lsn").string("0/16B3748");
-//!     object.key("sizes").array(|array| array.item().number(7));
-//! });
-//! assert_eq!(text, r#"{"lsn":"0/16B3748","sizes":[7]}"#);
+//!     object.key("sizes").array(|sizes| sizes.item().number(7));
+//! })
+//! {"lsn":"0/16B3748","sizes":[7]}
 //! ```
 
 use std::fmt::{self, Display, Write};

@@ -14,7 +14,7 @@
 //!
 //! | thread | module | owns |
 //! |---|---|---|
-//! | http | [`observe::http`] | the web pages, where settings ask for them |
+//! | http | `observe::http` | the web pages, where settings ask for them |
 //! | main | [`pipeline::supervisor`] | the lives of the others, the exit code |
 //! | signals | [`pipeline::supervisor`] | SIGTERM and SIGINT |
 //! | publications | [`pipeline::publication_refresh`] | a look at all tables, now and then |
@@ -37,7 +37,7 @@
 //! 4. **The values are PostgreSQL's own**: what `to_jsonb` gives ([`change::json`]).
 //! 5. **The source is left alone**: one slot, two publications, a session for questions to the catalog.
 //! 6. **Idle is idle.** A transaction without rows is confirmed and not written; so is a keepalive.
-//! 7. **No secret** reaches a log, an error or a `Debug` output ([`config::Secret`], [`error`]).
+//! 7. **No secret** reaches a log, an error or a `Debug` output (`config::Secret`, [`error`]).
 //!
 //! # Epochs
 //!
@@ -56,23 +56,23 @@
 //! `wire` is the only module that talks to PostgreSQL, `observe::http` the only one that is talked to.
 //! `observe` imports no module of the pipeline. `tests/tidy.rs` holds this.
 
-pub mod backoff;
-pub mod calendar;
+pub(crate) mod backoff;
+pub(crate) mod calendar;
 pub mod change;
-pub mod clock;
+pub(crate) mod clock;
 pub mod commands;
 pub mod config;
 pub mod destination;
 pub mod error;
 pub mod fuzzing;
-pub mod hex;
-pub mod json_text;
+pub(crate) mod hex;
+pub(crate) mod json_text;
 pub mod lsn;
 pub mod observe;
 pub mod pgoutput;
 pub mod pipeline;
 pub mod resume;
 pub mod source;
-pub mod sqlstate;
-pub mod threads;
+pub(crate) mod sqlstate;
+pub(crate) mod threads;
 pub mod wire;

@@ -34,14 +34,14 @@ fn run() -> Exit {
             return Exit::Ok;
         }
         Ok(command) => command,
-        Err(e) => return say(&e),
+        Err(e) => return report_early(&e),
     };
     let (config, warnings) = match Config::from_env() {
         Ok(read) => read,
-        Err(e) => return say(&e),
+        Err(e) => return report_early(&e),
     };
     if let Err(e) = logger::init(config.log_level, config.log_format) {
-        return say(&e);
+        return report_early(&e);
     }
     std::panic::set_hook(Box::new(|info| {
         log::error!("{info}. This is a bug: please report it with this line");
@@ -58,9 +58,9 @@ fn run() -> Exit {
         .unwrap_or_else(|e| supervisor::report(&e))
 }
 
-/// Says what ended the program before there was a logger.
-fn say(error: &Error) -> Exit {
-    // The format that was asked for, where that much can be read of settings that cannot be used.
+/// Reports an error from before the logger was installed.
+fn report_early(error: &Error) -> Exit {
+    // The settings could not be read as a whole: the format is taken from its variable.
     let json = std::env::var_os("LOG_FORMAT").is_some_and(|format| format == "json");
     let format = if json {
         LogFormat::Json

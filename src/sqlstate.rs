@@ -1,4 +1,4 @@
-//! The SQLSTATEs that something depends on, by the names of PostgreSQL (documentation, appendix "PostgreSQL
+//! The SQLSTATEs that decisions depend on, by the names of PostgreSQL (documentation, appendix "PostgreSQL
 //! Error Codes").
 
 /// `protocol_violation`

@@ -1,13 +1,13 @@
-//! What all threads share: the size of a stack, and locks without poisoning.
+//! The stack size of threads, and locking without poisoning.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The stack of a thread, in bytes: a row is encoded in buffers, not on the stack, and of what is not touched
-/// no memory is used.
+/// The stack of a thread, in bytes. Rows are encoded in buffers and not on the stack; pages of the stack that
+/// are never touched take no memory.
 pub const STACK: usize = 512 * 1024;
 
-/// Locks a mutex whether or not another thread panicked while it held it: every value behind one of our
-/// mutexes is whole at each moment.
+/// Locks a mutex, also after a panic of a thread that held it: the values behind the mutexes of this program
+/// are consistent at every moment.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use targets::input::put_bytes;
 use targets::stream::put_message;
-use zemi::change::json::{ValueType, builtin};
+use zemi::fuzzing::change::json::{ValueType, builtin};
 use zemi::lsn::{Lsn, Oid};
-use zemi::pgoutput::{ColumnValue, Message, TupleData, decode};
+use zemi::fuzzing::pgoutput::{ColumnValue, Message, TupleData, decode};
 
 use super::Corpus;
 

@@ -1,7 +1,7 @@
 //! What no server sends: settings, requests, and texts at the edges of what is taken.
 
 use targets::input::put_bytes;
-use zemi::config::SETTINGS;
+use zemi::fuzzing::SETTINGS;
 
 use super::Corpus;
 

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use targets::session::NONCE;
 use zemi::config::{Config, Endpoint};
+use zemi::fuzzing::{Transport, connect_over, query_message};
 use zemi::lsn::{Lsn, PgTimestamp};
 use zemi::pipeline::channel::Chunk;
 use zemi::source::message::{StreamMessage, parse};
-use zemi::wire::{Connection, Transport, query_message};
+use zemi::wire::Connection;
 
 use super::{Corpus, golden};
 
@@ -81,7 +82,7 @@ impl Server<'_> {
         let recorder = Recorder::new(self.port);
         let transport: Arc<dyn Transport> = recorder.clone();
         let deadline = Instant::now() + Duration::from_secs(60);
-        let session = Connection::over(transport, &self.endpoint, parameters, deadline).unwrap();
+        let session = connect_over(transport, &self.endpoint, parameters, deadline).unwrap();
         (session, recorder)
     }
 }

@@ -1,7 +1,8 @@
 //! What a server says in errors and tags, and names from it on their way into SQL.
 
+use zemi::fuzzing::{command_tag, identifier, rows_of_tag, server_error};
 use zemi::lsn::Lsn;
-use zemi::wire::{command_tag, identifier, literal, rows_of_tag, server_error};
+use zemi::wire::literal;
 
 use super::input::{Input, without};
 use super::{is_fit_to_print, meter};

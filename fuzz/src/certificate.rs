@@ -1,6 +1,6 @@
 //! A certificate, as a server shows it.
 
-use zemi::wire::Certificate;
+use zemi::fuzzing::Certificate;
 
 use super::meter;
 

@@ -1,8 +1,8 @@
 //! Context messages, and text in the encodings that the server does not convert.
 
 use serde_json::Value;
-use zemi::change::Encoding;
-use zemi::change::context::context_json;
+use zemi::fuzzing::change::Encoding;
+use zemi::fuzzing::change::context::context_json;
 
 use super::{meter, oracle};
 

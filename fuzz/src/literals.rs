@@ -1,7 +1,7 @@
 //! Values of any type, printed as PostgreSQL prints them, are read back as what they are.
 
 use serde_json::{Map, Value, json};
-use zemi::change::json::{AskNobody, CompositeField, Outcome, ValueType, Writer};
+use zemi::fuzzing::change::json::{AskNobody, CompositeField, Outcome, ValueType, Writer};
 
 use super::input::Input;
 use super::meter;

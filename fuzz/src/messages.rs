@@ -1,11 +1,11 @@
 //! Messages of pgoutput of any shape: encoded and decoded, cut, and with a byte changed.
 
-use zemi::lsn::{Lsn, Oid, PgTimestamp, Xid};
-use zemi::pgoutput::{
+use zemi::fuzzing::pgoutput::{
     Begin, ColumnValue, ColumnsBuf, Commit, Delete, Insert, LogicalMessage, Message, OidsBuf,
     OldTuple, Origin, Relation, RelationColumn, ReplicaIdentity, Truncate, TupleBuf, Type, Update,
     decode, encode,
 };
+use zemi::lsn::{Lsn, Oid, PgTimestamp, Xid};
 
 use super::input::Input;
 use super::{meter, pgoutput};

@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use zemi::change::json;
+use zemi::fuzzing::change::json;
 
 /// Fails where the bytes are not one JSON value that jsonb takes, by another parser than our own.
 pub fn assert_jsonb(bytes: &[u8]) {

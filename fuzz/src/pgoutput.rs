@@ -1,8 +1,8 @@
 //! Any bytes as a message of pgoutput.
 
 use zemi::error::Error;
+use zemi::fuzzing::pgoutput::{Message, OldTuple, TupleData, decode, encode, peek};
 use zemi::lsn::Oid;
-use zemi::pgoutput::{Message, OldTuple, TupleData, decode, encode, peek};
 
 use super::{is_fit_to_print, meter};
 

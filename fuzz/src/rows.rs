@@ -1,9 +1,9 @@
 //! Rows of binary COPY: what is encoded is what is decoded, through every step of a batch; and any bytes
 //! in their place.
 
-use zemi::change::Batch;
-use zemi::change::batch::{BYTES_LIMIT, jsonb};
-use zemi::change::copy::{self, Tuples};
+use zemi::fuzzing::change::Batch;
+use zemi::fuzzing::change::batch::{BYTES_LIMIT, jsonb};
+use zemi::fuzzing::change::copy::{self, Tuples};
 use zemi::lsn::{Lsn, PgTimestamp};
 
 use super::input::Input;

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use zemi::config::{Config, Endpoint};
-use zemi::wire::{Connection, Transport};
+use zemi::fuzzing::{Transport, connect_over};
 
 use super::{is_fit_to_print, meter};
 
@@ -96,7 +96,7 @@ pub fn run(data: &[u8]) {
 fn talk(server: Arc<Server>) -> zemi::error::Result<()> {
     let deadline = Instant::now() + Duration::from_secs(3600);
     let parameters = [("application_name", "zemi")];
-    let mut session = Connection::over(server, &ENDPOINT, &parameters, deadline)?;
+    let mut session = connect_over(server, &ENDPOINT, &parameters, deadline)?;
     if let Err(error) = session.query("SELECT 1") {
         is_fit_to_print(&error, 1 << 16);
     }

@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-use zemi::config::{Config, SETTINGS};
+use zemi::config::Config;
+use zemi::fuzzing::{ColumnPattern, Pattern, SETTINGS};
 
 use super::input::{Input, without};
 use super::{is_fit_to_print, meter};
@@ -70,7 +71,7 @@ fn check(config: &Config, (schema, table, column): &(String, String, String)) {
     );
     assert!(config.hash_columns.is_empty() || config.hash_key.is_some());
     for pattern in config.tables.iter().flatten().chain(&config.exclude_tables) {
-        let again = zemi::config::Pattern::parse_list(&pattern.to_string()).unwrap();
+        let again = Pattern::parse_list(&pattern.to_string()).unwrap();
         assert_eq!(again.as_slice(), std::slice::from_ref(pattern));
         assert_eq!(
             again[0].matches(schema, table),
@@ -78,7 +79,7 @@ fn check(config: &Config, (schema, table, column): &(String, String, String)) {
         );
     }
     for pattern in config.exclude_columns.iter().chain(&config.hash_columns) {
-        let again = zemi::config::ColumnPattern::parse_list(&pattern.to_string()).unwrap();
+        let again = ColumnPattern::parse_list(&pattern.to_string()).unwrap();
         assert_eq!(again.as_slice(), std::slice::from_ref(pattern));
         pattern.matches(schema, table, column);
     }

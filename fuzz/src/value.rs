@@ -1,7 +1,9 @@
 //! A value of any type with any text, to JSON.
 
 use serde_json::Value;
-use zemi::change::json::{self, Ask, CompositeField, Outcome, Reason, ValueType, Writer, builtin};
+use zemi::fuzzing::change::json::{
+    self, Ask, CompositeField, Outcome, Reason, ValueType, Writer, builtin,
+};
 use zemi::lsn::Oid;
 
 use super::input::Input;

@@ -1,5 +1,5 @@
-//! Keyed masking of column values (`HASH_COLUMNS`): equal values stay comparable, and nobody
-//! without the key can test a guess.
+//! Keyed masking of column values (`HASH_COLUMNS`): equal values stay comparable, and a guess of a value
+//! cannot be tested without the key.
 
 use std::fmt;
 
@@ -22,15 +22,13 @@ const ROUNDS: u32 = 100_000;
 /// The bytes of the derived key (RFC 2104 asks for at least the length of the hash, 32).
 const KEY_LEN: usize = 32;
 
-/// The bytes that [`Masker::hash`] appends: a SHA-256 in hexadecimal.
-pub const HASH_LEN: usize = 64;
-
 /// Replaces texts by their HMAC-SHA-256 (RFC 2104) under a key derived from `HASH_KEY`.
 #[derive(Clone)]
 pub struct Masker(Hmac<Sha256>);
 
 impl Masker {
-    /// Derives the key by PBKDF2-HMAC-SHA-256; slow on purpose, so make one and keep it.
+    /// Derives the key by PBKDF2-HMAC-SHA-256, which is slow on purpose: one masker is made for the whole
+    /// process.
     ///
     /// `key` may be of any length; the settings ask for 16 bytes or more.
     pub fn new(key: &[u8]) -> Masker {
@@ -68,6 +66,9 @@ impl fmt::Debug for Masker {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
+
+    /// The digits of a SHA-256.
+    const HASH_LEN: usize = 64;
 
     fn hash(masker: &Masker, text: &[u8]) -> String {
         let mut out = Vec::new();

@@ -1,16 +1,16 @@
-//! What `zemi check` finds: one line each, with what mends it.
+//! The findings of `zemi check`: one line each, with the fix.
 
 use std::fmt::Write;
 
 use crate::error::Error;
 use crate::json_text::{self, Object};
 
-/// How bad it is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
     /// As it should be.
     Ok,
-    /// It works, and somebody may be surprised one day.
+    /// It works, with a risk.
     Warn,
     /// It does not work.
     Fail,
@@ -29,16 +29,16 @@ impl Level {
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// How bad it is.
+    /// The severity.
     pub level: Level,
-    /// Of what: source, senders, slot, publication, tables, destination, progress.
+    /// The subject: source, senders, slot, publication, tables, destination, progress.
     pub about: &'static str,
-    /// What was found.
+    /// The finding, as text.
     pub found: String,
-    /// Which tables or columns, where it is about several.
+    /// The tables or columns, of a finding about several.
     pub names: Vec<String>,
-    /// The SQL or the setting that mends it.
-    pub mend: Option<String>,
+    /// The SQL or the setting that fixes it.
+    pub fix: Option<String>,
 }
 
 impl Finding {
@@ -51,7 +51,7 @@ impl Finding {
                 names.item().string(name);
             }
         });
-        object.key("mend").string_or_null(self.mend.as_deref());
+        object.key("mend").string_or_null(self.fix.as_deref());
     }
 }
 
@@ -60,63 +60,63 @@ impl Finding {
 pub struct Findings(Vec<Finding>);
 
 impl Findings {
-    /// As it should be.
+    /// Adds a finding that is as it should be.
     pub fn ok(&mut self, about: &'static str, found: impl Into<String>) {
         self.add(Level::Ok, about, found.into(), None);
     }
 
-    /// About several things, by name. A line names a few; JSON names all.
+    /// Adds a finding about several objects, by name. The text line names a few; JSON names all.
     pub fn group(
         &mut self,
         level: Level,
         about: &'static str,
         found: impl Into<String>,
         names: Vec<String>,
-        mend: impl Into<String>,
+        fix: impl Into<String>,
     ) {
-        self.add(level, about, found.into(), Some(mend.into()));
+        self.add(level, about, found.into(), Some(fix.into()));
         if let Some(finding) = self.0.last_mut() {
             finding.names = names;
         }
     }
 
-    /// Worth a look, and what mends it.
-    pub fn warn(&mut self, about: &'static str, found: impl Into<String>, mend: impl Into<String>) {
-        self.add(Level::Warn, about, found.into(), Some(mend.into()));
+    /// Adds a warning with its fix.
+    pub fn warn(&mut self, about: &'static str, found: impl Into<String>, fix: impl Into<String>) {
+        self.add(Level::Warn, about, found.into(), Some(fix.into()));
     }
 
-    /// Broken, and what mends it.
-    pub fn fail(&mut self, about: &'static str, found: impl Into<String>, mend: impl Into<String>) {
-        self.add(Level::Fail, about, found.into(), Some(mend.into()));
+    /// Adds a failure with its fix.
+    pub fn fail(&mut self, about: &'static str, found: impl Into<String>, fix: impl Into<String>) {
+        self.add(Level::Fail, about, found.into(), Some(fix.into()));
     }
 
-    /// Broken, as an error says.
+    /// Adds an error as a failure; its hint is the fix.
     pub fn error(&mut self, about: &'static str, error: &Error) {
         let settings = match about {
             "source" => Some("look at DB_HOST, DB_PORT, DB_NAME, DB_USER and DB_PASSWORD"),
             "destination" => Some("look at the settings that begin with DEST_DB_"),
             _ => None,
         };
-        let mend = error.hint_text().or(settings).map(str::to_owned);
-        self.add(Level::Fail, about, error.without_hint(), mend);
+        let fix = error.hint_text().or(settings).map(str::to_owned);
+        self.add(Level::Fail, about, error.without_hint(), fix);
     }
 
-    fn add(&mut self, level: Level, about: &'static str, found: String, mend: Option<String>) {
+    fn add(&mut self, level: Level, about: &'static str, found: String, fix: Option<String>) {
         self.0.push(Finding {
             level,
             about,
             found,
             names: Vec::new(),
-            mend,
+            fix,
         });
     }
 
-    /// Whether something does not work.
+    /// Whether there is a failure.
     pub fn failed(&self) -> bool {
         self.0.iter().any(|finding| finding.level == Level::Fail)
     }
 
-    /// A line for each, with what mends it.
+    /// A line for each finding, with its fix.
     pub fn text(&self) -> String {
         let mut out = String::new();
         for finding in &self.0 {
@@ -126,15 +126,15 @@ impl Findings {
             if !finding.names.is_empty() {
                 let _ = write!(out, ": {}", one_line(&some_of(&finding.names)));
             }
-            if let Some(mend) = &finding.mend {
-                let _ = write!(out, " -> {}", one_line(mend));
+            if let Some(fix) = &finding.fix {
+                let _ = write!(out, " -> {}", one_line(fix));
             }
             out.push('\n');
         }
         out
     }
 
-    /// An array of objects.
+    /// A JSON array of objects.
     pub fn json(&self) -> String {
         let mut out = json_text::array(|findings| {
             for finding in &self.0 {
@@ -146,7 +146,7 @@ impl Findings {
     }
 }
 
-/// Names for a line that stays readable.
+/// The first five names, and the number of the others.
 fn some_of(names: &[String]) -> String {
     const SHOWN: usize = 5;
     let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>();
@@ -156,7 +156,7 @@ fn some_of(names: &[String]) -> String {
     }
 }
 
-/// Names of tables come from outside: none of them may break the line.
+/// The text without control characters: names of tables may hold some, and must not break the line.
 fn one_line(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })

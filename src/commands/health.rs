@@ -1,4 +1,5 @@
-//! `zemi health`: asks the zemi of this host whether it lives, for images that hold nothing else.
+//! `zemi health`: asks the zemi of this host for `/healthz`. It is the health check of container images that
+//! hold no other program.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -8,12 +9,16 @@ use super::print;
 use crate::config::Config;
 use crate::error::{Error, Exit, Kind, Result};
 
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The time limit for connecting, and for each read and write.
+const TIME_LIMIT: Duration = Duration::from_secs(5);
 
-/// The longest answer that is looked at, in bytes.
-const LONGEST: u64 = 64 * 1024;
+/// The part of an answer that is read, in bytes.
+const MAX_ANSWER: u64 = 64 * 1024;
 
-/// Prints what `/healthz` says; the exit code is 0 where it says that all is well, else 69.
+/// Prints the answer of `/healthz`. The exit code is 0 for status 200, else 69.
+///
+/// # Errors
+/// [`Kind::Setting`] without `HEALTH_PORT`, [`Kind::Transient`] without an answer.
 pub fn run(config: &Config) -> Result<Exit> {
     let Some(port) = config.health_port else {
         return Err(Error::new(
@@ -40,7 +45,7 @@ pub fn run(config: &Config) -> Result<Exit> {
     }
 }
 
-/// An address that means all of this host's is asked at the loopback one.
+/// The address to connect to: the loopback address for an unspecified one.
 fn reachable(bind: IpAddr) -> IpAddr {
     match bind {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
@@ -50,12 +55,12 @@ fn reachable(bind: IpAddr) -> IpAddr {
 }
 
 fn ask(address: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&address, TIME_LIMIT)?;
+    stream.set_read_timeout(Some(TIME_LIMIT))?;
+    stream.set_write_timeout(Some(TIME_LIMIT))?;
     stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
     let mut answer = Vec::new();
-    stream.take(LONGEST).read_to_end(&mut answer)?;
+    stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 

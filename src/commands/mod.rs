@@ -1,10 +1,9 @@
-//! What `zemi` does beside following the stream: `check`, `status`, `cleanup`, `health`.
+//! The subcommands: `check`, `status`, `cleanup`, `health`.
 //!
-//! Each prints to standard output and ends with an exit code; none of them changes anything but
-//! `cleanup --yes`.
+//! Each prints to standard output and ends with an exit code. Only `cleanup --yes` changes anything.
 
 mod check;
-pub mod cleanup;
+mod cleanup;
 mod finding;
 mod health;
 mod report;
@@ -15,7 +14,7 @@ use std::ffi::OsString;
 use crate::config::Config;
 use crate::error::{Error, Exit, Kind, Result};
 
-/// What the arguments ask for.
+/// The command of the arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     /// No argument: follow the stream.
@@ -36,7 +35,7 @@ pub enum Command {
     },
     /// `cleanup [--yes]`
     Cleanup {
-        /// Do it, rather than say what would be done.
+        /// Drop, and not only list what would be dropped.
         yes: bool,
     },
     /// `health`
@@ -91,7 +90,7 @@ impl Command {
     /// Runs a command that is not [`Command::Run`] and needs the settings.
     ///
     /// # Errors
-    /// What kept it from finding out, or from doing it.
+    /// Every error of the settings, the connections and the queries.
     pub fn execute(self, config: &Config) -> Result<Exit> {
         match self {
             Command::Check { json } => check::run(config, json),
@@ -103,7 +102,7 @@ impl Command {
     }
 }
 
-/// Prints; a standard output that nobody reads is no error.
+/// Prints. A standard output that was closed is no error.
 fn print(text: &str) {
     use std::io::Write;
     let _ = std::io::stdout().write_all(text.as_bytes());

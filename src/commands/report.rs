@@ -1,4 +1,4 @@
-//! Lines of names and values, for people or as JSON.
+//! Names and values in groups, as text lines or as JSON.
 
 use std::fmt::Write;
 

@@ -1,5 +1,5 @@
-//! Where a server is and who we are there: `DB_HOST`, `DB_PORT`, `DB_NAME`, `DB_USER`,
-//! `DB_PASSWORD`, and how the line to it is encrypted (`DB_SSL_…`).
+//! A server, a database and a login: `DB_HOST`, `DB_PORT`, `DB_NAME`, `DB_USER`, `DB_PASSWORD`, and the
+//! encryption of the connection (`DB_SSL_…`).
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -20,7 +20,7 @@ const LONGEST_HOST: usize = 253;
 /// A PostgreSQL server, a database on it, and a role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Where it listens.
+    /// The address.
     pub host: Host,
     /// The TCP port, 1 to 65535; with a Unix socket, the number at the end of the socket's name.
     pub port: u16,
@@ -30,11 +30,11 @@ pub struct Endpoint {
     pub user: String,
     /// The password; used only where the server asks for one.
     pub password: Password,
-    /// How the line to it is encrypted. Unix sockets never are, as with libpq.
+    /// The encryption of the connection. Unix sockets are never encrypted, as with libpq.
     pub tls: Tls,
 }
 
-/// Where a server listens.
+/// The address of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Host {
     /// A host name, an IPv4 address, or an IPv6 address without brackets (perhaps with `%zone`).
@@ -43,15 +43,14 @@ pub enum Host {
     Unix(PathBuf),
 }
 
-/// What there is to answer a server that asks for a password.
+/// The answer to a server that asks for a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Password {
-    /// This one, without NUL and not empty.
+    /// A password, not empty and without NUL.
     Given(Secret),
-    /// Nothing: the setting of this name is empty, for a login that asks for none (`trust`, `peer`,
-    /// `cert`).
+    /// No password: the setting is set and empty, for a login without one (`trust`, `peer`, `cert`).
     None {
-        /// The setting's name as it was used.
+        /// The name of the setting, as the environment has it.
         setting: String,
     },
 }
@@ -83,7 +82,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// The names of the settings of one side.
+/// The names of the settings of one server.
 pub(super) struct Names {
     host: &'static str,
     port: &'static str,
@@ -116,7 +115,7 @@ pub(super) const DESTINATION: Names = Names {
     tls: tls::DESTINATION,
 };
 
-/// Reads one side. `default_password` is the source's for the destination, however that was given.
+/// Reads the settings of one server. `default_password` is the password of the source, for the destination.
 pub(super) fn read(
     vars: &Vars,
     names: &Names,
@@ -135,12 +134,12 @@ pub(super) fn read(
     })
 }
 
-/// Empty is no password, other than unset: PostgreSQL itself knows no empty one
-/// (`CheckPasswordAuth`, `auth.c`).
+/// A setting that is set and empty means no password: PostgreSQL has no empty passwords (`CheckPasswordAuth`,
+/// `auth.c`).
 fn password(vars: &Vars, names: &Names, default: Option<&Password>) -> Result<Password> {
     match vars.secret(names.password, names.password_file)? {
         Some(given) if given.expose().contains(&0) => {
-            // The PasswordMessage is a zero-terminated string, so the rest would be cut off.
+            // The string of a PasswordMessage is zero-terminated, so the rest would be cut off.
             let file = vars.get(names.password_file);
             let value = vars.set(names.password).unwrap_or(file);
             Err(value.bad("a password without a zero byte"))
@@ -176,7 +175,7 @@ fn port(value: Value<'_>) -> Result<u16> {
 fn host(value: Value<'_>, port: u16) -> Result<Host> {
     let text = value.text;
     if text.contains("://") || text.contains('@') {
-        // A connection URL has its password inside.
+        // A connection URL may hold a password.
         return Err(value.hidden().bad(
             "the host alone, not a URL: DB_PORT, DB_NAME, DB_USER, DB_PASSWORD hold the rest",
         ));
@@ -214,12 +213,12 @@ fn host(value: Value<'_>, port: u16) -> Result<Host> {
     Ok(Host::Tcp(text.into()))
 }
 
-/// The name of a database or role, taken literally: blanks are part of it.
+/// The name of a database or role, as it is: blanks are part of it.
 fn name(value: Value<'_>, expected: &str) -> Result<String> {
     if value.text.starts_with("postgres://") || value.text.starts_with("postgresql://") {
         return Err(value.hidden().bad(&format!("{expected}, not a URL")));
     }
-    // The startup packet is made of zero-terminated strings.
+    // Strings of the startup packet are zero-terminated.
     if value.text.is_empty() || value.text.contains('\0') {
         return Err(value.bad(&format!("{expected} without a zero byte")));
     }

@@ -1,14 +1,15 @@
 //! The settings: environment to [`Config`]. A leaf that imports nothing but `error`.
 //!
-//! Empty means unset, but for passwords, where it means none. A bad value is an error that names its
-//! variable, what it was (unless it may hold a secret) and what it may be. The table [`SETTINGS`] is
-//! what is read, what `zemi --help` prints and what counts as known, so that the three cannot differ.
+//! Empty means unset, except for passwords, where it means none. A bad value is an error that names the
+//! variable, its value (unless that may be a secret) and the values that are accepted. The table
+//! `settings::SETTINGS` is what is read, what `zemi --help` prints and what counts as known, so that the
+//! three cannot differ.
 
 mod endpoint;
 mod nearest;
-mod pattern;
+pub(crate) mod pattern;
 mod secret;
-mod settings;
+pub(crate) mod settings;
 mod tls;
 mod vars;
 
@@ -18,27 +19,30 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-pub use endpoint::{Endpoint, Host, Password};
-pub use pattern::{ColumnPattern, Pattern};
-pub use secret::Secret;
-pub use settings::{Fallback, SETTINGS, Setting, help};
-pub use tls::{PemFile, Tls, TlsMode};
+pub use endpoint::Endpoint;
+pub use settings::help;
+
+pub(crate) use endpoint::{Host, Password};
+pub(crate) use pattern::{ColumnPattern, Pattern};
+pub(crate) use secret::Secret;
+pub(crate) use tls::{PemFile, Tls, TlsMode};
 
 use crate::error::{Error, Kind, Result};
 use settings::{Allowed, OBSOLETE, REFUSED};
 use vars::{Value, Vars};
 
-/// The bytes that `HASH_KEY` needs at least: below 128 bits it could be guessed.
-const SHORTEST_HASH_KEY: usize = 16;
+/// The least length of `HASH_KEY`, in bytes: a key below 128 bits could be guessed.
+const MIN_HASH_KEY: usize = 16;
 
 /// The longest name of an object: `NAMEDATALEN` - 1 (PostgreSQL documentation, "Identifiers and Key
 /// Words").
-const LONGEST_NAME: usize = 63;
+const MAX_NAME: usize = 63;
 
 /// The longest time limit, in seconds: a day.
-const LONGEST_LIMIT: u64 = 86_400;
+const MAX_SECONDS: u64 = 86_400;
 
-/// What a limit of 0 s for connecting stands for. Nothing waits that long, and no clock overflows by it.
+/// The limit for `CONNECT_TIMEOUT=0`, which means none: longer than any wait, and an `Instant` does not
+/// overflow by it.
 const NO_LIMIT: Duration = Duration::from_secs(366 * 86_400);
 
 /// All settings, checked. `Debug` shows no secret.
@@ -55,8 +59,8 @@ pub struct Config {
     pub slot_name: String,
     /// The publication (`PUBLICATION_NAME`): 1 to 63 bytes, any characters but NUL, to be quoted.
     pub publication_name: String,
-    /// What SQL makes of that name without quotes, where it is another one: meant where only that one is
-    /// there. `None` where the setting has quotes itself.
+    /// The name that SQL makes of it without quotes, if that is another one: used if only a publication of
+    /// that name exists. `None` if the setting has quotes.
     pub publication_folded: Option<String>,
     /// `SLOT_FAILOVER`: the slot is synchronised to standbys, from PostgreSQL 17 on.
     pub slot_failover: bool,
@@ -72,7 +76,7 @@ pub struct Config {
     pub hash_columns: Vec<ColumnPattern>,
     /// The key of the hashes (`HASH_KEY`, `HASH_KEY_FILE`): 16 bytes or more.
     pub hash_key: Option<Secret>,
-    /// How the other side of a change is written (`CHANGES_FORMAT`).
+    /// The names of operations, and the value of `before` and `after` where there is none (`CHANGES_FORMAT`).
     pub changes_format: ChangesFormat,
     /// `JSON_TYPE_COERCION`: values have their JSON type; else all are strings.
     pub json_type_coercion: bool,
@@ -83,21 +87,22 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// `CLEANUP_ON_SHUTDOWN`: stopping drops slot, publication and progress.
     pub cleanup_on_shutdown: bool,
-    /// The least level that is logged (`LOG_LEVEL`).
+    /// The least severe level that is logged (`LOG_LEVEL`).
     pub log_level: LevelFilter,
-    /// How a line of the log looks (`LOG_FORMAT`).
+    /// The format of log lines (`LOG_FORMAT`).
     pub log_format: LogFormat,
-    /// Where health and status are shown (`HEALTH_PORT`).
+    /// The port of health and status (`HEALTH_PORT`).
     pub health_port: Option<u16>,
-    /// Where metrics are shown (`METRICS_PORT`); it may be the same port.
+    /// The port of the metrics (`METRICS_PORT`); it may be the same one.
     pub metrics_port: Option<u16>,
     /// The address of both ports (`HTTP_BIND`).
     pub http_bind: IpAddr,
-    /// The settings that are no secrets, by name, for people to look at.
+    /// Name and value of the settings that are no secrets, for the status page.
     pub shown: Vec<(&'static str, String)>,
 }
 
-/// How a change row names its operation and shows a side that does not exist (`CHANGES_FORMAT`).
+/// The names of operations in a change row, and the value of `before` and `after` where there is none
+/// (`CHANGES_FORMAT`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangesFormat {
     /// As Bemi: `CREATE`, and `{}`.
@@ -106,7 +111,7 @@ pub enum ChangesFormat {
     Sql,
 }
 
-/// How a line of the log looks (`LOG_FORMAT`).
+/// The format of log lines (`LOG_FORMAT`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// Time, level, message.
@@ -129,7 +134,7 @@ impl Config {
     /// Depends on nothing but `vars` and the files that `…_FILE` settings name.
     ///
     /// # Errors
-    /// [`Kind::Setting`] for the first setting that is not what it may be, by name.
+    /// [`Kind::Setting`] for the first bad setting, by name.
     pub fn from_vars(
         vars: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<(Config, Vec<String>)> {
@@ -191,7 +196,7 @@ impl Config {
             log_level: vars.get("LOG_LEVEL").choice(&[
                 ("off", LevelFilter::Off),
                 ("error", LevelFilter::Error),
-                // Zig's own name of it.
+                // The name of the level in Zig.
                 ("err", LevelFilter::Error),
                 ("warn", LevelFilter::Warn),
                 ("info", LevelFilter::Info),
@@ -229,7 +234,7 @@ fn refuse_what_is_not_built(vars: &Vars) -> Result<()> {
 
 fn seconds(value: Value<'_>) -> Result<Duration> {
     let seconds = value
-        .number(0..=LONGEST_LIMIT)
+        .number(0..=MAX_SECONDS)
         .map_err(|error| error.hint("the unit is seconds"))?;
     Ok(Duration::from_secs(seconds))
 }
@@ -256,7 +261,7 @@ fn gin_pending_list_limit(vars: &Vars) -> Result<Option<u32>> {
 fn slot_name(value: Value<'_>, warnings: &mut Vec<String>) -> Result<String> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let text = value.text;
-    if text.is_empty() || text.len() > LONGEST_NAME || !text.bytes().all(is_allowed) {
+    if text.is_empty() || text.len() > MAX_NAME || !text.bytes().all(is_allowed) {
         return Err(value.bad("1 to 63 letters a-z, digits and underscores"));
     }
     let folded = text.to_ascii_lowercase();
@@ -278,8 +283,8 @@ fn publication_name(value: Value<'_>) -> Result<(String, Option<String>)> {
         Some(inner) => (inner.replace("\"\"", "\""), None),
         None => (text.to_owned(), Some(text.to_ascii_lowercase())),
     };
-    if name.is_empty() || name.len() > LONGEST_NAME || name.contains('\0') {
-        return Err(value.bad(&format!("1 to {LONGEST_NAME} bytes, none of them zero")));
+    if name.is_empty() || name.len() > MAX_NAME || name.contains('\0') {
+        return Err(value.bad(&format!("1 to {MAX_NAME} bytes, none of them zero")));
     }
     let folded = folded.filter(|folded| *folded != name);
     Ok((name, folded))
@@ -312,11 +317,11 @@ fn columns(value: Value<'_>) -> Result<Vec<ColumnPattern>> {
 
 fn hash_key(vars: &Vars) -> Result<Option<Secret>> {
     let key = vars.secret("HASH_KEY", "HASH_KEY_FILE")?;
-    let is_short = |key: &Secret| key.expose().len() < SHORTEST_HASH_KEY;
+    let is_short = |key: &Secret| key.expose().len() < MIN_HASH_KEY;
     if key.as_ref().is_some_and(is_short) {
         let file = vars.get("HASH_KEY_FILE");
         let value = vars.set("HASH_KEY").unwrap_or(file);
-        return Err(value.bad(&format!("a key of at least {SHORTEST_HASH_KEY} bytes")));
+        return Err(value.bad(&format!("a key of at least {MIN_HASH_KEY} bytes")));
     }
     Ok(key)
 }

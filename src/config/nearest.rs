@@ -1,4 +1,4 @@
-//! The known name that is nearest to a mistyped one.
+//! Finds the known name that is nearest to a mistyped one.
 
 use std::cmp::Reverse;
 

@@ -27,15 +27,15 @@ pub struct ColumnPattern {
 }
 
 impl Pattern {
-    /// Whether the table is meant; the names as the catalog has them, without quotes.
+    /// Whether a table matches. Names are those of the catalog, without quotes.
     pub fn matches(&self, schema: &str, table: &str) -> bool {
         self.table.matches(table) && any_or_matches(self.schema.as_ref(), schema)
     }
 
-    /// From a comma list; one that names nothing is an empty list.
+    /// From a comma list. Entries without text are left out.
     ///
     /// # Errors
-    /// A text that names the entry and what is wrong with it.
+    /// The entry and what is wrong with it, as text.
     pub fn parse_list(list: &str) -> Result<Vec<Pattern>, String> {
         parse_entries(list, |text, parts| {
             let mut parts = parts.into_iter().rev();
@@ -52,17 +52,17 @@ impl Pattern {
 }
 
 impl ColumnPattern {
-    /// Whether the column is meant; the names as the catalog has them, without quotes.
+    /// Whether a column matches. Names are those of the catalog, without quotes.
     pub fn matches(&self, schema: &str, table: &str, column: &str) -> bool {
         self.column.matches(column)
             && self.table.matches(table)
             && any_or_matches(self.schema.as_ref(), schema)
     }
 
-    /// From a comma list; one that names nothing is an empty list.
+    /// From a comma list. Entries without text are left out.
     ///
     /// # Errors
-    /// A text that names the entry and what is wrong with it.
+    /// The entry and what is wrong with it, as text.
     pub fn parse_list(list: &str) -> Result<Vec<ColumnPattern>, String> {
         parse_entries(list, |text, parts| {
             let mut parts = parts.into_iter().rev();
@@ -98,8 +98,8 @@ fn any_or_matches(glob: Option<&Glob>, name: &str) -> bool {
     glob.is_none_or(|glob| glob.matches(name))
 }
 
-/// Splits the list, and each entry at its dots; `make` puts the names of an entry together. Entries
-/// without any text are passed over, as a template leaves them where a part of it is empty.
+/// Splits the list at commas and each entry at dots; `make` builds an entry from its names. Entries without
+/// text are left out: templates produce them where a part is empty.
 fn parse_entries<T>(
     list: &str,
     make: impl Fn(String, Vec<Glob>) -> Result<T, &'static str>,
@@ -118,8 +118,8 @@ fn parse_entries<T>(
     named.map(entry).collect()
 }
 
-/// The pieces between the separators that stand outside double quotes. A doubled quote closes and
-/// opens again, which leaves the state as it was.
+/// Splits at the separators outside double quotes. A doubled quote ends and begins a quoted part, which
+/// leaves the state as it was.
 fn split_outside_quotes(text: &str, separator: char) -> Vec<&str> {
     let mut quoted = false;
     text.split(|c| {
@@ -129,7 +129,7 @@ fn split_outside_quotes(text: &str, separator: char) -> Vec<&str> {
     .collect()
 }
 
-/// One name with stars.
+/// A name in which `*` may stand for any characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Glob {
     /// The name up to the first star: all of it where there is none.
@@ -137,7 +137,7 @@ struct Glob {
     rest: Option<Stars>,
 }
 
-/// What follows the first star: the texts between stars, and that after the last one.
+/// The texts behind the first star: those between stars, and the one after the last star.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Stars {
     middle: Vec<String>,
@@ -173,8 +173,8 @@ impl Glob {
         Ok(Glob { head, rest })
     }
 
-    /// In time linear in both texts: head and tail are fixed, and between them the first place of
-    /// each piece is as good as any later one, so nothing is ever tried twice.
+    /// Takes time linear in both texts: head and tail are fixed, and for the texts between them the first
+    /// match is as good as any later one, so there is no backtracking.
     fn matches(&self, name: &str) -> bool {
         let Some(stars) = &self.rest else {
             return name == self.head;

@@ -1,15 +1,15 @@
-//! Passwords and keys, which nothing may print.
+//! Passwords and keys, which are never printed.
 
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// The most bytes that a file with a password or key may have; a larger one is some other file.
-const LONGEST_FILE: u64 = 64 * 1024;
+/// The limit for a file with a password or key, in bytes: a larger one is another kind of file.
+const MAX_FILE: u64 = 64 * 1024;
 
-/// A password or key. `Debug` and `Display` print the same for each, so that no log, no error and
-/// no dump of the settings holds one.
+/// A password or key. `Debug` and `Display` print the same text for each, so that no log, error or dump of
+/// the settings holds one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Vec<u8>);
 
@@ -19,7 +19,7 @@ impl Secret {
         Secret(bytes.into())
     }
 
-    /// The bytes themselves, for the one place that sends or uses them.
+    /// The bytes, for the code that sends or uses them.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
@@ -27,15 +27,15 @@ impl Secret {
     /// From a file, without the one newline that editors and `echo` end it with.
     ///
     /// # Errors
-    /// A text that says what is wrong with the file, holding neither its name (somebody may have
-    /// given the password itself) nor its content.
+    /// What is wrong with the file, without its name, which may be the password itself by mistake, and
+    /// without its content.
     pub(super) fn read(path: &Path) -> Result<Secret, String> {
         let mut bytes = Vec::new();
         File::open(path)
-            .and_then(|file| file.take(LONGEST_FILE + 1).read_to_end(&mut bytes))
+            .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
             .map_err(|error| format!("cannot be read: {error}"))?;
-        if bytes.len() as u64 > LONGEST_FILE {
-            return Err(format!("is larger than {LONGEST_FILE} bytes"));
+        if bytes.len() as u64 > MAX_FILE {
+            return Err(format!("is larger than {MAX_FILE} bytes"));
         }
         if bytes.last() == Some(&b'\n') {
             bytes.pop();

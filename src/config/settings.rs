@@ -1,4 +1,4 @@
-//! The one table of all settings: what is read, what `zemi --help` prints, what counts as known.
+//! The table of all settings: the variables that are read, their defaults, and the text of `zemi --help`.
 
 use std::fmt::{self, Write};
 
@@ -9,20 +9,20 @@ use self::Fallback::{None as Unset, Of, Text};
 pub struct Setting {
     /// The variable's name. One that begins with `DEST_DB_` is also read as `DESTINATION_DB_…`.
     pub name: &'static str,
-    /// What holds where it is unset or empty.
+    /// The value of a setting that is unset or empty.
     pub default: Fallback,
-    /// What it does, in a sentence.
+    /// Its effect, in a sentence.
     pub meaning: &'static str,
-    /// Whether its value is, names or might by mistake hold a secret, and so is never shown.
+    /// Whether its value is, names or may by mistake hold a secret: it is never shown.
     pub secret: bool,
 }
 
-/// What holds where a setting is unset.
+/// The value of a setting that is unset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fallback {
-    /// Nothing: what the setting names is then not used.
+    /// None: the feature is not used.
     None,
-    /// This text, read as if it had been set.
+    /// This text.
     Text(&'static str),
     /// The value of the setting of this name.
     Of(&'static str),
@@ -125,14 +125,15 @@ pub const SETTINGS: &[Setting] = &[
     setting("QUERY_TIMEOUT", Unset, "Accepted for compatibility; has no effect."),
 ];
 
-/// A setting whose feature is not built yet, refused rather than read and ignored.
+/// A setting of a feature that this version does not have. It is refused, since ignoring it would go
+/// unnoticed.
 pub(super) struct Refused {
     pub(super) name: &'static str,
     pub(super) allowed: Allowed,
     pub(super) needs: &'static str,
 }
 
-/// What a refused setting may be.
+/// The values that a refused setting may have.
 pub(super) enum Allowed {
     /// False, however written.
     False,
@@ -146,13 +147,13 @@ const fn refused(name: &'static str, allowed: Allowed, needs: &'static str) -> R
     }
 }
 
-/// What this version does not do yet: a line goes when its feature comes.
+/// Settings of features that this version does not have.
 #[rustfmt::skip]
 pub(super) const REFUSED: &[Refused] = &[
     refused("INITIAL_SNAPSHOT", Allowed::False, "initial snapshot"),
 ];
 
-/// Settings of the earlier Zemi that are accepted as numbers and do nothing, with the reason.
+/// Settings of the Zig program that are accepted as numbers and have no effect, with the reason.
 pub(super) const OBSOLETE: &[(&str, &str)] = &[
     (
         "MAX_TRANSACTION_CHANGES",
@@ -256,7 +257,7 @@ mod tests {
         }
     }
 
-    /// Holds as soon as there is a README, so that it never lacks a setting.
+    /// README.md is not part of a package, where this test has nothing to check.
     #[test]
     fn the_readme_names_every_setting() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");

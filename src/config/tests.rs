@@ -6,6 +6,7 @@ mod refused;
 mod secrets;
 mod tls;
 
+use super::settings::SETTINGS;
 use super::*;
 use crate::error::{Exit, Remedy};
 

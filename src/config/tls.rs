@@ -1,4 +1,5 @@
-//! How the line to a server is encrypted: `DB_SSL_MODE`, `DB_SSL_ROOT_CERT`, `DB_SSL_CERT`, `DB_SSL_KEY`.
+//! The encryption of the connection to a server: `DB_SSL_MODE`, `DB_SSL_ROOT_CERT`, `DB_SSL_CERT`,
+//! `DB_SSL_KEY`.
 //!
 //! Only the paths are kept: the files are read for each connection, as libpq does, so that certificates
 //! that were renewed are used without a restart.
@@ -9,8 +10,8 @@ use std::path::PathBuf;
 use super::vars::Vars;
 use crate::error::{Error, Kind, Result};
 
-/// What is asked of the encryption, by libpq's names (PostgreSQL documentation, "SSL Support"). There is
-/// neither `allow` nor `prefer`: they give way to whoever sits on the line.
+/// The demands on the encryption, by the names of libpq (PostgreSQL documentation, "SSL Support"). `allow`
+/// and `prefer` are left out: an attacker on the network can turn them into plain text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TlsMode {
     /// Plain text.
@@ -18,9 +19,9 @@ pub enum TlsMode {
     Disable,
     /// Encrypted; the server is verified where a root certificate is given, as libpq does.
     Require,
-    /// The server's certificate is issued by somebody who is trusted, for any host.
+    /// Encrypted; the certificate of the server has a trusted issuer and may be for any host.
     VerifyCa,
-    /// And it is issued for the host that we connect to.
+    /// As [`TlsMode::VerifyCa`], and the certificate is for the host that is connected to.
     VerifyFull,
 }
 
@@ -38,16 +39,16 @@ impl fmt::Display for TlsMode {
 /// A PEM file, and the setting that names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PemFile {
-    /// The setting's name as it was used.
+    /// The name of the setting, as the environment has it.
     pub setting: String,
     /// The file.
     pub path: PathBuf,
 }
 
-/// The encryption of one side.
+/// The encryption of one connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// What is asked of it.
+    /// The demands on it.
     pub mode: TlsMode,
     /// The certificates to trust, instead of the system's.
     pub root: Option<PemFile>,
@@ -55,7 +56,7 @@ pub struct Tls {
     pub client: Option<(PemFile, PemFile)>,
 }
 
-/// The names of the settings of one side.
+/// The names of the settings of one server.
 pub(super) struct Names {
     mode: &'static str,
     root: &'static str,
@@ -79,9 +80,9 @@ pub(super) const DESTINATION: Names = Names {
     key: "DEST_DB_SSL_KEY",
 };
 
-/// Reads one side. A client certificate that would not be used is refused where it was given for this
-/// very side: its owner believes that the line is encrypted. Root certificates get a warning, since the
-/// Zig program passes over them there.
+/// Reads the settings of one server. With mode disable, a client certificate that was set for this server is
+/// an error, since the operator expects encryption; root certificates are a warning, since the Zig program
+/// ignores them there.
 pub(super) fn read(vars: &Vars, names: &Names, warnings: &mut Vec<String>) -> Result<Tls> {
     let value = vars.get(names.mode);
     let mode = value.choice(&[
@@ -121,13 +122,13 @@ pub(super) fn read(vars: &Vars, names: &Names, warnings: &mut Vec<String>) -> Re
     })
 }
 
-/// A file that can be read now; what is in it is looked at when it is used.
+/// A file that can be opened now. Its content is checked when it is used.
 fn file(vars: &Vars, name: &'static str) -> Result<Option<PemFile>> {
     let value = vars.get(name);
     if value.text.is_empty() {
         return Ok(None);
     }
-    // Neither the path (somebody may have given the key itself) nor the content is shown.
+    // Neither the path, which may be the key itself by mistake, nor the content is shown.
     std::fs::File::open(value.text).map_err(|error| {
         let message = format!("the file that {} names cannot be read: {error}", value.name);
         Error::new(Kind::Setting, message)

@@ -1,4 +1,4 @@
-//! The variables that were set, and reading them one by one: every error names its variable.
+//! The variables that are set, and how one is read: every error names its variable.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -21,22 +21,22 @@ const LONGEST_COMPARED: usize = 64;
 pub(super) struct Vars {
     /// Those that are set and not empty.
     set: BTreeMap<&'static str, Set>,
-    /// Those that are set to nothing, with the name that was used.
+    /// Those that are set and empty, with the name in the environment.
     empty: BTreeMap<&'static str, String>,
 }
 
 struct Set {
-    /// The name that was used.
+    /// The name in the environment.
     name: String,
     text: String,
 }
 
-/// One value, and how to speak about it.
+/// One value, and its name for errors.
 #[derive(Clone, Copy)]
 pub(super) struct Value<'a> {
-    /// The variable's name as it was used.
+    /// The name in the environment, or that of the setting for a default.
     pub(super) name: &'a str,
-    /// What it was set to, or its default.
+    /// The value, or the default.
     pub(super) text: &'a str,
     secret: bool,
 }
@@ -162,8 +162,7 @@ impl Vars {
 }
 
 impl<'a> Value<'a> {
-    /// The error of a value that is not what it has to be. It shows the value, but never a
-    /// secret's.
+    /// The error of a bad value. It shows the value, unless that may be a secret.
     pub(super) fn bad(&self, expected: &str) -> Error {
         let name = self.name;
         let message = if self.secret {
@@ -177,7 +176,7 @@ impl<'a> Value<'a> {
         Error::new(Kind::Setting, message)
     }
 
-    /// The same value as one that is never shown, where it looks as if it held a password.
+    /// The same value as one that is not shown, for a value that may hold a password.
     pub(super) fn hidden(self) -> Value<'a> {
         Value {
             secret: true,
@@ -241,10 +240,10 @@ impl<'a> Value<'a> {
     }
 }
 
-/// What to say about a variable that looks like ours and is not.
+/// The warning about a variable that has a prefix of the settings and is none of them.
 ///
-/// `DB_SERVICE_…` and `DB_PORT_…` are silent: Kubernetes and Docker set them in every container
-/// next to a service that is called `db` (Kubernetes documentation, "Service", environment
+/// None for `DB_SERVICE_…` and `DB_PORT_…`: Kubernetes and Docker set them in every container
+/// next to a service named `db` (Kubernetes documentation, "Service", environment
 /// variables).
 fn warning_of_unknown(name: &str) -> Option<String> {
     let rest = ["DB_", "DEST_DB_", "DESTINATION_DB_"]

@@ -1,8 +1,8 @@
 //! The logger: one line per record on standard error, as text or as JSON.
 //!
-//! One record is one line and one write, so that lines of several threads never mix. Names of
-//! tables and messages of servers come from outside and end up here: whatever could break the line
-//! or steer a terminal is escaped.
+//! One record is one line and one write, so that lines of several threads never mix. Names of tables and
+//! messages of servers are part of records: characters that could break the line or steer a terminal are
+//! escaped.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
@@ -17,7 +17,7 @@ use crate::config::LogFormat;
 use crate::error::{Error, Kind, Result};
 use crate::json_text::{Object, Value as JsonValue, is_unsafe};
 
-/// Sends everything that the program logs, from `level` on, to standard error.
+/// Installs the logger: records of `level` and more severe ones go to standard error.
 ///
 /// # Errors
 /// [`Kind::Bug`] where a logger has been set before: there is one per process.
@@ -35,8 +35,8 @@ struct Logger {
 }
 
 impl Logger {
-    /// Writes the record in one call. A standard error that is full or closed is no reason to stop
-    /// following the database, and there is nowhere left to report it: the failure is dropped.
+    /// Writes the record in one call. A failure (standard error full or closed) is dropped: it must not end
+    /// the process, and there is no other place to report it.
     fn write(&self, out: &mut impl Write, time: UtcTime, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             let mut line = String::with_capacity(256);

@@ -1,4 +1,4 @@
-//! `Debug` of messages: names as text, values as their length only, since rows never reach a log.
+//! `Debug` of messages: names as text, values by length only, since values of rows must not reach a log.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::lists::{
 };
 use super::message::{LogicalMessage, Origin, Relation, Type};
 
-/// A name in whatever encoding, printed with escapes.
+/// A name in any encoding, printed with escapes.
 struct Name<'a>(&'a [u8]);
 
 impl fmt::Debug for Name<'_> {
@@ -18,7 +18,7 @@ impl fmt::Debug for Name<'_> {
     }
 }
 
-/// Bytes that may be somebody's data.
+/// Bytes of a row or a message, shown by length.
 struct Length(usize);
 
 impl fmt::Debug for Length {

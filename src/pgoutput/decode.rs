@@ -57,7 +57,7 @@ pub fn decode(bytes: &[u8]) -> Result<Message<'_>, DecodeError> {
 /// Delete), the table's OID, without decoding it.
 ///
 /// `None` where `bytes` is empty. The tag may be any byte, and the OID is missing where the message
-/// is too short to hold it: whether the message is sound is for [`decode`] to say.
+/// is too short to hold it: only [`decode`] validates.
 pub fn peek(bytes: &[u8]) -> Option<(u8, Option<Oid>)> {
     let (&tag, rest) = bytes.split_first()?;
     let relation = match tag {
@@ -67,7 +67,7 @@ pub fn peek(bytes: &[u8]) -> Option<(u8, Option<Oid>)> {
     Some((tag, relation))
 }
 
-/// Reads the fields of the message `name` after its tag, and sees that nothing follows them.
+/// Reads the fields of the message `name` behind its tag, and refuses bytes behind them.
 #[inline]
 fn read<'a, T>(
     name: &'static str,
@@ -278,7 +278,7 @@ fn skip_value(cursor: &mut Cursor<'_>, fields: &'static TupleFields) -> Result<(
 fn truncate<'a>(cursor: &mut Cursor<'a>) -> Result<Truncate<'a>, DecodeError> {
     let count = cursor.count32("number of relations")?;
     let flags = one_of(cursor, "flags", &[0, 1, 2, 3], "0 to 3")?;
-    // Saturating only matters where usize has 32 bits; such a count reaches past the end anyway.
+    // On 32 bits the product saturates; such a count reaches past the end as well.
     let bytes = cursor.bytes(count.saturating_mul(size_of::<u32>()), "relation OIDs")?;
     Ok(Truncate {
         relations: Oids { bytes },

@@ -1,4 +1,4 @@
-//! Messages to bytes: what a server sends, for tests, fuzz targets and peers that play a server.
+//! Messages to bytes, for tests, fuzz targets and peers that play a server.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use super::decode::{
 use super::lists::{ColumnValue, Columns, RelationColumn, TupleData};
 use super::message::{Message, OldTuple};
 
-/// A part of a message that the format cannot express.
+/// The error of a message that the format cannot express.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EncodeError {
     /// A name with a zero byte, which would end it early.

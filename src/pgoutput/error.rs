@@ -1,4 +1,4 @@
-//! What can be wrong with the bytes of a message.
+//! Errors of decoding.
 
 use std::fmt;
 
@@ -18,11 +18,11 @@ pub struct DecodeError {
     pub column: Option<u16>,
     /// Where the field begins, in bytes from the message's tag.
     pub offset: usize,
-    /// What is wrong with it.
+    /// The problem.
     pub problem: Problem,
 }
 
-/// What is wrong with a field.
+/// The problem of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Problem {
     /// The field takes `wanted` bytes and only `found` are left.

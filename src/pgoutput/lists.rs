@@ -1,7 +1,7 @@
 //! The repeated parts of messages: values of a row, columns of a table, truncated tables.
 //!
-//! Each is a count and borrowed bytes that the decoder checked in one pass; the iterators walk them
-//! again without a way to fail.
+//! Each is a count and borrowed bytes that the decoder checked in one pass; the iterators read them
+//! again and cannot fail.
 
 use std::iter::FusedIterator;
 
@@ -48,11 +48,6 @@ impl<'a> TupleData<'a> {
             rest: self.bytes,
         }
     }
-
-    /// The values as they are on the wire, after the count: what the row takes in memory.
-    pub fn as_bytes(&self) -> &'a [u8] {
-        self.bytes
-    }
 }
 
 /// The values of a row, see [`TupleData::values`].
@@ -79,7 +74,7 @@ impl<'a> Iterator for Values<'a> {
         let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
         let (value, rest) = rest.split_at_checked(length)?;
         self.rest = rest;
-        // The decoder let no other kind pass.
+        // The decoder has refused every other kind.
         Some(match kind {
             b'b' => ColumnValue::Binary(value),
             _ => ColumnValue::Text(value),

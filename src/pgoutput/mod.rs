@@ -9,7 +9,7 @@
 //! Pure: no socket, thread, clock or log. A message borrows everything from the bytes it was
 //! decoded from and owns no memory, so decoding a row allocates nothing. All bounds are checked
 //! once, by [`decode`]; the iterators over columns, values and relations that a decoded message
-//! hands out cannot fail any more.
+//! gives cannot fail.
 //!
 //! Names are bytes, not text: they come in the client encoding, which is UTF-8 only where the
 //! server converts to it, and a database in SQL_ASCII holds whatever its clients wrote.

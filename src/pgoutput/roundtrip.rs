@@ -1,4 +1,4 @@
-//! Messages of any shape survive encoding and decoding, and no bytes at all upset the decoder.
+//! Property tests: every message is decoded to itself after encoding, and the decoder takes any bytes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

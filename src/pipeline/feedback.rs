@@ -125,10 +125,8 @@ mod tests {
 
     /// A batch without rows is durable at its end.
     fn durable(end: u64) -> Durable {
-        let batch = Batch {
-            end: Lsn(end),
-            ..Batch::default()
-        };
+        let mut batch = Batch::default();
+        batch.advance(Lsn(end));
         Durable::without_rows(&batch).unwrap()
     }
 

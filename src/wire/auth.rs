@@ -165,7 +165,7 @@ fn startup_error(body: &[u8]) -> Error {
         Ok(error) => return error,
         Err(error) => error,
     };
-    // "… no encryption", and "… SSL off" before PostgreSQL 15 (`auth.c`): the message of a server that takes
+    // "… no encryption", or "… SSL off" of older versions (`auth.c`): the message of a server that takes
     // encrypted connections only.
     let text = error.without_hint();
     if error.is_sqlstate(sqlstate::INVALID_AUTHORIZATION_SPECIFICATION)

@@ -47,7 +47,7 @@ impl Connection {
     ///
     /// # Errors
     /// As for [`Connection::open`], without the name of the server.
-    pub fn over(
+    pub(crate) fn over(
         transport: Arc<dyn Transport>,
         endpoint: &Endpoint,
         parameters: &[(&str, &str)],

@@ -29,7 +29,8 @@ const fn passing(pooler: &'static str, text: &'static str) -> KnownMessage {
     }
 }
 
-/// Messages from the sources of the poolers. Those of Neon and Azure are PgBouncer; Supavisor is Supabase's.
+/// Parts of messages by which poolers are recognised. Those of Neon and Azure are PgBouncer, that of Supabase
+/// is Supavisor.
 const KNOWN_MESSAGES: &[KnownMessage] = &[
     permanent("PgBouncer", "unsupported startup parameter"),
     permanent("PgBouncer", "bouncer config error"),

@@ -1,14 +1,16 @@
 //! Array literals (PostgreSQL documentation, "Arrays", section "Array Input and Output Syntax").
 
+use super::outcome::{MALFORMED, Written};
+use super::parts::{Ask, PartWriter};
 use super::quoted::{self, Quotes};
-use super::{Ask, MALFORMED, ValueType, Writer, Written};
+use super::types::ValueType;
 
 /// PostgreSQL's `MAXDIM`.
 const MAX_DIMENSIONS: usize = 6;
 
 /// Writes an array as nested JSON arrays. Lower bounds are lost, as `to_jsonb` loses them.
 pub(super) fn write(
-    writer: &mut Writer,
+    writer: &mut impl PartWriter,
     out: &mut Vec<u8>,
     element: &ValueType,
     delimiter: u8,

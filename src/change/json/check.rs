@@ -1,16 +1,17 @@
-//! What jsonb refuses in a text that may be JSON: one pass, no recursion.
+//! Finds what jsonb refuses in a text that may be JSON: one pass, no recursion.
 //!
 //! The `json` type checks only the syntax, and keeps escapes and numbers that jsonb cannot hold
-//! (PostgreSQL documentation, "JSON Types"). A `jsonb` value has none of these, but is checked by
-//! the same pass, since the stream may say anything.
+//! (PostgreSQL documentation, "JSON Types"). A `jsonb` value has none of these, but passes the same
+//! check, since the bytes of the stream are not trusted.
 
 use super::escape::plain_len;
-use super::{Reason, number};
+use super::number;
+use super::outcome::Reason;
 
 /// The deepest nesting that is written as it is.
 ///
 /// The JSON parser of the server recurses, within `max_stack_depth`. At the default of 2 MB,
-/// PostgreSQL 14 to 18 on x86-64 take at least 13,000 levels (measured), an optimised build. A
+/// optimised builds of PostgreSQL 14 to 18 on x86-64 take at least 13,000 levels (measured). A
 /// fifth of that leaves room for other builds and processors, and for the arrays, composites and
 /// the row around the value.
 pub const MAX_DEPTH: usize = 2_500;
@@ -80,7 +81,7 @@ pub fn check(text: &[u8]) -> Result<(), Reason> {
     }
 }
 
-/// What may come next.
+/// The token that may follow.
 #[derive(Clone, Copy)]
 enum Next {
     Value,

@@ -1,12 +1,14 @@
 //! Composite literals (PostgreSQL documentation, "Composite Types", section "Composite Type Input
 //! and Output Syntax").
 
+use super::outcome::{MALFORMED, Reason, Refusal, Written};
+use super::parts::{Ask, PartWriter};
 use super::quoted::{self, Quotes};
-use super::{Ask, CompositeField, MALFORMED, Refusal, Writer, Written};
+use super::types::CompositeField;
 
 /// Writes a composite as an object of its live attributes.
 pub(super) fn write(
-    writer: &mut Writer,
+    writer: &mut impl PartWriter,
     out: &mut Vec<u8>,
     fields: &[CompositeField],
     text: &[u8],
@@ -41,12 +43,12 @@ pub(super) fn write(
 
 /// Writes the field at the beginning of `text` and gives what follows it.
 fn write_field<'a>(
-    writer: &mut Writer,
+    writer: &mut impl PartWriter,
     out: &mut Vec<u8>,
     field: &CompositeField,
     text: &'a [u8],
     ask: &mut dyn Ask,
-) -> Result<(Option<super::Reason>, &'a [u8]), Refusal> {
+) -> Result<(Option<Reason>, &'a [u8]), Refusal> {
     match text.first() {
         // Nothing at all is NULL; an empty string is quoted.
         Some(b',' | b')') => {

@@ -4,7 +4,7 @@
 //! ` BC` stays at the end, and the infinities stay words (PostgreSQL documentation, "Date/Time
 //! Types").
 
-use super::{MALFORMED, Written};
+use super::outcome::{MALFORMED, Written};
 
 pub(super) fn write_date(out: &mut Vec<u8>, text: &[u8]) -> Written {
     if !is_infinity(text) {

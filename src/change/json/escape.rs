@@ -1,12 +1,12 @@
-//! JSON strings.
+//! Writes JSON strings.
 
-use super::Reason;
+use super::outcome::Reason;
 use crate::hex;
 
 /// Appends `bytes` as a JSON string, quotes included.
 ///
-/// Control characters are escaped; what is not UTF-8, and a NUL byte, becomes U+FFFD and is named
-/// in the answer. jsonb holds text without NUL (PostgreSQL documentation, "JSON Types").
+/// Control characters are escaped. Invalid UTF-8 and NUL bytes become U+FFFD and are the reason that
+/// is returned. jsonb holds text without NUL (PostgreSQL documentation, "JSON Types").
 pub fn write_string(out: &mut Vec<u8>, bytes: &[u8]) -> Option<Reason> {
     out.reserve(bytes.len() + 2);
     out.push(b'"');
@@ -58,7 +58,7 @@ fn write_escaped(out: &mut Vec<u8>, mut bytes: &[u8]) -> Option<Reason> {
 /// what a JSON string holds as it is.
 ///
 /// Eight bytes at a time: the top bit of each byte of the mask says "special". A borrow can set it
-/// wrongly only above a byte where it is right, so the lowest one is always right.
+/// wrongly only above a byte where it is right, so the lowest set bit is always right.
 pub(super) fn plain_len(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::MAX / 255;
     const TOPS: u64 = ONES * 0x80;

@@ -1,11 +1,13 @@
 //! `hstore` of contrib: an object of strings and nulls, which is its cast to json
 //! (PostgreSQL documentation, "hstore", function `hstore_to_json`).
 
+use super::escape::write_string;
+use super::outcome::{MALFORMED, Reason, Refusal, Written};
+use super::parts::PartWriter;
 use super::quoted::{self, Quotes};
-use super::{MALFORMED, Reason, Refusal, Writer, Written, write_string};
 
 /// Writes `"key"=>"value", "key"=>NULL`.
-pub(super) fn write(writer: &mut Writer, out: &mut Vec<u8>, text: &[u8]) -> Written {
+pub(super) fn write(writer: &mut impl PartWriter, out: &mut Vec<u8>, text: &[u8]) -> Written {
     out.push(b'{');
     let mut reason = None;
     let mut rest = text;
@@ -36,7 +38,7 @@ pub(super) fn write(writer: &mut Writer, out: &mut Vec<u8>, text: &[u8]) -> Writ
 
 /// Writes the quoted string at the beginning of `text` and gives what follows it.
 fn write_quoted<'a>(
-    writer: &mut Writer,
+    writer: &mut impl PartWriter,
     out: &mut Vec<u8>,
     text: &'a [u8],
 ) -> Result<(Option<Reason>, &'a [u8]), Refusal> {

@@ -1,6 +1,6 @@
 //! Numbers: the digits stay as they were sent.
 
-use super::{MALFORMED, Reason, Refusal, Written};
+use super::outcome::{MALFORMED, Reason, Refusal, Written};
 
 /// Decimal digits before the point of a `numeric` (PostgreSQL documentation, "Numeric Types").
 const MAX_DIGITS_BEFORE_POINT: i64 = 131_072;

@@ -2,7 +2,7 @@
 
 use super::escape::plain_len;
 
-/// How a quote is written inside quotes.
+/// The form of a quote inside quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Quotes {
     /// `\"`, and `\\` for a backslash: arrays and hstore.
@@ -12,7 +12,7 @@ pub(super) enum Quotes {
 }
 
 /// The content of the quoted part whose opening quote is just before `start`, and the index after
-/// its closing quote; `None` where it does not close.
+/// its closing quote; `None` where there is no closing quote.
 ///
 /// Content without escapes is a part of `text`; other content is put together in `scratch`, which
 /// has to be empty.

@@ -1,8 +1,8 @@
-//! How `to_jsonb` treats a type, and the types that every server has.
+//! The kinds of types that `to_jsonb` distinguishes, and the kind of every built-in type.
 
 use std::sync::Arc;
 
-use super::write_string;
+use super::escape::write_string;
 use crate::lsn::Oid;
 
 /// How `to_jsonb` turns a value of a type into JSON. A domain is of its base type's kind.

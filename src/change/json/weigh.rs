@@ -1,13 +1,13 @@
 //! The size that a JSON text has as jsonb, for the few texts where it can pass a limit.
 //!
 //! The limits are not those of the text: `[0,0,0]` takes twelve bytes of jsonb for each two of
-//! text, and the server builds arrays and objects in memory by doubling, which it gives up above
+//! text, and the server builds arrays and objects in memory by doubling, which fails above
 //! 1 GB with "invalid memory alloc request size" (measured on PostgreSQL 14, 15 and 18).
 
-use super::Reason;
 use super::escape::plain_len;
+use super::outcome::Reason;
 
-/// The most that jsonb holds in an array, an object or a string, in bytes (`JENTRY_OFFLENMASK` of
+/// The limit of jsonb for an array, an object or a string, in bytes (`JENTRY_OFFLENMASK` of
 /// PostgreSQL's `jsonb.h`).
 pub const JSONB_MAX_BYTES: usize = 0x0FFF_FFFF;
 
@@ -28,7 +28,7 @@ pub fn jsonb_size(json: &[u8]) -> Result<usize, Reason> {
 /// The limits of jsonb; tests use smaller ones.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// Length of a text in bytes from which on it is weighed at all.
+    /// Texts below this length, in bytes, are not measured.
     pub(super) weigh_from: usize,
     /// Bytes of one array, object or string.
     pub(super) bytes: usize,

@@ -1,4 +1,4 @@
-//! The line to a server: how it is encrypted, who the server is, and how long the certificates last.
+//! The encryption of a connection, the verification of the server, and the expiry of certificates.
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,10 +8,10 @@ use crate::calendar::Date;
 use crate::config::{Endpoint, Host};
 use crate::wire::Encryption;
 
-/// A certificate that ends within this time is worth a line: 30 days.
-const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// A certificate that expires within this time is a warning: 30 days.
+const EXPIRES_SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// What there is to say about it.
+/// Adds findings about the connection; `encryption` is `None` for plain text and Unix sockets.
 pub fn check(
     endpoint: &Endpoint,
     encryption: Option<&Encryption>,
@@ -66,7 +66,7 @@ fn check_at(
         let ends = UNIX_EPOCH + Duration::from_secs(ends);
         if ends < now {
             findings.warn(about, format!("{whose} has expired on {day}"), "renew it");
-        } else if ends < now + SOON {
+        } else if ends < now + EXPIRES_SOON {
             findings.warn(about, format!("{whose} expires on {day}"), "renew it");
         } else {
             findings.ok(about, format!("{whose} is valid until {day}"));

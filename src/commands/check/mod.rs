@@ -1,4 +1,4 @@
-//! `zemi check`: connects to both sides as the service would, changes nothing, and says what it finds.
+//! `zemi check`: connects to both servers as the service would, changes nothing, and prints its findings.
 
 mod destination;
 mod encryption;
@@ -11,7 +11,7 @@ use super::print;
 use crate::config::Config;
 use crate::error::{Exit, Result};
 
-/// Prints what was found; the exit code is 78 where something does not work.
+/// Prints the findings. The exit code is 78 if one of them is a failure, else 0.
 pub fn run(config: &Config, json: bool) -> Result<Exit> {
     let mut findings = Findings::default();
     let source = source::check(config, &mut findings);

@@ -1,7 +1,7 @@
-//! The parts of an X.509 certificate that zemi looks at itself (RFC 5280, section 4.1), read in bounds.
+//! The parts of an X.509 certificate that are needed beside `webpki` (RFC 5280, section 4.1), read in bounds.
 //!
-//! What is verified is verified by `webpki`; this is for what it does not tell (expiry, the hash of the
-//! signature) or refuses where libpq does not (version 1, no subjectAltName).
+//! `webpki` verifies; this gives what it does not (expiry, the hash of the signature), also for certificates
+//! that it refuses and libpq accepts (version 1, no subjectAltName).
 
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 
@@ -36,7 +36,7 @@ const SHA1: &[u8] = &[0x2b, 0x0e, 3, 2, 0x1a];
 /// A certificate, borrowed from its DER.
 #[derive(Debug, Clone, Copy)]
 pub struct Certificate<'a> {
-    /// What is signed, with its head.
+    /// The signed part, TBSCertificate, with its head.
     pub signed: &'a [u8],
     /// The issuer's name, with its head.
     pub issuer: &'a [u8],
@@ -60,7 +60,7 @@ pub struct Certificate<'a> {
     pub has_alternative_names: bool,
 }
 
-/// A walk through the elements of some DER.
+/// Reads the elements of DER one after the other.
 struct Walk<'a>(&'a [u8]);
 
 struct Element<'a> {
@@ -106,14 +106,14 @@ impl<'a> Walk<'a> {
 }
 
 impl<'a> Certificate<'a> {
-    /// Reads a certificate; `None` where it is none, or where more than one comes.
+    /// Reads one certificate; `None` for anything else, also for bytes behind it.
     pub fn parse(der: &'a [u8]) -> Option<Certificate<'a>> {
         let mut all = Walk(der);
         let mut outer = Walk(all.take(SEQUENCE)?.content);
         let signed = outer.take(SEQUENCE)?;
         let signature_algorithm = outer.take(SEQUENCE)?.content;
         let signature = bits(&outer.take(BIT_STRING)?)?;
-        // What is not looked at must not be hashed for a channel binding.
+        // Bytes that are not parsed must not enter the hash of the channel binding.
         if !(all.0.is_empty() && outer.0.is_empty()) {
             return None;
         }
@@ -131,7 +131,7 @@ impl<'a> Certificate<'a> {
         let mut info = Walk(key_info.content);
         let key_algorithm = info.take(SEQUENCE)?.content;
         let key = bits(&info.take(BIT_STRING)?)?;
-        // The unique identifiers that nobody uses come before the extensions.
+        // The optional unique identifiers come before the extensions.
         let mut has_alternative_names = false;
         while let Some(element) = walk.next() {
             if element.tag == CONTEXT_3 {

@@ -17,7 +17,7 @@ use crate::error::{Error, Kind, Result};
 /// The limit of what is read of a file, in bytes: the bundles of distributions have a quarter of a MB.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
 
-/// Where distributions keep the certificates that all programs trust.
+/// The certificate bundles of distributions.
 const BUNDLES: [&str; 6] = [
     // Debian, Alpine, Arch.
     "/etc/ssl/certs/ca-certificates.crt",
@@ -32,7 +32,7 @@ const BUNDLES: [&str; 6] = [
     "/usr/local/etc/ssl/cert.pem",
 ];
 
-/// The certificates to trust: those of the file, else the system's, else the built-in ones.
+/// The trusted certificates: those of the file, else of the system, else of `webpki-roots`.
 pub(super) fn roots(given: Option<&PemFile>) -> Result<Roots> {
     if let Some(file) = given {
         let roots = trusted(certificates(file)?, true);
@@ -42,7 +42,7 @@ pub(super) fn roots(given: Option<&PemFile>) -> Result<Roots> {
         return Ok(roots);
     }
     for path in BUNDLES {
-        // What is broken in a bundle of the system is not ours to complain of.
+        // Unreadable entries of a bundle of the system are skipped: other programs skip them, too.
         let Ok(text) = read(Path::new(path)) else {
             continue;
         };
@@ -78,7 +78,7 @@ fn trusted(certificates: Vec<CertificateDer<'static>>, given: bool) -> Roots {
 pub(super) fn certificates(file: &PemFile) -> Result<Vec<CertificateDer<'static>>> {
     let text = read(&file.path).map_err(|e| unreadable(file, e))?;
     let found: std::result::Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    // The parser's own error would repeat what is in the file.
+    // The error of the parser may repeat content of the file.
     let found = found.map_err(|_| bad(file, "holds a certificate that is not in PEM form"))?;
     if found.is_empty() {
         return Err(bad(

@@ -1,7 +1,7 @@
 //! Encrypted connections: the request for TLS, the handshake, the verification of the server, the stream.
 
 mod buffers;
-pub(super) mod certificate;
+pub(crate) mod certificate;
 pub(super) mod encryption;
 mod failure;
 mod files;

@@ -1,4 +1,4 @@
-//! From the settings of one side to those of `rustls`.
+//! The configuration of `rustls` from the settings of one server.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::verify::Verifier;
 use crate::config::{PemFile, Tls, TlsMode};
 use crate::error::{Error, Kind, Result};
 
-/// What a handshake needs.
+/// The configuration of one handshake.
 pub(super) struct Client {
     /// The settings of `rustls`.
     pub(super) config: Arc<ClientConfig>,
@@ -23,11 +23,11 @@ pub(super) struct Client {
     pub(super) name: ServerName<'static>,
     /// Whether the server's certificate is verified.
     pub(super) verified: bool,
-    /// When the client certificate ends, in seconds since 1970.
+    /// When the client certificate expires, in seconds since 1970.
     pub(super) client_ends: Option<i64>,
 }
 
-/// Reads the files and puts it all together.
+/// Reads the files and builds the configuration.
 ///
 /// # Errors
 /// [`Kind::Setting`] for a file that cannot be used, by the name of its setting.
@@ -65,7 +65,7 @@ pub(super) fn client(tls: &Tls, host: &str) -> Result<Client> {
         }
     };
     config.enable_sni = sent;
-    // PostgreSQL gives no tickets to come back with.
+    // PostgreSQL does not resume sessions.
     config.resumption = Resumption::disabled();
     Ok(Client {
         config: Arc::new(config),
@@ -75,8 +75,8 @@ pub(super) fn client(tls: &Tls, host: &str) -> Result<Client> {
     })
 }
 
-/// The client certificate with its key. Whether they go together is looked at here and not by `rustls`,
-/// which cannot read a certificate of version 1.
+/// The client certificate with its key. That they match is checked here: the check of `rustls` fails for
+/// certificates of version 1.
 fn certified(
     certificate: &PemFile,
     key: &PemFile,
@@ -105,10 +105,10 @@ fn certified(
     Ok(CertifiedKey::new(chain, loaded))
 }
 
-/// The host as a name of a certificate, and whether it is sent to the server: addresses are not (RFC 6066,
-/// section 3), and neither is what is no name to DNS.
+/// The host as a name of a certificate, and whether it is sent as SNI. Addresses are never sent (RFC 6066,
+/// section 3; `rustls` leaves them out), and neither are texts that are not DNS names.
 fn server_name(host: &str, mode: TlsMode) -> Result<(ServerName<'static>, bool)> {
-    // The zone of an IPv6 address means something on this host only.
+    // The zone of an IPv6 address is local to this host.
     let bare = host.split_once('%').map_or(host, |(address, _)| address);
     match ServerName::try_from(bare.to_owned()) {
         Ok(name) => Ok((name, true)),

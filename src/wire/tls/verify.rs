@@ -1,10 +1,10 @@
-//! Who the server is: the certificate that it shows, by the rules of libpq (PostgreSQL documentation, "SSL
-//! Support", "Client Verification of Server Certificates").
+//! Verifies the certificate of the server by the rules of libpq (PostgreSQL documentation, "SSL Support",
+//! "Client Verification of Server Certificates").
 //!
-//! Chains are verified by `webpki`. It is stricter than OpenSSL in two points that the commonest
-//! certificates of self-hosted servers come to: a self-signed certificate is a CA to it and no server, and
-//! one of version 1 is nothing (what `openssl x509 -req` makes, in PostgreSQL's own documentation). Both
-//! are accepted where libpq accepts them, by the certificates that were given as roots.
+//! Chains are verified by `webpki`. It is stricter than OpenSSL in two points that concern the most common
+//! certificates of self-hosted servers: it refuses a CA certificate (such as a self-signed one) as that of a
+//! server, and every certificate of version 1 (made by `openssl x509 -req`, as in the PostgreSQL
+//! documentation). Both are accepted here where libpq accepts them: when a root that was set issued them.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
@@ -15,25 +15,25 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, Sign
 
 use super::certificate::Certificate;
 
-/// Who is trusted.
+/// The certificates that are trusted.
 #[derive(Debug)]
 pub(super) struct Roots {
     /// Ready for `webpki`.
     pub(super) store: RootCertStore,
     /// The certificates themselves, where they come from a file.
     pub(super) certificates: Vec<CertificateDer<'static>>,
-    /// Whether they were given for this very server, and not for all that there are.
+    /// Whether they were set for this server (`DB_SSL_ROOT_CERT`), and are not those of the system.
     pub(super) given: bool,
 }
 
-/// Verifies what the mode asks for.
+/// Verifies as the mode demands.
 #[derive(Debug)]
 pub(super) struct Verifier {
-    /// Who may have issued the certificate; `None`: anybody.
+    /// The trusted issuers; `None`: any issuer.
     pub(super) roots: Option<Roots>,
-    /// The host that it has to be for; `None`: any.
+    /// The host that the certificate must be for; `None`: any host.
     pub(super) host: Option<String>,
-    /// What signatures can be verified.
+    /// The signature algorithms that are supported.
     pub(super) algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -118,7 +118,7 @@ impl Verifier {
             )
         });
         match chain {
-            // A version 1, or a CA that is a server, too: `webpki` has not looked at who issued it.
+            // A certificate of version 1, or of a CA: `webpki` has not checked the issuer.
             Err(e @ Error::InvalidCertificate(CertificateError::Other(_))) => {
                 let issuers: Vec<_> = roots
                     .certificates
@@ -195,11 +195,11 @@ fn verify_host(
     .into())
 }
 
-/// Compares without regard to case; a `*` stands for the whole first label and nothing else.
+/// Compares without regard to case. A `*` stands for the whole first label only.
 fn name_matches(pattern: &str, host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
     if let Some(rest) = pattern.strip_prefix("*.") {
-        // `*.com` is for nobody.
+        // `*.com` matches no host.
         return rest.contains('.')
             && host.split_once('.').is_some_and(|(first, domain)| {
                 !first.is_empty() && domain.eq_ignore_ascii_case(rest)

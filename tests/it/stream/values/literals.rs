@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
-use zemi::change::json::{AskNobody, CompositeField, Outcome, ValueType, Writer};
+use zemi::fuzzing::change::json::{AskNobody, CompositeField, Outcome, ValueType, Writer};
 use zemi::wire::literal;
 
 use crate::support::{Server, Sql};

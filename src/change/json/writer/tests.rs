@@ -7,6 +7,7 @@ use proptest::collection::btree_map;
 use proptest::prelude::*;
 
 use super::*;
+use crate::change::json::{AskNobody, CompositeField, JSONB_MAX_BYTES, builtin};
 use crate::lsn::Oid;
 
 /// Answers a cast with what it was told to, and notes what it was asked.
