@@ -148,6 +148,14 @@ impl Error {
         self
     }
 
+    /// As [`Error::hint`], in the place of one that is there already: the server's own may be far from the
+    /// cause.
+    #[must_use]
+    pub(crate) fn replace_hint(mut self, hint: impl Into<String>) -> Error {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
     /// Keeps the error that caused this one.
     #[must_use]
     pub fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Error {

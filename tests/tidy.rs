@@ -108,60 +108,16 @@ fn imports_run_one_way() {
     hold_in_sources(rules::imports);
 }
 
-/// Imports that are part of a circle and have not been turned yet, from which file to which. They are the
-/// ones to turn: what the second file defines for the first belongs in a file of its own. An entry that is
-/// no longer part of a circle fails the test.
-const UNTURNED: &[(&str, &str)] = &[
-    // The layout of a row is cut out of what a batch is written in.
-    ("change/row.rs", "change/batch.rs"),
-    // The settings of a table name the policies of its columns.
-    ("change/settings.rs", "change/relation.rs"),
-    ("change/settings.rs", "change/row.rs"),
-    // The types of the JSON writer are in the file that chooses among its parts.
-    ("change/json/array.rs", "change/json/mod.rs"),
-    ("change/json/composite.rs", "change/json/mod.rs"),
-    ("change/json/datetime.rs", "change/json/mod.rs"),
-    ("change/json/escape.rs", "change/json/mod.rs"),
-    ("change/json/hstore.rs", "change/json/mod.rs"),
-    ("change/json/number.rs", "change/json/mod.rs"),
-    ("change/json/weigh.rs", "change/json/mod.rs"),
-    // `print` is in the file that chooses the command.
-    ("commands/check/mod.rs", "commands/mod.rs"),
-    ("commands/cleanup.rs", "commands/mod.rs"),
-    ("commands/health.rs", "commands/mod.rs"),
-    ("commands/status.rs", "commands/mod.rs"),
-    // `Response` and `Page` are in the files that answer.
-    ("observe/http/request.rs", "observe/http/mod.rs"),
-    ("observe/prometheus/shared.rs", "observe/prometheus.rs"),
-    // The tables and what is published of them are in the file that reconciles them.
-    ("source/publication/advice.rs", "source/publication/mod.rs"),
-    (
-        "source/publication/deferred_switch.rs",
-        "source/publication/mod.rs",
-    ),
-    // What logs in and what encrypts use a type and errors of the files that call them.
-    ("wire/auth.rs", "wire/connection.rs"),
-    ("wire/tls/mod.rs", "wire/connect.rs"),
-    ("wire/tls/mod.rs", "wire/frame.rs"),
-];
-
 #[test]
 fn no_file_imports_itself_by_way_of_others() {
     let graph = circles::graph(&SOURCES);
     assert!(graph.len() > 3, "the imports of src/ were not found");
-    let found = circles::circles(&circles::without(&graph, UNTURNED));
+    let found = circles::circles(&graph);
     assert!(
         found.is_empty(),
         "circles of imports:\n{}\n",
         found.join("\n")
     );
-    for (from, to) in UNTURNED {
-        let needed = circles::is_in_circle(&graph, from, to);
-        assert!(
-            needed,
-            "{from} -> {to} is part of no circle any more: remove it from the list"
-        );
-    }
 }
 
 #[test]

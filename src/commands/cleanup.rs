@@ -1,6 +1,6 @@
 //! `zemi cleanup`: drops what zemi made on the servers, except the changes.
 
-use super::print;
+use super::output::print;
 use crate::config::Config;
 use crate::destination::progress::read_progress;
 use crate::destination::removal::drop_all;

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use super::print;
+use super::output::print;
 use crate::config::Config;
 use crate::error::{Error, Exit, Kind, Result};
 

@@ -6,6 +6,7 @@ mod check;
 mod cleanup;
 mod finding;
 mod health;
+mod output;
 mod report;
 mod status;
 
@@ -100,12 +101,6 @@ impl Command {
             Command::Run | Command::Help | Command::Version => Ok(Exit::Ok),
         }
     }
-}
-
-/// Prints. A standard output that was closed is no error.
-fn print(text: &str) {
-    use std::io::Write;
-    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 #[cfg(test)]

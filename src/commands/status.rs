@@ -1,6 +1,6 @@
 //! `zemi status`: where the slot and the progress stand.
 
-use super::print;
+use super::output::print;
 use super::report::{Report, Value};
 use crate::config::Config;
 use crate::destination::progress::{Progress, read_progress};

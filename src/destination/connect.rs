@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, bounded};
 
+use super::identity::{DestinationIdentity, at_destination};
 use super::schema;
 use super::tables::Tables;
 use crate::config::Config;
-use crate::error::{At, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::source;
 use crate::threads::STACK;
 use crate::wire::{Connection, with_login_hint};
@@ -36,17 +37,6 @@ const SESSION: [(&str, &str); 14] = [
     ("tcp_keepalives_count", "4"),
     ("tcp_user_timeout", "20000"),
 ];
-
-/// The identity of the destination.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct DestinationIdentity {
-    /// `system_identifier`, where the role may read it.
-    pub(crate) system: Option<String>,
-    /// The current timeline.
-    pub(crate) timeline: Option<u32>,
-    /// `pg_postmaster_start_time()`
-    pub(crate) started: String,
-}
 
 /// A session and what was read of the destination.
 pub(crate) struct Prepared {
@@ -222,11 +212,6 @@ impl SourceIdentity {
         let mut session = source::open_session(config)?;
         Ok(source::check(&mut session)?.started == destination.started)
     }
-}
-
-/// Puts the name of the destination in front of an error.
-pub(crate) fn at_destination<T>(result: Result<T>) -> Result<T> {
-    result.at(|| "destination".into())
 }
 
 /// A session that is being opened on a thread of its own.

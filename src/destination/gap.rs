@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::connect::{self, SourceIdentity, at_destination};
+use super::connect::{self, SourceIdentity};
+use super::identity::at_destination;
 use super::progress::ProgressSql;
 use super::statements;
 use super::tables::{self, Tables};

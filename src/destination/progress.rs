@@ -1,7 +1,7 @@
 //! The progress: the position up to which the stream is in the destination, written in the same transactions
 //! as the rows.
 
-use super::connect::{DestinationIdentity, at_destination};
+use super::identity::{DestinationIdentity, at_destination};
 use super::tables::{self, TableNames};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};

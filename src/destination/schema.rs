@@ -1,36 +1,15 @@
 //! The tables of changes and of progress: found as they are, or made.
 
 use super::ddl;
+use super::existing;
 use super::package_trigger::{self, Hindered};
 use super::statements;
 use super::tables::{TableNames, Tables, locate};
-use crate::change::RowShape;
-use crate::config::{ChangesFormat, Config};
+use crate::config::Config;
 use crate::error::{At, Error, Kind, Result};
 use crate::lsn::Oid;
 use crate::sqlstate;
-use crate::wire::{Connection, ResultSet, identifier, literal};
-
-/// The columns that a row fills, and the types that take its binary fields.
-const COLUMNS: [(&str, &[&str]); 13] = [
-    ("id", &["uuid"]),
-    ("primary_key", &["text", "varchar"]),
-    ("before", &["jsonb"]),
-    ("after", &["jsonb"]),
-    ("database", &["text", "varchar"]),
-    ("schema", &["text", "varchar"]),
-    ("table", &["text", "varchar"]),
-    ("operation", &["text", "varchar"]),
-    ("committed_at", &["timestamptz"]),
-    ("queued_at", &["timestamptz"]),
-    ("transaction_id", &["int8"]),
-    ("position", &["int8"]),
-    ("context", &["jsonb"]),
-];
-
-/// The hint for a table of changes that lacks a column.
-const OTHER_SHAPE: &str = "where Bemi made it, run its migrations to their end; else rename the table \
-                           and let zemi make its own";
+use crate::wire::{Connection, identifier, literal};
 
 /// Finds and checks the tables; `None` where one is missing. Changes nothing.
 pub(crate) fn look(session: &mut Connection, config: &Config) -> Result<Option<Tables>> {
@@ -49,17 +28,17 @@ fn check(
     progress: Oid,
     config: &Config,
 ) -> Result<Tables> {
-    let columns = check_columns(session, &names, changes, config)?;
+    let existing = existing::check(session, &names, changes, config)?;
     check_rights(session, &names, [changes, progress], config)?;
     check_row_security(session, &names, [changes, progress], config)?;
     Ok(Tables {
         names,
         changes,
         progress,
-        primary_key_limit: columns.primary_key_limit,
-        shape: columns.shape,
-        position_indexed: columns.position_indexed,
-        lockable: columns.lockable,
+        primary_key_limit: existing.requirements.primary_key_limit,
+        shape: existing.requirements.shape,
+        position_indexed: existing.position_indexed,
+        lockable: existing.lockable,
     })
 }
 
@@ -110,7 +89,7 @@ pub(crate) fn dry_run(session: &mut Connection, config: &Config) -> Result<DryRu
         hindered = package_trigger::look(session, &tables)?;
     } else {
         if let [Some(changes), None] = found {
-            check_columns(session, &names, changes, config)?;
+            existing::check(session, &names, changes, config)?;
         }
         let missing = found.map(|found| found.is_none());
         make(session, config, &names, missing, "ROLLBACK")?;
@@ -146,13 +125,20 @@ fn make(
         return Ok(());
     };
     session.query("ROLLBACK")?;
-    let hint = why_refused(session, names, config)?;
-    Err(error.hint(hint)).at(|| "making the tables changes and zemi_progress".into())
+    let error = match why_refused(session, names, config)? {
+        Some(hint) => error.replace_hint(hint),
+        None => error,
+    };
+    Err(error).at(|| "making the tables changes and zemi_progress".into())
 }
 
 /// The hint for tables that could not be made: the right that is missing, else how to switch off event
 /// triggers.
-fn why_refused(session: &mut Connection, names: &TableNames, config: &Config) -> Result<String> {
+fn why_refused(
+    session: &mut Connection,
+    names: &TableNames,
+    config: &Config,
+) -> Result<Option<String>> {
     let schema = names.quoted_schema();
     let found = session.query(&format!(
         "SELECT pg_catalog.has_schema_privilege({}, 'CREATE') AS may_create; \
@@ -165,11 +151,14 @@ fn why_refused(session: &mut Connection, names: &TableNames, config: &Config) ->
     let may_create = found.first().and_then(|set| set.value(0, "may_create")) == Some("t");
     let triggers = found.get(1).map(|set| set.values("name"));
     let triggers = triggers.unwrap_or_default();
-    if !may_create || triggers.is_empty() {
-        return Ok(format!(
+    if !may_create {
+        return Ok(Some(format!(
             "GRANT CREATE ON SCHEMA {schema} TO {}; or let an administrator make the tables",
             identifier(&config.destination.user)
-        ));
+        )));
+    }
+    if triggers.is_empty() {
+        return Ok(None);
     }
     let switch = |how: &str| {
         let each = triggers
@@ -177,12 +166,12 @@ fn why_refused(session: &mut Connection, names: &TableNames, config: &Config) ->
             .map(|name| format!("ALTER EVENT TRIGGER {name} {how}"));
         each.collect::<Vec<_>>().join("; ")
     };
-    Ok(format!(
+    Ok(Some(format!(
         "event triggers run for these statements; where one of them refused, a superuser can switch it off \
          until zemi has started: {}; then: {}",
         switch("DISABLE"),
         switch("ENABLE")
-    ))
+    )))
 }
 
 /// The OIDs of `changes` and `zemi_progress`.
@@ -202,118 +191,6 @@ fn find(session: &mut Connection, names: &TableNames) -> Result<[Option<Oid>; 2]
     ))?;
     let found = |column| Some(Oid(row.value(0, column)?.parse().ok()?));
     Ok([found("changes"), found("progress")])
-}
-
-/// What the columns of an existing table of changes require of a row.
-struct Columns {
-    primary_key_limit: Option<usize>,
-    shape: RowShape,
-    position_indexed: bool,
-    lockable: bool,
-}
-
-/// A column of an existing table of changes.
-struct Column<'a> {
-    name: &'a str,
-    type_name: &'a str,
-    type_modifier: i32,
-    not_null: bool,
-    has_default: bool,
-}
-
-impl Column<'_> {
-    fn all(rows: &ResultSet) -> Vec<Column<'_>> {
-        (0..rows.rows.len())
-            .filter_map(|row| Column::read(rows, row))
-            .collect()
-    }
-
-    fn read(rows: &ResultSet, row: usize) -> Option<Column<'_>> {
-        let value = |column| rows.value(row, column);
-        Some(Column {
-            name: value("attname")?,
-            type_name: value("typname")?,
-            type_modifier: value("atttypmod")?.parse().ok()?,
-            not_null: value("attnotnull")? == "t",
-            has_default: value("has_default")? == "t",
-        })
-    }
-}
-
-/// Checks that an existing table of changes takes zemi's rows.
-fn check_columns(
-    session: &mut Connection,
-    names: &TableNames,
-    changes: Oid,
-    config: &Config,
-) -> Result<Columns> {
-    let sets = session.query(&format!(
-        "SELECT a.attname, t.typname, a.atttypmod, a.attnotnull, \
-         a.atthasdef OR a.attidentity <> '' AS has_default FROM pg_catalog.pg_attribute a \
-         JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
-         WHERE a.attrelid = {changes} AND a.attnum > 0 AND NOT a.attisdropped; \
-         SELECT EXISTS (SELECT FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a \
-         ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] WHERE i.indrelid = {changes} \
-         AND i.indisvalid AND i.indpred IS NULL AND a.attname = 'position') AS position_indexed, \
-         (SELECT relkind IN ('r', 'p') FROM pg_catalog.pg_class WHERE oid = {changes}) AS lockable"
-    ))?;
-    let fact = |column| sets.get(1).and_then(|set| set.value(0, column)) == Some("t");
-    let columns: Vec<Column<'_>> = sets.first().map(Column::all).unwrap_or_default();
-    let table = names.changes();
-    let bad = |problem: String| Error::new(Kind::Setting, format!("table {table}: {problem}"));
-    let mut found = Columns {
-        primary_key_limit: None,
-        shape: RowShape::Plain,
-        position_indexed: fact("position_indexed"),
-        lockable: fact("lockable"),
-    };
-    for (name, types) in COLUMNS {
-        let Some(column) = columns.iter().find(|column| column.name == name) else {
-            return Err(bad(format!("expected a column {name}, found none")).hint(OTHER_SHAPE));
-        };
-        if !types.contains(&column.type_name) {
-            return Err(bad(format!(
-                "expected column {name} to be {}, found {}",
-                types.join(" or "),
-                column.type_name
-            ))
-            .hint(OTHER_SHAPE));
-        }
-        if name == "primary_key" {
-            // The modifier of varchar(n) is n + 4; -1 without a length.
-            let length = column.type_modifier.checked_sub(4);
-            found.primary_key_limit = length.and_then(|length| usize::try_from(length).ok());
-        }
-        let side = name == "before" || name == "after";
-        if side && config.changes_format == ChangesFormat::Sql && column.not_null {
-            return Err(bad(format!(
-                "CHANGES_FORMAT=sql writes NULL, and column {name} is NOT NULL"
-            ))
-            .hint(format!(
-                "ALTER TABLE {table} ALTER COLUMN {name} DROP NOT NULL"
-            )));
-        }
-    }
-    for column in &columns {
-        let known = COLUMNS.iter().any(|(name, _)| *name == column.name);
-        if known || !column.not_null || column.has_default {
-            continue;
-        }
-        // Bemi's worker fills it, and its migrations give it no default.
-        if column.name == "created_at" && column.type_name == "timestamptz" {
-            found.shape = RowShape::WithCreatedAt;
-            continue;
-        }
-        return Err(bad(format!(
-            "column {} is NOT NULL without a default, and zemi does not fill it",
-            column.name
-        ))
-        .hint(format!(
-            "ALTER TABLE {table} ALTER COLUMN {} DROP NOT NULL, or SET DEFAULT",
-            identifier(column.name)
-        )));
-    }
-    Ok(found)
 }
 
 /// Checks the right USAGE, without which no name in the schema can be looked up.

@@ -66,7 +66,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::config::Config;
-    use crate::destination::connect::DestinationIdentity;
+    use crate::destination::identity::DestinationIdentity;
     use crate::destination::tables::TableNames;
 
     fn sql() -> ProgressSql {

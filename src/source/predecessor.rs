@@ -45,9 +45,9 @@ impl Predecessor {
             ),
         };
         format!(
-            "to go on where it stopped, stop the other tracker, remove what a start with the settings of now \
-             has made (zemi cleanup --yes), and start zemi with {settings}; if the slot is not needed: SELECT \
-             pg_drop_replication_slot('{SLOT}')"
+            "to go on where it stopped, stop the other tracker, remove what a start with the settings of \
+             now has made (zemi cleanup --yes), and start zemi with {settings}; if the slot is not needed: \
+             SELECT pg_drop_replication_slot('{SLOT}')"
         )
     }
 }
@@ -70,7 +70,8 @@ pub(crate) fn left_over(
     Ok(found.map(|_| {
         (
             format!(
-                "slot {DEFAULT_SLOT} is in this database, too, and not in use: it keeps WAL until it is dropped"
+                "slot {DEFAULT_SLOT} is in this database, too, and not in use: it keeps WAL until it is \
+                 dropped"
             ),
             format!("SELECT pg_drop_replication_slot('{DEFAULT_SLOT}')"),
         )

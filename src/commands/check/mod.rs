@@ -7,7 +7,7 @@ mod source;
 mod tables;
 
 use super::finding::Findings;
-use super::print;
+use super::output::print;
 use crate::config::Config;
 use crate::error::{Exit, Result};
 

@@ -25,6 +25,8 @@ fn two_names_of_one_setting_may_not_differ() {
 }
 
 #[test]
+// One table.
+#[allow(clippy::too_many_lines)]
 fn every_bad_value_is_refused_by_name_with_what_it_was_and_what_it_may_be() {
     let long_host = "h".repeat(254);
     let long_slot = "s".repeat(64);

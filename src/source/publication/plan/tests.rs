@@ -541,6 +541,8 @@ fn all_tables_narrowed_and_widened() {
 }
 
 #[test]
+// One table.
+#[allow(clippy::too_many_lines)]
 fn from_all_tables_to_a_list_and_back() {
     let all = || {
         superuser()
