@@ -10,6 +10,9 @@ pub use crate::config::pattern::{ColumnPattern, Pattern};
 pub use crate::config::settings::SETTINGS;
 use crate::error::Result;
 pub use crate::observe::http::request::Request;
+pub use crate::pipeline::channel::Chunk;
+pub use crate::pipeline::stream_decoder::{Sink, StreamDecoder};
+pub use crate::resume::StreamStart;
 use crate::wire::Connection;
 pub use crate::wire::frame::{FRAME_LIMIT, FrameHead, HEAD};
 pub use crate::wire::frontend::query_message;
@@ -18,7 +21,7 @@ pub use crate::wire::response::server_error;
 pub use crate::wire::result_set::{command_tag, rows_of_tag};
 pub use crate::wire::tls::certificate::Certificate;
 pub use crate::wire::transport::Transport;
-pub use crate::{change, pgoutput};
+pub use crate::{change, pgoutput, source};
 
 /// Authenticates over a transport that plays a server.
 ///

@@ -22,16 +22,31 @@
 //! | decoder | [`pipeline::decoder`] | transactions, relations, the catalog session, the batch being filled |
 //! | writer | [`pipeline::writer`] | the destination's session, tables, progress |
 //!
+//! # Where to find what
+//!
+//! | question | module |
+//! |---|---|
+//! | what flows between the threads | [`pipeline::channel`] |
+//! | when a lost connection is tried again | `pipeline::reader::patience`, `pipeline::writer`, [`error`] |
+//! | where the stream goes on, and what is a gap | `resume` |
+//! | which tables are published, and how | `source::publication::plan` (decides), `apply` (does) |
+//! | which types a column has | `source::types`, `source::catalog` |
+//! | how a value becomes JSON | [`change::json`]: one file a family of types |
+//! | how a transaction becomes rows | [`change::assembler`], [`change::row`] |
+//! | what the destination's transaction holds | `destination::statements`, `destination::write` |
+//! | rows that COPY refuses | `destination::fallback`, `destination::forms` |
+//! | bytes of the servers | [`wire`], [`pgoutput`], `source::message` |
+//!
 //! # What is always true
 //!
 //! 1. **Exactly once.** Rows and progress are committed together; the guard in that transaction moves the
-//!    progress only from where this process left it ([`destination::progress`]). Nothing is
+//!    progress only from where this process left it (`destination::progress`). Nothing is
 //!    confirmed to the source before the destination's COMMIT was answered
 //!    ([`pipeline::feedback::Feedback::confirm`]). A transaction that comes again is recognised by its
 //!    position ([`change::Assembler::restart`]).
 //! 2. **Nothing is skipped silently.** A message that cannot be decoded ends the stream; a value that
-//!    jsonb refuses is written in a safe form and counted; a stretch of WAL that is lost leaves a row of
-//!    operation `MESSAGE` and an error in the log ([`resume`]).
+//!    jsonb refuses is written in another form and counted; a stretch of WAL that is lost leaves a row of
+//!    operation `MESSAGE` and an error in the log (`resume`).
 //! 3. **Memory is bounded.** Every channel is; a batch is at most [`change::batch::BYTES_LIMIT`] and one
 //!    row; a larger transaction streams into an open destination transaction.
 //! 4. **The values are PostgreSQL's own**: what `to_jsonb` gives ([`change::json`]).
@@ -62,7 +77,7 @@ pub mod change;
 pub(crate) mod clock;
 pub mod commands;
 pub mod config;
-pub mod destination;
+pub(crate) mod destination;
 pub mod error;
 pub mod fuzzing;
 pub(crate) mod hex;
@@ -71,7 +86,7 @@ pub mod lsn;
 pub mod observe;
 pub mod pgoutput;
 pub mod pipeline;
-pub mod resume;
+pub(crate) mod resume;
 pub mod source;
 pub(crate) mod sqlstate;
 pub(crate) mod threads;

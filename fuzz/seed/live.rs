@@ -9,8 +9,8 @@ use targets::session::NONCE;
 use zemi::config::{Config, Endpoint};
 use zemi::fuzzing::{Transport, connect_over, query_message};
 use zemi::lsn::{Lsn, PgTimestamp};
-use zemi::pipeline::channel::Chunk;
-use zemi::source::message::{StreamMessage, parse};
+use zemi::fuzzing::Chunk;
+use zemi::fuzzing::source::message::{StreamMessage, parse};
 use zemi::wire::Connection;
 
 use super::{Corpus, golden};

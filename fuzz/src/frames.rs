@@ -1,9 +1,9 @@
 //! What comes from the source, cut into frames, and the stream messages in them.
 
+use zemi::fuzzing::Chunk;
+use zemi::fuzzing::source::message::{StreamMessage, parse};
 use zemi::fuzzing::{FRAME_LIMIT, FrameHead, HEAD};
 use zemi::lsn::PgTimestamp;
-use zemi::pipeline::channel::Chunk;
-use zemi::source::message::{StreamMessage, parse};
 
 use super::{is_fit_to_print, meter};
 

@@ -7,17 +7,17 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use zemi::change::json::{Ask, CompositeField, Reason, ValueType, builtin};
-use zemi::change::{
-    Assembler, Batch, Catalog, Encoding, RelationFacts, RowShape, Settings, TypesAt, copy,
-};
 use zemi::config::Config;
 use zemi::error::{Kind, Result};
+use zemi::fuzzing::Chunk;
+use zemi::fuzzing::StreamStart;
+use zemi::fuzzing::change::json::{Ask, CompositeField, Reason, ValueType, builtin};
+use zemi::fuzzing::change::{
+    Assembler, Batch, Catalog, Encoding, RelationFacts, RowShape, Settings, TypesAt, copy,
+};
+use zemi::fuzzing::source::message::StreamMessage;
+use zemi::fuzzing::{Sink, StreamDecoder};
 use zemi::lsn::{Lsn, Oid, PgTimestamp};
-use zemi::pipeline::channel::Chunk;
-use zemi::pipeline::stream_decoder::{Sink, StreamDecoder};
-use zemi::resume::StreamStart;
-use zemi::source::message::StreamMessage;
 
 use super::input::{Input, put_bytes};
 use super::{is_fit_to_print, meter, oracle};

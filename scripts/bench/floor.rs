@@ -3,8 +3,8 @@
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use zemi::change::RowShape;
 use zemi::error::{Error, Kind, Result};
+use zemi::fuzzing::change::RowShape;
 use zemi::lsn::Lsn;
 use zemi::wire::literal;
 

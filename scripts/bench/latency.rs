@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use zemi::change::RowShape;
 use zemi::error::{At, Error, Kind, Result};
+use zemi::fuzzing::change::RowShape;
 use zemi::wire::{Connection, literal};
 
 use crate::report::{Figure, Report, quantile};

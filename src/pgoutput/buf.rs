@@ -9,14 +9,14 @@ use crate::lsn::Oid;
 ///
 /// ```
 /// use zemi::lsn::Oid;
-/// use zemi::pgoutput::{ColumnValue, Insert, Message, TupleBuf, decode, encode};
+/// use zemi::fuzzing::pgoutput::{ColumnValue, Insert, Message, TupleBuf, decode, encode};
 ///
 /// let row = TupleBuf::new(&[ColumnValue::Text(b"42"), ColumnValue::Null])?;
 /// let message = Message::Insert(Insert { relation: Oid(16385), new: row.tuple() });
 /// let mut bytes = Vec::new();
 /// encode(&message, &mut bytes)?;
 /// assert_eq!(decode(&bytes), Ok(message));
-/// # Ok::<(), zemi::pgoutput::EncodeError>(())
+/// # Ok::<(), zemi::fuzzing::pgoutput::EncodeError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct TupleBuf {

@@ -27,14 +27,14 @@ pub(super) const MESSAGE_TRANSACTIONAL: u8 = 1;
 /// lengths and counts below zero, flags that version 1 does not have, and trailing bytes.
 ///
 /// ```
-/// use zemi::pgoutput::{ColumnValue, Message, decode};
+/// use zemi::fuzzing::pgoutput::{ColumnValue, Message, decode};
 ///
 /// let bytes = b"I\x00\x00\x40\x01N\x00\x02t\x00\x00\x00\x0242n";
 /// let Message::Insert(insert) = decode(bytes)? else { unreachable!() };
 /// assert_eq!(insert.relation.0, 16385);
 /// let values: Vec<_> = insert.new.values().collect();
 /// assert_eq!(values, [ColumnValue::Text(b"42"), ColumnValue::Null]);
-/// # Ok::<(), zemi::pgoutput::DecodeError>(())
+/// # Ok::<(), zemi::fuzzing::pgoutput::DecodeError>(())
 /// ```
 pub fn decode(bytes: &[u8]) -> Result<Message<'_>, DecodeError> {
     let tag = Cursor::new("message", bytes).u8("tag")?;

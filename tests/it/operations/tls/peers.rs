@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use zemi::config::Config;
 use zemi::error::{Error, Exit, Remedy};
-use zemi::source;
+use zemi::fuzzing::source;
 
 use crate::support::{Server, Sql};
 
