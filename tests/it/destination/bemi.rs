@@ -241,3 +241,30 @@ fn bemis_worker_goes_on_with_the_table_that_zemi_leaves() {
         assert_eq!(scene.sql.value(unread), "0");
     }
 }
+
+#[test]
+fn a_format_that_bemis_table_refuses_is_said_at_the_start_with_what_lets_it_in() {
+    let server = Server::start(15, &[]);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run("CREATE DATABASE audit");
+    sql.run("CREATE TABLE t (id int PRIMARY KEY)");
+    let mut audit = Sql::open(&server, "audit");
+    audit.run(&bemi::migrated(bemi::ALL));
+    let settings = with(
+        &settings(&server, None),
+        &[("DEST_DB_NAME", "audit"), ("CHANGES_FORMAT", "sql")],
+    );
+    // Each hint is followed word by word.
+    for _ in 0..3 {
+        let mut zemi = Zemi::start(&settings);
+        assert_eq!(zemi.wait_exit(PATIENCE), Some(78));
+        let log = zemi.log();
+        let (_, fix) = log.split_once("Hint: ").expect("a hint");
+        audit.run(fix.lines().next().unwrap());
+    }
+    let zemi = streaming(&settings);
+    sql.run("INSERT INTO t VALUES (1)");
+    caught_up(&mut sql);
+    assert_eq!(changes(&mut audit, "operation, before IS NULL"), "INSERT|t");
+    drop(zemi);
+}

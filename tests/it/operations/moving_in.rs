@@ -190,6 +190,52 @@ fn a_slot_that_another_tracker_left_is_named_at_the_first_start_and_by_check() {
         "CREATE|1\nCREATE|2"
     );
     drop(zemi);
+
+    // What the start without the names has made is named until it is gone.
+    let advised = with(
+        &settings,
+        &[("SLOT_NAME", SLOT), ("PUBLICATION_NAME", "dbz_publication")],
+    );
+    let left = "slot zemi is in this database, too, and not in use";
+    let (code, said, _) = Zemi::says(&["check"], &advised);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains(left), "{said}");
+    let (code, said, _) = Zemi::says(&["cleanup", "--yes"], &settings);
+    assert_eq!(code, 0, "{said}");
+    let (_, said, _) = Zemi::says(&["check"], &advised);
+    assert!(!said.contains(left), "{said}");
+    assert_eq!(
+        sql.value("SELECT slot_name FROM pg_replication_slots"),
+        SLOT
+    );
+}
+
+#[test]
+fn a_slot_that_was_read_through_another_publication_is_refused_by_check_as_at_the_start() {
+    // Names that no tracker has by default.
+    let server = Server::start(15, &[]);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run("CREATE TABLE t (id int PRIMARY KEY); CREATE PUBLICATION trackpub FOR ALL TABLES");
+    sql.run("SELECT pg_create_logical_replication_slot('track', 'pgoutput')");
+    sql.run("INSERT INTO t VALUES (1)");
+    let settings = with(&settings(&server, None), &[("SLOT_NAME", "track")]);
+    let fix = "PUBLICATION_NAME=trackpub; or";
+    let (code, said, _) = Zemi::says(&["check"], &settings);
+    assert_eq!(code, 78, "{said}");
+    let line = said.lines().find(|line| line.contains(fix));
+    assert!(line.is_some_and(|line| line.starts_with("fail")), "{said}");
+    let mut zemi = Zemi::start(&settings);
+    assert_eq!(zemi.wait_exit(PATIENCE), Some(78));
+    assert!(zemi.log().contains(fix), "{}", zemi.log());
+    assert_eq!(sql.value("SELECT count(*) FROM pg_publication"), "1");
+
+    let settings = with(&settings, &[("PUBLICATION_NAME", "trackpub")]);
+    let mut zemi = streaming(&settings);
+    confirmed(&mut sql, "track");
+    assert_eq!(changes(&mut sql, "primary_key"), "1");
+    zemi.stop();
+    let (code, said, _) = Zemi::says(&["check"], &settings);
+    assert_eq!(code, 0, "{said}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Event triggers of others: zemi's own DDL runs under them, and what they do must not end it.
 
-use crate::support::scene::{PATIENCE, caught_up, settings, streaming};
+use crate::support::scene::{PATIENCE, caught_up, settings, streaming, with};
 use crate::support::{Scene, Server, Sql, Zemi, wait_until};
 
 /// A function of an event trigger that finds what it calls by the search path alone, as those of bemi-django
@@ -85,6 +85,28 @@ fn an_event_trigger_that_refuses_everything_is_named_with_what_helps() {
     sql.run("INSERT INTO t VALUES (1)");
     caught_up(&mut sql);
     assert_eq!(audit.value("SELECT count(*) FROM changes"), "1");
+}
+
+#[test]
+fn an_event_trigger_that_finds_its_function_by_another_path_is_named_with_what_helps() {
+    let server = Server::start(15, &[]);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run("CREATE DATABASE audit");
+    let mut audit = Sql::open(&server, "audit");
+    // The server's own hint is about casts.
+    audit.run(
+        "CREATE SCHEMA app; CREATE FUNCTION app.note(tag text) RETURNS void LANGUAGE sql AS ''; \
+         CREATE FUNCTION app.noting() RETURNS event_trigger LANGUAGE plpgsql AS \
+         $$ BEGIN PERFORM note(tg_tag); END $$; \
+         CREATE EVENT TRIGGER noting ON ddl_command_end EXECUTE FUNCTION app.noting()",
+    );
+    let settings = with(&settings(&server, None), &[("DEST_DB_NAME", "audit")]);
+    let mut zemi = Zemi::start(&settings);
+    assert_eq!(zemi.wait_exit(PATIENCE), Some(78));
+    let log = zemi.log();
+    assert!(log.contains("ALTER EVENT TRIGGER noting DISABLE"), "{log}");
+    audit.run("ALTER ROLE postgres SET search_path = public, app");
+    streaming(&settings).stop();
 }
 
 #[test]
