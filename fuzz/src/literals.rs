@@ -1,7 +1,7 @@
 //! Values of any type, printed as PostgreSQL prints them, are read back as what they are.
 
 use serde_json::{Map, Value, json};
-use zemi::fuzzing::change::json::{AskNobody, CompositeField, Outcome, ValueType, Writer};
+use zemi::fuzzing::change::json::{AskNothing, CompositeField, Outcome, ValueType, Writer};
 
 use super::input::Input;
 use super::meter;
@@ -28,7 +28,7 @@ pub fn run(data: &[u8]) {
     // Quotes double with each level.
     meter::within(text.len() + data.len(), 64, 64 * 1024, || {
         let mut out = Vec::new();
-        let outcome = Writer::new().write(&mut out, &value_type, text.as_bytes(), &mut AskNobody);
+        let outcome = Writer::new().write(&mut out, &value_type, text.as_bytes(), &mut AskNothing);
         assert_eq!(outcome, Outcome::Ok, "{text}");
         let found: Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(found, wanted, "{text}");

@@ -1,4 +1,4 @@
-//! Why values of a row were written in their safe form, for the log.
+//! Why values of a row were written in another form, for the log.
 
 use super::json::Reason;
 

@@ -124,7 +124,7 @@ pub struct Tools<'a> {
     pub catalog: &'a mut dyn Catalog,
     /// For values in another encoding than UTF-8.
     pub text: &'a mut Vec<u8>,
-    /// Why values were written in their safe form.
+    /// Why values were written in another form.
     pub reasons: Reasons,
 }
 

@@ -230,7 +230,7 @@ mod tests {
         for (code, prepared, continues, check) in [
             ("26000", true, false, Check::WithoutPrepared),
             ("26000", true, true, Check::WithoutPrepared),
-            // Without the prepared guard, the name is somebody else's.
+            // Without the prepared guard, the name belongs to another statement.
             ("26000", false, false, Check::None),
             ("22012", true, false, Check::Progress),
             ("22012", false, false, Check::Progress),

@@ -163,7 +163,7 @@ metrics! {
         counter "changes_total" "Changes that are durable in the destination."
             => |metrics| metrics.by_operation(["insert", "update", "delete", "truncate"]);
         counter "transactions_total" "Transactions that are durable." = transactions;
-        counter "values_replaced_total" "Values written in their safe form." = replaced;
+        counter "values_replaced_total" "Values written in another form." = replaced;
         counter "gaps_total" "Times changes may have been lost by a server." = gaps;
         counter "bytes_received_total" "Bytes received from the source." = bytes_received;
         counter "batches_total" "Batches committed at the destination." = batches;

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_is_small_and_asks_nobody_else() {
+    fn the_page_is_small_and_asks_no_other_host() {
         assert!(PAGE.len() < 20 * 1024);
         for outside in ["http:", "https:", "src=", "href=", "@import", "url("] {
             let found = PAGE.replace("http://www.w3.org/2000/svg", "");

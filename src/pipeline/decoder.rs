@@ -227,7 +227,7 @@ impl Sink for Handover {
             ),
             _ => log::warn!(
                 table = relation;
-                "{relation} holds {reason}: written in a safe form, here and in rows to come, and counted"
+                "{relation} holds {reason}: written in another form, here and in rows to come, and counted"
             ),
         }
     }

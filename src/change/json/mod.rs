@@ -29,7 +29,7 @@ mod writer;
 pub use check::{MAX_DEPTH, check};
 pub use escape::write_string;
 pub use outcome::{Outcome, Reason};
-pub use parts::{Ask, AskNobody};
+pub use parts::{Ask, AskNothing};
 pub use types::{CompositeField, ValueType, builtin};
 pub use weigh::{JSONB_MAX_BYTES, WEIGH_FROM, jsonb_size};
 pub use writer::{Writer, write_as_text, write_omitted};

@@ -7,7 +7,7 @@ use std::fmt;
 pub enum Outcome {
     /// Written as `to_jsonb` gives it.
     Ok,
-    /// Written, but the value or a part of it in a safe form, for this (first) reason. To be
+    /// Written, but the value or a part of it in another form, for this (first) reason. To be
     /// counted.
     Replaced(Reason),
     /// Nothing was written: the text of a composite does not fit its catalog facts, so it was

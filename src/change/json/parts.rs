@@ -13,9 +13,9 @@ pub trait Ask {
 
 /// Computes no cast: every [`ValueType::Cast`] is replaced by its text.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct AskNobody;
+pub struct AskNothing;
 
-impl Ask for AskNobody {
+impl Ask for AskNothing {
     fn to_json(&mut self, _: &str, _: &[u8], _: &mut Vec<u8>) -> bool {
         false
     }
@@ -23,7 +23,7 @@ impl Ask for AskNobody {
 
 /// Writes the parts of a value.
 pub(super) trait PartWriter {
-    /// Appends one value of any depth, in the safe form if its own form is refused.
+    /// Appends one value of any depth, in another form if its own form is refused.
     fn value(
         &mut self,
         out: &mut Vec<u8>,

@@ -32,7 +32,7 @@ fn check_at(
     let Some(encryption) = encryption else {
         return match &endpoint.host {
             Host::Unix(_) => {
-                findings.ok(about, "a Unix socket: not encrypted, and nobody in between")
+                findings.ok(about, "a Unix socket: not encrypted, and not on a network")
             }
             Host::Tcp(host) if is_this_host(host) => {
                 findings.ok(about, "mode disable: not encrypted, on this host");
@@ -50,7 +50,7 @@ fn check_at(
     } else {
         findings.warn(
             about,
-            format!("{found}: encrypted, but nobody has verified who the server is"),
+            format!("{found}: encrypted, but the server's identity is not verified"),
             "DB_SSL_MODE=verify-full (DEST_DB_SSL_MODE for the destination)",
         );
     }
@@ -128,7 +128,7 @@ mod tests {
         encryption.server_ends = Some(1_799_999_999);
         let text = said(&[("DB_SSL_MODE", "require")], Some(&encryption));
         assert!(
-            text.contains("nobody has verified who the server is"),
+            text.contains("the server's identity is not verified"),
             "{text}"
         );
         assert!(

@@ -42,7 +42,7 @@ fn certificate(reason: &CertificateError) -> Error {
     let refused = |what: &str| Error::new(Kind::Refused, what);
     match reason {
         CertificateError::UnknownIssuer => refused(
-            "the server's certificate was issued by nobody who is trusted",
+            "the server's certificate has an issuer that is not trusted",
         )
         .hint("give the certificate of its issuer as DB_SSL_ROOT_CERT (DEST_DB_SSL_ROOT_CERT)"),
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {

@@ -98,7 +98,7 @@ pub(super) fn key(file: &PemFile) -> Result<PrivateKeyDer<'static>> {
     PrivateKeyDer::from_pem_slice(&text).map_err(|_| {
         if text.windows(9).any(|part| part == b"ENCRYPTED") {
             return bad(file, "holds an encrypted key").hint(
-                "zemi has nobody to ask for a passphrase: openssl pkey -in KEY -out KEY.plain, and \
+                "zemi cannot ask for a passphrase: openssl pkey -in KEY -out KEY.plain, and \
                  keep that file readable for zemi alone",
             );
         }

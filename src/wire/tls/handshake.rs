@@ -69,7 +69,7 @@ fn request(socket: &TcpStream, deadline: Instant) -> Result<()> {
             Kind::Protocol,
             "expected nothing before the TLS handshake, found bytes that are not encrypted",
         )
-        .hint("somebody on the way may be tampering with the connection")),
+        .hint("the connection may be tampered with on the way")),
         (_, [b'N', _]) => Err(Error::new(Kind::Refused, "the server does not offer TLS")
             .hint("set ssl = on at the server; only mode disable connects without encryption")),
         // An unencrypted error message has an unknown sender: it is not shown (CVE-2024-10977).

@@ -1,4 +1,4 @@
-//! Values that jsonb or the destination's table cannot hold: each arrives in a safe form, is counted
+//! Values that jsonb or the destination's table cannot hold: each arrives in another form, is counted
 //! and logged once, and the rows around it are untouched.
 
 use crate::support::replay::assert_unique;
@@ -57,7 +57,7 @@ fn json_that_jsonb_refuses_is_kept_as_its_text() {
     let same = scene.changes_where("primary_key = '99'", "(after->'j') = '1e100000'::jsonb");
     assert_eq!(same, "t");
     assert_eq!(
-        zemi.log().matches("safe form").count(),
+        zemi.log().matches("another form").count(),
         // Once for each reason.
         4,
         "{}",

@@ -7,7 +7,7 @@ use proptest::collection::btree_map;
 use proptest::prelude::*;
 
 use super::*;
-use crate::change::json::{AskNobody, CompositeField, JSONB_MAX_BYTES, builtin};
+use crate::change::json::{AskNothing, CompositeField, JSONB_MAX_BYTES, builtin};
 use crate::lsn::Oid;
 
 /// Answers a cast with what it was told to, and notes what it was asked.
@@ -24,7 +24,7 @@ impl Ask for Answer {
 
 fn write(value_type: &ValueType, text: &str) -> (String, Outcome) {
     let mut out = b"before".to_vec();
-    let outcome = Writer::new().write(&mut out, value_type, text.as_bytes(), &mut AskNobody);
+    let outcome = Writer::new().write(&mut out, value_type, text.as_bytes(), &mut AskNothing);
     let json = String::from_utf8(out).unwrap();
     (json.strip_prefix("before").unwrap().to_owned(), outcome)
 }
@@ -170,9 +170,9 @@ fn a_composite_that_does_not_fit_its_catalog_facts_writes_nothing() {
     }
     let mut writer = Writer::new();
     let mut out = Vec::new();
-    writer.write(&mut out, &two, b"(x,y)", &mut AskNobody);
+    writer.write(&mut out, &two, b"(x,y)", &mut AskNothing);
     // The state of a failed value does not stay behind.
-    writer.write(&mut out, &ValueType::Number, b"x", &mut AskNobody);
+    writer.write(&mut out, &ValueType::Number, b"x", &mut AskNothing);
     assert_eq!(out, b"\"x\"");
     assert_eq!(
         write_as_text(&mut out, 1, b"(x,y)", Reason::TypeChanged),
@@ -225,7 +225,7 @@ fn types_nested_without_end_end() {
         &mut Vec::new(),
         &value_type,
         text.as_bytes(),
-        &mut AskNobody,
+        &mut AskNothing,
     );
     assert_eq!(outcome, Outcome::Replaced(Reason::TooDeep));
 }
@@ -241,7 +241,7 @@ fn what_is_too_large_is_left_out_and_what_is_just_not_is_kept() {
     };
     let mut write = |value_type: &ValueType, text: &str| {
         let mut out = b"before".to_vec();
-        let outcome = writer.write(&mut out, value_type, text.as_bytes(), &mut AskNobody);
+        let outcome = writer.write(&mut out, value_type, text.as_bytes(), &mut AskNothing);
         (String::from_utf8(out).unwrap(), outcome)
     };
     let text = "a".repeat(52);
@@ -287,11 +287,11 @@ fn scratch_buffers_are_kept_but_large_ones_are_not() {
         &mut Vec::new(),
         &texts,
         br#"{"a\"b","c\"d"}"#,
-        &mut AskNobody,
+        &mut AskNothing,
     );
     assert_eq!(writer.spare.len(), 1);
     let large = format!("{{\"{}\"}}", "\\\"".repeat(2 * MAX_KEPT_SCRATCH));
-    writer.write(&mut Vec::new(), &texts, large.as_bytes(), &mut AskNobody);
+    writer.write(&mut Vec::new(), &texts, large.as_bytes(), &mut AskNothing);
     assert_eq!(writer.spare.len(), 0);
 }
 

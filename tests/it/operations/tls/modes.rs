@@ -28,7 +28,7 @@ fn with<'a>(mode: &'a str, root: &'a str) -> [(&'a str, &'a str); 2] {
     [("DB_SSL_MODE", mode), ("DB_SSL_ROOT_CERT", root)]
 }
 
-const NOBODY: &str = "was issued by nobody who is trusted";
+const NOBODY: &str = "has an issuer that is not trusted";
 
 #[test]
 fn each_mode_asks_for_what_it_says() {

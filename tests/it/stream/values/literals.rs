@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
-use zemi::fuzzing::change::json::{AskNobody, CompositeField, Outcome, ValueType, Writer};
+use zemi::fuzzing::change::json::{AskNothing, CompositeField, Outcome, ValueType, Writer};
 use zemi::wire::literal;
 
 use crate::support::{Server, Sql};
@@ -110,7 +110,7 @@ fn compare(server: &mut Sql, expressions: &[String], value_type: &ValueType) {
     for (answer, expression) in answers.iter().zip(expressions) {
         let (text, said) = (answer[0].as_deref().unwrap(), answer[1].as_deref().unwrap());
         let mut out = Vec::new();
-        let outcome = writer.write(&mut out, value_type, text.as_bytes(), &mut AskNobody);
+        let outcome = writer.write(&mut out, value_type, text.as_bytes(), &mut AskNothing);
         assert_eq!(outcome, Outcome::Ok, "{expression}: {text}");
         let found: Value = serde_json::from_slice(&out).unwrap();
         let said: Value = serde_json::from_str(said).unwrap();
