@@ -152,6 +152,9 @@ fn publications(
     if let Some(remark) = &published.remark {
         findings.ok("publication", remark.as_str());
     }
+    for left_out in &published.left_out {
+        findings.warn("publication", &left_out.found, &left_out.fix);
+    }
     for (table, fix) in &published.forbidden {
         findings.fail(
             "tables",

@@ -31,6 +31,11 @@ pub(crate) fn warn(published: &Published, warned: &mut BTreeSet<String>) {
     {
         log::info!("{remark}");
     }
+    for left_out in &published.left_out {
+        if warned.insert(format!("l{}", left_out.found)) {
+            log::warn!("{}. Hint: {}", left_out.found, left_out.fix);
+        }
+    }
     for table in &published.untracked {
         if warned.insert(format!("u{table}")) {
             log::warn!(

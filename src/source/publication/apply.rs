@@ -61,6 +61,7 @@ pub(super) fn apply(
         names: followed(names, &publications),
         untracked: plan.untracked,
         forbidden,
+        left_out: Vec::new(),
         remark: None,
     })
 }

@@ -5,6 +5,7 @@ mod advice;
 mod apply;
 mod catalog;
 mod deferred_switch;
+mod left_out;
 mod names;
 mod plan;
 mod state;
@@ -14,11 +15,14 @@ pub(crate) use state::{MARK, Published};
 
 use apply::{Mode, apply};
 use catalog::{
-    is_superuser, read_publications, read_tables, read_tables_in_any_encoding, resolve_names,
-    with_parts,
+    is_superuser, listed_tables, read_publications, read_tables, read_tables_in_any_encoding,
+    resolve_names, with_parts,
 };
+use left_out::{is_foreign_list, left_out};
 use plan::{Refusal, plan};
-use state::State;
+use state::{State, Table};
+
+use std::collections::BTreeSet;
 
 use super::server::Server;
 use super::session::BEGIN_DDL;
@@ -82,7 +86,11 @@ fn run(
 ) -> Result<Published> {
     let superuser = is_superuser(session)?;
     let tables = read_tables_in_any_encoding(session)?;
-    let own_tables = with_parts(session, own_tables)?;
+    let own_tables = match mode {
+        Mode::Commit => with_parts(session, own_tables)?,
+        // Not asked at the destination: those that a start would make.
+        Mode::DryRun => by_name(&tables),
+    };
     let (names, remark) = resolve_names(session, config)?;
     let publications = read_publications(session, &names)?;
     let state = State {
@@ -93,12 +101,26 @@ fn run(
         names,
         publications,
     };
+    let published = match is_foreign_list(&state) {
+        true => listed_tables(session, &state.names.first)?,
+        false => BTreeSet::new(),
+    };
+    let left_out = left_out(&state, tracked, &published);
     let plan = plan(&state, config, tracked).map_err(|refusal| refused(refusal, config))?;
     let published = apply(session, plan, state, config, mode)?;
     Ok(Published {
         remark,
+        left_out,
         ..published
     })
+}
+
+/// `public.changes` and `public.zemi_progress`.
+fn by_name(tables: &[Table]) -> BTreeSet<Oid> {
+    let own = |table: &&Table| {
+        table.schema == "public" && matches!(&*table.name, "changes" | "zemi_progress")
+    };
+    tables.iter().filter(own).map(|table| table.oid).collect()
 }
 
 fn refused(refusal: Refusal, config: &Config) -> Error {

@@ -119,6 +119,15 @@ pub(super) struct State {
     pub(super) publications: Publications,
 }
 
+/// What a publication that zemi did not make leaves out, and what its owner can do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LeftOut {
+    /// What is left out.
+    pub(crate) found: String,
+    /// The SQL for the owner of the publication.
+    pub(crate) fix: String,
+}
+
 /// The publications after they were reconciled.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Published {
@@ -128,6 +137,8 @@ pub(crate) struct Published {
     pub(crate) untracked: BTreeSet<String>,
     /// Tables that the settings want and the role may not publish, with the SQL that changes that.
     pub(crate) forbidden: BTreeMap<String, String>,
+    /// What a publication that zemi did not make leaves out.
+    pub(crate) left_out: Vec<LeftOut>,
     /// Where the names are not those of the setting as it is written: why.
     pub(crate) remark: Option<String>,
 }

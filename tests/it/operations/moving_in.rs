@@ -211,6 +211,40 @@ fn a_slot_that_another_tracker_left_is_named_at_the_first_start_and_by_check() {
 }
 
 #[test]
+fn tables_that_another_publication_does_not_list_are_named_at_the_start_and_by_check() {
+    // As the Zig program makes it with TABLES=a.
+    let server = Server::start(15, &[]);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run(
+        "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY); \
+         CREATE PUBLICATION bemi FOR TABLE a",
+    );
+    let settings = with(&settings(&server, None), &[("PUBLICATION_NAME", "bemi")]);
+    let fix = "ALTER PUBLICATION \"bemi\" ADD TABLE \"public\".\"b\"";
+    let warning = |said: &str| {
+        let line = said.lines().find(|line| line.contains(fix))?;
+        Some(line.contains("does not publish \"public\".\"b\": not tracked"))
+    };
+    let (code, said, _) = Zemi::says(&["check"], &settings);
+    assert_eq!((code, warning(&said)), (0, Some(true)), "{said}");
+    let mut zemi = streaming(&settings);
+    assert_eq!(warning(&zemi.log()), Some(true), "{}", zemi.log());
+    // Its own tables are in that database by now, and are not among them.
+    let (_, said, _) = Zemi::says(&["check"], &settings);
+    assert!(
+        warning(&said).is_some() && !said.contains("\"changes\""),
+        "{said}"
+    );
+    sql.run(fix);
+    sql.run("INSERT INTO b VALUES (1)");
+    caught_up(&mut sql);
+    assert_eq!(changes(&mut sql, "\"table\", primary_key"), "b|1");
+    zemi.stop();
+    let (_, said, _) = Zemi::says(&["check"], &settings);
+    assert_eq!(warning(&said), None, "{said}");
+}
+
+#[test]
 fn a_slot_that_was_read_through_another_publication_is_refused_by_check_as_at_the_start() {
     // Names that no tracker has by default.
     let server = Server::start(15, &[]);
