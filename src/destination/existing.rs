@@ -99,7 +99,7 @@ pub(super) fn check(
          (SELECT relkind IN ('r', 'p') FROM pg_catalog.pg_class WHERE oid = {changes}) AS lockable, \
          (SELECT min(pg_catalog.quote_ident(k.conname)) FROM pg_catalog.pg_constraint k \
          WHERE k.conrelid = {changes} AND k.contype = 'c' \
-         AND pg_catalog.pg_get_constraintdef(k.oid) LIKE '%operation%''CREATE''%' \
+         AND pg_catalog.pg_get_constraintdef(k.oid) LIKE '%operation% = ANY (ARRAY[%''CREATE''%' \
          AND pg_catalog.pg_get_constraintdef(k.oid) NOT LIKE '%''INSERT''%') AS bemi_operations"
     ))?;
     let fact = |column| sets.get(1).and_then(|set| set.value(0, column));

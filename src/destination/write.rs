@@ -45,8 +45,11 @@ enum Check {
 
 fn check_after(error: &Error, prepared: bool, continues: bool) -> Check {
     match error.code() {
-        Some(sqlstate::INVALID_SQL_STATEMENT_NAME) if prepared => Check::WithoutPrepared,
-        // A later fragment holds the lock of the row already.
+        // A later fragment uses no prepared statement, holds the lock of the row already, and cannot be sent
+        // again alone.
+        Some(sqlstate::INVALID_SQL_STATEMENT_NAME) if prepared && !continues => {
+            Check::WithoutPrepared
+        }
         Some(sqlstate::DIVISION_BY_ZERO) if !continues => Check::Progress,
         Some(sqlstate::NOT_NULL_VIOLATION | sqlstate::UNDEFINED_COLUMN) => Check::Tables,
         _ => Check::None,
@@ -97,6 +100,13 @@ impl Session {
 
     fn attempt(&mut self, batch: &Batch, timeline: u32, method: Method) -> Result<Written> {
         check_shape(&self.core, batch)?;
+        if batch.continues && !self.core.connection.in_transaction() {
+            // Alone it would be committed without the fragments before it.
+            return Err(Error::new(
+                Kind::Transient,
+                "the fragments before this one are gone",
+            ));
+        }
         let core = &self.core;
         let bracket = Bracket::new(&core.sql, core.prepared, batch, self.position, timeline);
         let (tag, outcome) = match method {
@@ -229,7 +239,7 @@ mod tests {
     fn an_error_is_looked_into_by_its_sqlstate() {
         for (code, prepared, continues, check) in [
             ("26000", true, false, Check::WithoutPrepared),
-            ("26000", true, true, Check::WithoutPrepared),
+            ("26000", true, true, Check::None),
             // Without the prepared guard, the name belongs to another statement.
             ("26000", false, false, Check::None),
             ("22012", true, false, Check::Progress),

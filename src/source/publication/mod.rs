@@ -101,13 +101,18 @@ fn run(
         names,
         publications,
     };
-    let published = match is_foreign_list(&state) {
+    let is_foreign = is_foreign_list(&state);
+    let listed = match is_foreign {
         true => listed_tables(session, &state.names.first)?,
         false => BTreeSet::new(),
     };
-    let left_out = left_out(&state, tracked, &published);
+    let left_out = left_out(&state, tracked, &listed);
     let plan = plan(&state, config, tracked).map_err(|refusal| refused(refusal, config))?;
-    let published = apply(session, plan, state, config, mode)?;
+    let mut published = apply(session, plan, state, config, mode)?;
+    if is_foreign {
+        // No right of zemi's role would change that list.
+        published.forbidden.clear();
+    }
     Ok(Published {
         remark,
         left_out,
@@ -115,10 +120,15 @@ fn run(
     })
 }
 
-/// `public.changes` and `public.zemi_progress`.
+/// The tables `changes` and `zemi_progress` of each schema that has both.
 fn by_name(tables: &[Table]) -> BTreeSet<Oid> {
+    const NAMES: [&str; 2] = ["changes", "zemi_progress"];
+    let is_there = |schema: &str, name: &str| {
+        let mut all = tables.iter();
+        all.any(|table| table.schema == schema && table.name == name)
+    };
     let own = |table: &&Table| {
-        table.schema == "public" && matches!(&*table.name, "changes" | "zemi_progress")
+        NAMES.contains(&&*table.name) && NAMES.iter().all(|name| is_there(&table.schema, name))
     };
     tables.iter().filter(own).map(|table| table.oid).collect()
 }

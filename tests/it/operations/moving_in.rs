@@ -1,7 +1,9 @@
 //! Taking over from the Zig Zemi and from Bemi, and going back.
 
 use crate::support::replay::assert_replays;
-use crate::support::scene::{PATIENCE, caught_up, changes, confirmed, settings, streaming, with};
+use crate::support::scene::{
+    PATIENCE, caught_up, changes, confirmed, drop_slot, settings, streaming, with,
+};
 use crate::support::{Server, Sql, Zemi};
 
 /// The slot that Bemi's worker and the Zig program use where no other is set.
@@ -37,6 +39,7 @@ fn truncates_of_several_tables_that_come_again_are_not_doubled() {
         sql.run("TRUNCATE c");
         caught_up(&mut sql);
         first.stop();
+        drop_slot(&mut sql, "zemi");
         sql.run(AS_ZIG_WRITES);
         sql.run(&format!(
             "DELETE FROM changes WHERE \"table\" = '{excluded}'"
