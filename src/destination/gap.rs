@@ -10,6 +10,7 @@ use super::tables::{self, Tables};
 use crate::change::RowShape;
 use crate::config::Config;
 use crate::error::Result;
+use crate::json_text;
 use crate::lsn::Lsn;
 use crate::resume::{Gap, GapAnnouncement};
 use crate::wire::literal;
@@ -45,13 +46,14 @@ pub(crate) fn log_gap(gap: &Gap, side: &str) {
 
 /// The statement that inserts a row of operation MESSAGE, whose context names both positions and the reason.
 pub(crate) fn statement(gap: &Gap, tables: &Tables, config: &Config) -> String {
-    let context = format!(
-        "{{\"zemi_gap\": {{\"from\": \"{}\", \"to\": \"{}\", \"reason\": \"{}\", \"slot\": \"{}\"}}}}",
-        gap.from,
-        gap.to,
-        gap.reason.name(),
-        config.slot_name
-    );
+    let context = json_text::object(|context| {
+        context.key("zemi_gap").object(|found| {
+            found.key("from").display(gap.from);
+            found.key("to").display(gap.to);
+            found.key("reason").string(gap.reason.name());
+            found.key("slot").string(&config.slot_name);
+        });
+    });
     let created_at = match tables.shape {
         RowShape::Plain => "",
         RowShape::WithCreatedAt => "now(), ",

@@ -1,7 +1,6 @@
 //! Pure: what tells one row of `changes` from others.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
 use crate::change::copy;
 use crate::lsn::PgTimestamp;
@@ -50,16 +49,6 @@ impl<'a> Key<'a> {
     }
 }
 
-/// Two digits for each byte.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let text = String::with_capacity(2 * bytes.len());
-    bytes.iter().fold(text, |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 /// A UUID as PostgreSQL prints it, or without hyphens.
 pub(super) fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     let hex: String = text.chars().filter(|c| *c != '-').collect();
@@ -69,6 +58,7 @@ pub(super) fn parse_uuid(text: &str) -> Option<[u8; 16]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hex;
 
     #[test]
     fn the_key_of_a_row_is_read_from_its_fields() {
@@ -98,7 +88,7 @@ mod tests {
     #[test]
     fn ids_are_written_as_they_are_read() {
         let id = 0x0190_1234_5678_7000_8000_0000_0000_0001_u128.to_be_bytes();
-        assert_eq!(parse_uuid(&hex(&id)), Some(id));
+        assert_eq!(parse_uuid(&hex::text(&id)), Some(id));
         assert_eq!(parse_uuid("01901234-5678-7000-8000-000000000001"), Some(id));
         assert_eq!(parse_uuid("x"), None);
     }

@@ -1,8 +1,9 @@
 //! Pure: the queries that compare rows with the table, and what their answers mean.
 
-use super::key::{Key, hex, parse_uuid};
+use super::key::{Key, parse_uuid};
 use crate::change::{TruncatedTables, uuid};
 use crate::destination::copy::{same_time, timestamp};
+use crate::hex;
 use crate::wire::{ResultSet, literal};
 
 /// What the table says of a row.
@@ -29,7 +30,7 @@ pub(super) fn query(changes: &str, keys: &[Key<'_>], truncated: &[TruncatedTable
             let first = first_of_truncate(key, truncated).unwrap_or(key.position);
             format!(
                 "({n}, '{}'::uuid, {}::bigint, {first}::bigint, {}, {}, {}, {}, {}::bigint, {}::bigint)",
-                hex(&key.id),
+                hex::text(&key.id),
                 key.position,
                 bytes(&key.table),
                 bytes(&key.schema),
@@ -112,7 +113,7 @@ pub(super) fn free_position(changes: &str, key: &Key<'_>, reach: i64) -> String 
 
 /// An expression of the type bytea.
 fn bytes(text: &str) -> String {
-    format!("decode('{}', 'hex')", hex(text.as_bytes()))
+    format!("decode('{}', 'hex')", hex::text(text.as_bytes()))
 }
 
 #[cfg(test)]
@@ -140,7 +141,7 @@ mod tests {
 
     fn answer(rows: &[(&str, &str, [u8; 16])]) -> ResultSet {
         let row = |(n, same, id): &(&str, &str, [u8; 16])| {
-            let fields = [(*n).to_owned(), (*same).to_owned(), hex(id)];
+            let fields = [(*n).to_owned(), (*same).to_owned(), hex::text(id)];
             fields.map(Some).to_vec()
         };
         ResultSet {
