@@ -1,4 +1,4 @@
-//! Exponential backoff with jitter: 0.1 s to 30 s.
+//! Exponential backoff with jitter: at most 0.1 s after the first failure, up to 30 s later.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};

@@ -16,8 +16,8 @@
 //! |---|---|---|
 //! | http | `observe::http` | the web pages, where settings ask for them |
 //! | main | [`pipeline::supervisor`] | the lives of the others, the exit code |
-//! | signals | [`pipeline::supervisor`] | SIGTERM and SIGINT |
-//! | publications | [`pipeline::publication_refresh`] | a look at all tables, now and then |
+//! | signals | `pipeline::signals` | SIGTERM and SIGINT |
+//! | publications | [`pipeline::publication_refresh`] | all tables, each minute, and new relations |
 //! | reader | [`pipeline::reader`] | the replication connection, slot, publications |
 //! | decoder | [`pipeline::decoder`] | transactions, relations, the catalog session, the batch being filled |
 //! | writer | [`pipeline::writer`] | the destination's session, tables, progress |
@@ -27,11 +27,17 @@
 //! | question | module |
 //! |---|---|
 //! | what flows between the threads | [`pipeline::channel`] |
-//! | when a lost connection is tried again | `pipeline::reader::patience`, `pipeline::writer`, [`error`] |
+//! | when the source is tried again | [`pipeline::reader`] (the loop), `reader::patience` (decides) |
+//! | before the stream; questions to the catalog | `pipeline::supervisor`; `source::catalog` |
+//! | when the destination is tried again | [`pipeline::writer`] (the loop), `writer::state` (decides) |
+//! | how long until then, and which errors stop | `backoff`, [`error`] |
 //! | where the stream goes on, and what is a gap | `resume` |
-//! | which tables are published, and how | `source::publication::plan` (decides), `apply` (does) |
+//! | published tables, and how | `source::publication`: `catalog`, `plan` (decides), `apply` (does) |
+//! | which tables `TABLES` names | `change::Tracked` |
+//! | which published rows are dropped all the same | `change::relation` |
 //! | which types a column has | `source::types`, `source::catalog` |
-//! | how a value becomes JSON | [`change::json`]: one file a family of types |
+//! | which kind of JSON a type becomes | `change::json::types` (`interval`, `uuid` and others are text) |
+//! | how a value becomes JSON | `change::json::writer`; by kind: `number`, `datetime`, `array` and others |
 //! | how a transaction becomes rows | [`change::assembler`], [`change::row`] |
 //! | what the destination's transaction holds | `destination::statements`, `destination::write` |
 //! | rows that COPY refuses | `destination::fallback`, `destination::forms` |
@@ -47,8 +53,8 @@
 //! 2. **Nothing is skipped silently.** A message that cannot be decoded ends the stream; a value that
 //!    jsonb refuses is written in another form and counted; a stretch of WAL that is lost leaves a row of
 //!    operation `MESSAGE` and an error in the log (`resume`).
-//! 3. **Memory is bounded.** Every channel is; a batch is at most [`change::batch::BYTES_LIMIT`] and one
-//!    row; a larger transaction streams into an open destination transaction.
+//! 3. **Memory is bounded.** Every channel of rows is; a batch is at most [`change::batch::BYTES_LIMIT`] and
+//!    one row; a larger transaction streams into an open destination transaction.
 //! 4. **The values are PostgreSQL's own**: what `to_jsonb` gives ([`change::json`]).
 //! 5. **The source is left alone**: one slot, two publications, a session for questions to the catalog.
 //! 6. **Idle is idle.** A transaction without rows is confirmed and not written; so is a keepalive.

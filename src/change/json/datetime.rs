@@ -2,7 +2,7 @@
 //!
 //! A timestamp gets a `T` for its space, an offset at least its minutes (`+00` becomes `+00:00`);
 //! ` BC` stays at the end, and the infinities stay words (PostgreSQL documentation, "Date/Time
-//! Types").
+//! Types"). `time` and `interval` are text as they come ([`super::types`]).
 
 use super::outcome::{MALFORMED, Written};
 

@@ -1,5 +1,5 @@
-//! The writer thread: receives batches, writes each as one destination transaction, tries again, and confirms
-//! to the source what is durable.
+//! The writer thread: receives batches, writes each as one destination transaction (a fragment as a part of
+//! one), tries again, and confirms to the source what is durable. A batch without rows is confirmed only.
 
 mod state;
 
