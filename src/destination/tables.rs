@@ -73,14 +73,11 @@ pub(crate) struct Tables {
     pub(crate) lockable: bool,
 }
 
-/// The columns by which a table of changes is recognised.
-const SHAPE: &str = "'{id,primary_key,before,after,context,database,schema,table,operation,committed_at,\
-     queued_at,transaction_id,position}'";
-
 /// Finds the schema of the tables. That is `public`, unless the role's own `search_path` finds a `changes`
 /// with Bemi's columns earlier: a tracker that names no schema has made or found it there. A schema that
 /// holds `zemi_progress` too is in use, and goes before one that does not.
 pub(crate) fn locate(session: &mut Connection) -> Result<TableNames> {
+    let columns = RowShape::Plain.columns();
     let found = session.query(&format!(
         "BEGIN READ ONLY; SET LOCAL search_path TO DEFAULT; \
          WITH path AS (SELECT name, place FROM \
@@ -92,7 +89,7 @@ pub(crate) fn locate(session: &mut Connection) -> Result<TableNames> {
            JOIN pg_catalog.pg_namespace n ON n.nspname = s.name \
            JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'changes' \
            AND c.relkind IN ('r', 'p', 'v', 'f', 'm')) \
-         SELECT name FROM tables t WHERE name = 'public' OR {SHAPE}::name[] <@ \
+         SELECT name FROM tables t WHERE name = 'public' OR '{{{columns}}}'::name[] <@ \
            (SELECT pg_catalog.array_agg(attname) FROM pg_catalog.pg_attribute \
             WHERE attrelid = t.oid AND attnum > 0 AND NOT attisdropped) \
          ORDER BY EXISTS (SELECT FROM pg_catalog.pg_class WHERE relnamespace = t.schema \
