@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::catalog::{Catalog, FIRST_USER_OID, RelationFacts};
 use super::copy;
 use super::json::{self, ValueType};
+use super::lineage::Lineage;
 use super::settings::{ColumnPolicy, Settings};
 use crate::error::Result;
 use crate::lsn::{Oid, PgTimestamp};
@@ -66,7 +67,10 @@ impl RelationPlan {
         let schema = encoding.name(relation.schema());
         let table = encoding.name(relation.name);
         let facts = catalog.relation(relation.relation)?;
-        let tracked = !facts.ours && settings.tracked().tracks(&schema, &table);
+        let tracked = !facts.ours
+            && settings
+                .tracked()
+                .tracks(&Lineage::new(&schema, &table, &[]));
         let mut types: Vec<Oid> = Vec::new();
         let mut columns = Vec::with_capacity(relation.columns.len());
         let mut names = Vec::with_capacity(relation.columns.len());

@@ -1,6 +1,7 @@
 //! The part of the settings that decides what a row looks like.
 
 use super::encoding::Encoding;
+use super::lineage::Lineage;
 use super::mask::Masker;
 use super::shape::RowShape;
 use crate::config::{ChangesFormat, ColumnPattern, Config, Pattern};
@@ -21,10 +22,20 @@ impl Tracked {
         }
     }
 
-    /// Whether changes of this table are written.
-    pub fn tracks(&self, schema: &str, table: &str) -> bool {
-        let any = |patterns: &[Pattern]| patterns.iter().any(|p| p.matches(schema, table));
-        self.tables.as_deref().is_none_or(any) && !any(&self.exclude_tables)
+    /// Whether changes of this table are written. A name in a filter covers a table and all below it. Tables of
+    /// tools are left out, unless an entry of `TABLES` names their schema.
+    pub fn tracks(&self, table: &Lineage) -> bool {
+        let matches = |p: &Pattern| {
+            table
+                .names()
+                .any(|(schema, table)| p.matches(schema, table))
+        };
+        let is_meant = |p: &&Pattern| !table.is_of_tool() || p.names_schema();
+        let is_listed = match &self.tables {
+            Some(tables) => tables.iter().filter(is_meant).any(matches),
+            None => !table.is_of_tool(),
+        };
+        is_listed && !self.exclude_tables.iter().any(matches)
     }
 }
 

@@ -32,6 +32,11 @@ impl Pattern {
         self.table.matches(table) && any_or_matches(self.schema.as_ref(), schema)
     }
 
+    /// Whether the entry names a schema, by more than a star alone.
+    pub fn names_schema(&self) -> bool {
+        self.schema.as_ref().is_some_and(|schema| !schema.is_any())
+    }
+
     /// From a comma list. Entries without text are left out.
     ///
     /// # Errors
@@ -171,6 +176,13 @@ impl Glob {
             return Err("has an empty name");
         }
         Ok(Glob { head, rest })
+    }
+
+    /// Stands for every name.
+    fn is_any(&self) -> bool {
+        let only_stars =
+            |stars: &Stars| stars.tail.is_empty() && stars.middle.iter().all(String::is_empty);
+        self.head.is_empty() && self.rest.as_ref().is_some_and(only_stars)
     }
 
     /// Takes time linear in both texts: head and tail are fixed, and for the texts between them the first

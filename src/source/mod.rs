@@ -3,6 +3,7 @@
 pub mod catalog;
 pub(crate) mod failover;
 pub mod message;
+pub(crate) mod own_tables;
 pub(crate) mod predecessor;
 pub(crate) mod publication;
 pub mod server;

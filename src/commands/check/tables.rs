@@ -1,7 +1,7 @@
 //! The tracked tables: which of them will have a `primary_key`, and which a `before`.
 
 use super::super::finding::{Findings, Level};
-use crate::change::Tracked;
+use crate::change::{Lineage, Tracked};
 use crate::config::Config;
 use crate::error::Result;
 use crate::wire::{Connection, identifier};
@@ -28,7 +28,7 @@ pub fn check(
         let text = |column: &str| rows.value(row, column).unwrap_or_default();
         let (schema, table) = (text("nspname"), text("relname"));
         let ours = schema == "public" && matches!(table, "changes" | "zemi_progress");
-        if ours || !tracked.tracks(schema, table) {
+        if ours || !tracked.tracks(&Lineage::new(schema, table, &[])) {
             continue;
         }
         all += 1;

@@ -80,20 +80,6 @@ fn table(found: &ResultSet, row: usize) -> Option<Table> {
     })
 }
 
-/// These tables with their partitions and children, whose rows are theirs.
-pub(super) fn with_parts(session: &mut Connection, tables: &[Oid]) -> Result<BTreeSet<Oid>> {
-    if tables.is_empty() {
-        return Ok(BTreeSet::new());
-    }
-    let list: Vec<String> = tables.iter().map(Oid::to_string).collect();
-    let parts = session.rows(&format!(
-        "WITH RECURSIVE down(oid) AS (SELECT unnest('{{{}}}'::oid[]) UNION \
-         SELECT inhrelid FROM pg_inherits JOIN down ON inhparent = down.oid) SELECT oid FROM down",
-        list.join(",")
-    ))?;
-    Ok(oids(&parts))
-}
-
 /// The tables that a publication publishes, also those that another role listed.
 pub(super) fn listed_tables(session: &mut Connection, name: &str) -> Result<BTreeSet<Oid>> {
     let found = session.rows(&format!(

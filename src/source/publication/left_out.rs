@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::state::{ALL_OPERATIONS, LeftOut, State, Table};
-use crate::change::Tracked;
+use crate::change::{Lineage, Tracked};
 use crate::lsn::Oid;
 use crate::wire::identifier;
 
@@ -49,7 +49,7 @@ pub(super) fn left_out(
         !table.partitioned
             && !is_published
             && !state.own_tables.contains(&table.oid)
-            && tracked.tracks(&table.schema, &table.name)
+            && tracked.tracks(&Lineage::new(&table.schema, &table.name, &[]))
     };
     let missing: Vec<&Table> = state.tables.iter().filter(wanted).collect();
     if missing.is_empty() {

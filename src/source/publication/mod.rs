@@ -16,14 +16,15 @@ pub(crate) use state::{MARK, Published};
 use apply::{Mode, apply};
 use catalog::{
     is_superuser, listed_tables, read_publications, read_tables, read_tables_in_any_encoding,
-    resolve_names, with_parts,
+    resolve_names,
 };
 use left_out::{is_foreign_list, left_out};
 use plan::{Refusal, plan};
-use state::{State, Table};
+use state::State;
 
 use std::collections::BTreeSet;
 
+use super::own_tables;
 use super::server::Server;
 use super::session::BEGIN_DDL;
 use super::slot::read_slot;
@@ -86,11 +87,7 @@ fn run(
 ) -> Result<Published> {
     let superuser = is_superuser(session)?;
     let tables = read_tables_in_any_encoding(session)?;
-    let own_tables = match mode {
-        Mode::Commit => with_parts(session, own_tables)?,
-        // Not asked at the destination: those that a start would make.
-        Mode::DryRun => by_name(&tables),
-    };
+    let own_tables = own_tables::read(session, own_tables)?;
     let (names, remark) = resolve_names(session, config)?;
     let publications = read_publications(session, &names)?;
     let state = State {
@@ -118,19 +115,6 @@ fn run(
         left_out,
         ..published
     })
-}
-
-/// The tables `changes` and `zemi_progress` of each schema that has both.
-fn by_name(tables: &[Table]) -> BTreeSet<Oid> {
-    const NAMES: [&str; 2] = ["changes", "zemi_progress"];
-    let is_there = |schema: &str, name: &str| {
-        let mut all = tables.iter();
-        all.any(|table| table.schema == schema && table.name == name)
-    };
-    let own = |table: &&Table| {
-        NAMES.contains(&&*table.name) && NAMES.iter().all(|name| is_there(&table.schema, name))
-    };
-    tables.iter().filter(own).map(|table| table.oid).collect()
 }
 
 fn refused(refusal: Refusal, config: &Config) -> Error {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::advice::fix;
 use super::state::{ALL_OPERATIONS, MARK, Publication, State, Table};
-use crate::change::Tracked;
+use crate::change::{Lineage, Tracked};
 use crate::config::Config;
 use crate::lsn::Oid;
 use crate::wire::identifier;
@@ -155,7 +155,8 @@ impl<'a> Scope<'a> {
     }
 
     fn tracks(&self, table: &Table) -> bool {
-        self.tracked.tracks(&table.schema, &table.name)
+        self.tracked
+            .tracks(&Lineage::new(&table.schema, &table.name, &[]))
     }
 
     /// What the first publication publishes. A list leaves updates and deletes to the second one.
