@@ -2,6 +2,7 @@
 //! as the rows.
 
 use super::identity::{DestinationIdentity, at_destination};
+use super::login::open_session;
 use super::tables::{self, TableNames};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
@@ -215,8 +216,7 @@ pub(crate) fn forget_progress(config: &Config, system_identifier: &str) -> Resul
 }
 
 fn open(config: &Config, system_identifier: &str) -> Result<(Connection, ProgressSql)> {
-    let session = Connection::open(&config.destination, &[], config.connect_timeout);
-    let mut session = at_destination(session)?;
+    let mut session = at_destination(open_session(config))?;
     let names = at_destination(tables::locate(&mut session))?;
     let unknown = DestinationIdentity {
         system: None,

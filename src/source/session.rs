@@ -7,30 +7,25 @@ use crate::config::Config;
 use crate::error::{At, Error, Result};
 use crate::sqlstate;
 use crate::threads::STACK;
+use crate::wire::session_settings::{set_version_dependent, startup};
 use crate::wire::{Connection, identifier, with_login_hint};
 
 /// `application_name` of every session on the source, which `synchronous_standby_names` may hold.
 pub(crate) const APPLICATION: &str = "zemi";
 
-/// Settings of every session on the source. A walsender prints values by some of them, and casts to json
-/// that an ordinary session is asked for have to be computed by the same ones, whatever the database's own
-/// settings are.
+/// Settings of every session on the source, beside those of every session at all. A walsender prints values by
+/// some of them, and casts to json that an ordinary session is asked for have to be computed by the same ones.
+/// PostgreSQL 18 says by a warning that a publication is missing.
 ///
 /// `synchronous_commit=local`: with `synchronous_standby_names = 'zemi'` a commit of zemi itself would
-/// wait for zemi. A time limit would end a slot's creation, which waits for open transactions.
-const SESSION: [(&str, &str); 12] = [
+/// wait for zemi.
+const SESSION: [(&str, &str); 6] = [
     ("application_name", APPLICATION),
-    ("client_encoding", "UTF8"),
-    ("DateStyle", "ISO"),
     ("IntervalStyle", "postgres"),
     ("extra_float_digits", "3"),
-    ("TimeZone", "UTC"),
     ("bytea_output", "hex"),
+    ("client_min_messages", "warning"),
     ("synchronous_commit", "local"),
-    ("statement_timeout", "0"),
-    ("lock_timeout", "0"),
-    ("idle_in_transaction_session_timeout", "0"),
-    ("idle_session_timeout", "0"),
 ];
 
 /// Settings of a walsender of the database. Its time limit is longer than the interval of zemi's status
@@ -51,7 +46,7 @@ pub(crate) const BEGIN_DDL: &str = "BEGIN; SET LOCAL search_path TO DEFAULT";
 /// As for [`Connection::open`], with what to do about it.
 pub fn open_session(config: &Config) -> Result<Connection> {
     let open = || {
-        let opened = Connection::open(&config.source, &SESSION, config.connect_timeout);
+        let opened = Connection::open(&config.source, &startup(&SESSION), config.connect_timeout);
         let mut session = opened.map_err(|e| with_login_hint(e, &config.source, "DB"))?;
         // The search path is not in the startup packet, so that `SET search_path TO DEFAULT` gives the role's
         // own. Names may hold any bytes in a database without encoding, and the server would refuse to send
@@ -60,6 +55,7 @@ pub fn open_session(config: &Config) -> Result<Connection> {
             "SET search_path = ''; SELECT set_config('client_encoding', 'SQL_ASCII', false) \
              WHERE current_setting('server_encoding') = 'SQL_ASCII'",
         )?;
+        set_version_dependent(&mut session)?;
         Ok(session)
     };
     open().at(|| "source".into())
@@ -84,15 +80,10 @@ pub(crate) fn take_bytes_as_stored(session: &mut Connection) -> Result<()> {
 /// # Errors
 /// As for [`Connection::open`], with what to do about it.
 pub(crate) fn open_replication(config: &Config, encoding: &str) -> Result<Connection> {
-    let mut parameters = Vec::with_capacity(SESSION.len() + WALSENDER.len());
-    parameters.extend(
-        SESSION
-            .iter()
-            .filter(|(name, _)| *name != "client_encoding"),
-    );
-    parameters.extend(WALSENDER);
-    parameters.push(("client_encoding", encoding));
-    Connection::open(&config.source, &parameters, config.connect_timeout)
+    let mut own = [SESSION.as_slice(), &WALSENDER].concat();
+    own.push(("client_encoding", encoding));
+    let opened = Connection::open(&config.source, &startup(&own), config.connect_timeout);
+    opened
         .map_err(|e| {
             if e.is_sqlstate(sqlstate::INSUFFICIENT_PRIVILEGE)
                 || e.is_sqlstate(sqlstate::INVALID_AUTHORIZATION_SPECIFICATION)
@@ -107,6 +98,7 @@ pub(crate) fn open_replication(config: &Config, encoding: &str) -> Result<Connec
             }
             with_login_hint(e, &config.source, "DB")
         })
+        .and_then(|mut session| set_version_dependent(&mut session).map(|()| session))
         .at(|| "source".into())
 }
 

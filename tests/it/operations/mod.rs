@@ -8,6 +8,7 @@ mod hostile;
 mod moving_in;
 mod privileges;
 mod prometheus;
+mod server_settings;
 mod status_page;
 mod supervise;
 mod tls;
