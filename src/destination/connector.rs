@@ -55,8 +55,8 @@ impl Connector {
             None => schema::prepare(&mut connection, config)?,
         };
         let system = &self.source.system_identifier;
-        let sql = ProgressSql::new(config, &tables.names, system, &identity);
-        progress::prepare(&mut connection, &tables.names)?;
+        let sql = ProgressSql::new(config, &tables.names, system, &identity, same_cluster);
+        progress::prepare(&mut connection, &tables.names, same_cluster)?;
         let progress = sql.read(&mut connection)?;
         log::info!(
             destination:% = config.destination;

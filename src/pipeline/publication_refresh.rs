@@ -93,6 +93,7 @@ fn look_around(
 ) -> Result<()> {
     let mut session = source::open_session(config)?;
     let server = source::check(&mut session)?;
+    source::session::release_own_commits(&mut session)?;
     if let Some((end, kept)) = source::kept_by_slot(&mut session, config)? {
         metrics.slot_retained.set(kept);
         // The stream does not tell it while the replication connection is closed.

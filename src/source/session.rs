@@ -13,12 +13,11 @@ use crate::wire::{Connection, identifier, with_login_hint};
 /// `application_name` of every session on the source, which `synchronous_standby_names` may hold.
 pub(crate) const APPLICATION: &str = "zemi";
 
-/// Settings of every session on the source, beside those of every session at all. A walsender prints values by
-/// some of them, and casts to json that an ordinary session is asked for have to be computed by the same ones.
+/// Settings of every session on the source, beside those of every session at all. A walsender prints by
+/// some of them, and casts to json that an ordinary session is asked for have to be computed by the same.
 /// PostgreSQL 18 says by a warning that a publication is missing.
 ///
-/// `synchronous_commit=local`: with `synchronous_standby_names = 'zemi'` a commit of zemi itself would
-/// wait for zemi.
+/// `synchronous_commit=local`: see [`IS_STANDBY`].
 const SESSION: [(&str, &str); 6] = [
     ("application_name", APPLICATION),
     ("IntervalStyle", "postgres"),
@@ -36,9 +35,41 @@ const WALSENDER: [(&str, &str); 3] = [
     ("wal_sender_timeout", "60s"),
 ];
 
+macro_rules! is_standby {
+    () => {
+        "pg_catalog.current_setting('synchronous_standby_names') OPERATOR(pg_catalog.~*) \
+         '(^|[[:space:],(])(\"zemi\"|zemi|[*]|\"[*]\")($|[[:space:],)])'"
+    };
+}
+
+macro_rules! commit_for_others {
+    () => {
+        concat!(
+            "pg_catalog.set_config('synchronous_commit', CASE WHEN \
+             pg_catalog.current_setting('synchronous_standby_names') = '' OR ",
+            is_standby!(),
+            " THEN 'local' ELSE 'on' END, true)"
+        )
+    };
+}
+
+/// An SQL condition: whether commits of this cluster wait for a standby called [`APPLICATION`]. By the
+/// setting and not by `pg_stat_replication`, whose columns are NULL without `pg_read_all_stats`, and which
+/// calls a walsender that has yet to catch up `potential`. Names are compared regardless of case, and `*` is
+/// every name (PostgreSQL documentation, "Replication").
+pub(crate) const IS_STANDBY: &str = is_standby!();
+
+/// An SQL expression: makes the commit of this transaction wait for the synchronous standbys of this cluster
+/// unless zemi is one of them, for whose confirmation it would wait. Without any it is `local` as well: a
+/// session goes by the setting as it was when its client sent the statements.
+pub(crate) const COMMIT_FOR_OTHERS: &str = commit_for_others!();
+
 /// Begins a transaction of DDL: under the role's own search path, by which functions of event triggers may
 /// name theirs without a schema.
-pub(crate) const BEGIN_DDL: &str = "BEGIN; SET LOCAL search_path TO DEFAULT";
+pub(crate) const BEGIN_DDL: &str = concat!(
+    "BEGIN; SET LOCAL search_path TO DEFAULT; SELECT ",
+    commit_for_others!()
+);
 
 /// Opens an ordinary session.
 ///
@@ -59,6 +90,24 @@ pub fn open_session(config: &Config) -> Result<Connection> {
         Ok(session)
     };
     open().at(|| "source".into())
+}
+
+/// Ends the wait of zemi's own commits for zemi itself: of those whose statements were sent before it became
+/// a synchronous standby, see [`COMMIT_FOR_OTHERS`]. They are committed all the same.
+///
+/// # Errors
+/// The source's connection.
+pub(crate) fn release_own_commits(session: &mut Connection) -> Result<()> {
+    let released = session.rows(&format!(
+        "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE {IS_STANDBY} AND wait_event = 'SyncRep' \
+         AND application_name = '{APPLICATION}' AND usename = current_user"
+    ))?;
+    if !released.rows.is_empty() {
+        log::warn!(
+            "synchronous_standby_names has come to hold zemi: ended the wait of zemi's own commit for it"
+        );
+    }
+    Ok(())
 }
 
 /// The server holds text that it cannot convert to UTF-8, now or later.
