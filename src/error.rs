@@ -1,8 +1,8 @@
 //! The error type of the program, and the table that decides between retry and stop.
 //!
 //! An error says what was expected, what was found, where, and what an operator can do. It holds no row
-//! values and no secrets: the text of a server error of the data classes (22, 23, 44) is cut where PostgreSQL
-//! quotes the value, and its DETAIL is left out.
+//! values and no secrets: the text of a server error of the data classes (22, 23, 44, 54) is cut where
+//! PostgreSQL quotes the value, that of a function's own exception (P0) is left out, and so are details.
 
 use crate::sqlstate;
 use std::fmt;
