@@ -219,6 +219,16 @@ impl Error {
         })
     }
 
+    /// Whether a server refused a statement and not the session: not a lost connection (class 08), a lack of
+    /// resources (53) or an operator's act (57).
+    pub fn is_of_statement(&self) -> bool {
+        self.0.kind == Kind::Server
+            && self
+                .0
+                .sqlstate
+                .is_some_and(|state| !matches!(state.class(), "08" | "53" | "57"))
+    }
+
     /// Whether the server that sent it is shutting down or starting up (57P01, 57P02, 57P03).
     pub fn is_server_stopping(&self) -> bool {
         self.0.sqlstate.is_some_and(|s| {

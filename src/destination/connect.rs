@@ -75,14 +75,14 @@ fn connect(config: &Config) -> Result<Prepared> {
     };
     // The name of the WAL file begins with the timeline, in hexadecimal; the control file still has the
     // earlier one until the checkpoint after a promotion is done.
-    let timeline =
-        session.rows("SELECT left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) AS timeline")?;
-    identity.timeline = timeline
-        .value(0, "timeline")
-        .and_then(|t| u32::from_str_radix(t, 16).ok());
+    let timeline = ask_if_allowed(
+        &mut session,
+        "SELECT left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) AS fact",
+    )?;
+    identity.timeline = timeline.and_then(|t| u32::from_str_radix(&t, 16).ok());
     if fact("may_read_control") == Some("t") {
-        let control = session.rows("SELECT system_identifier FROM pg_control_system()")?;
-        identity.system = control.value(0, "system_identifier").map(str::to_owned);
+        let control = "SELECT system_identifier AS fact FROM pg_control_system()";
+        identity.system = ask_if_allowed(&mut session, control)?;
     }
     // Not in the startup packet, to whose value `SET search_path TO DEFAULT` goes back: that has to be the
     // role's own where tables are looked for and made.
@@ -93,6 +93,19 @@ fn connect(config: &Config) -> Result<Prepared> {
         synchronous_commit: fact("synchronous_commit").unwrap_or("nothing").to_owned(),
         tables: None,
     })
+}
+
+/// Asks for a fact that only makes a message better, or shows a failover. A server may refuse the function,
+/// as those that are only compatible with PostgreSQL do: then it is not known.
+fn ask_if_allowed(session: &mut Connection, sql: &str) -> Result<Option<String>> {
+    match session.rows(sql) {
+        Ok(row) => Ok(row.value(0, "fact").map(str::to_owned)),
+        Err(e) if e.is_of_statement() => {
+            log::debug!("destination: {e}");
+            Ok(None)
+        }
+        Err(e) => Err(e),
+    }
 }
 
 /// Makes sure that an answered COMMIT is durable. Returns the session, the identity of the destination, and

@@ -77,7 +77,10 @@ impl SourceCatalog {
         };
         let answer = ask(&mut session);
         // An error of a statement alone leaves the session as it was.
-        if answer.as_ref().map_or_else(is_of_statement, |_| true) {
+        if answer
+            .as_ref()
+            .map_or_else(Error::is_of_statement, |_| true)
+        {
             self.session = Some(session);
         }
         answer
@@ -141,7 +144,7 @@ impl Ask for SourceCatalog {
         );
         // What the cast itself refuses is no reason to ask again.
         let answer = self.ask(|session| match session.rows(&sql) {
-            Err(e) if is_of_statement(&e) => Ok(None),
+            Err(e) if e.is_of_statement() => Ok(None),
             other => other.map(Some),
         });
         let Ok(Some(answer)) = answer else {
@@ -158,15 +161,6 @@ impl Ask for SourceCatalog {
 fn all(answer: &ResultSet, column: &str) -> Vec<String> {
     let value = |row| answer.value(row, column).map(str::to_owned);
     (0..answer.rows.len()).filter_map(value).collect()
-}
-
-/// Whether a server refused a statement and not the session: not a lost connection (class 08), a lack of
-/// resources (53) or an operator's act (57).
-fn is_of_statement(error: &Error) -> bool {
-    error.kind() == Kind::Server
-        && error
-            .sqlstate()
-            .is_some_and(|state| !matches!(state.class(), "08" | "53" | "57"))
 }
 
 /// Asks whether other sessions see what a transaction did, which they do when its synchronous standbys have
