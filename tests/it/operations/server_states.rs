@@ -130,3 +130,15 @@ fn no_function_about_wal_is_needed_at_the_destination() {
     let (code, said, _) = Zemi::says(&["status"], &scene.settings);
     assert_eq!(code, 0, "{said}");
 }
+
+#[test]
+fn a_standby_as_the_source_is_no_server_to_promote() {
+    let primary = Server::start(15, &[]);
+    primary.stop("fast");
+    let standby = primary.standby(&[]);
+    primary.up();
+    let (code, said, _) = Zemi::says(&["check"], &settings(&standby, Some(&primary)));
+    assert_eq!(code, CONFIG, "{said}");
+    assert!(said.contains("point DB_HOST to the primary"), "{said}");
+    assert!(!said.contains("promote"), "{said}");
+}
