@@ -55,9 +55,9 @@ impl Fields<'_> {
             || self.routine.as_deref() == Some("exec_stmt_raise")
     }
 
-    /// The message without row values. In the data classes (22, 23, 44, 54) PostgreSQL quotes the value behind
-    /// a colon; for a number that is out of range, in front of it. Of what a function raised, only the place
-    /// stays.
+    /// The message without row values. In the data classes (22, 23, 44, 54) PostgreSQL quotes the value
+    /// behind a colon; for a number that is out of range, in front of it. Of what a function raised, only the
+    /// place stays.
     fn message(&self) -> String {
         if self.is_raised() {
             let first = self
