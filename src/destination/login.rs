@@ -1,7 +1,8 @@
 //! Logging in to the destination, with the settings of its sessions.
 
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
+use crate::sqlstate;
 use crate::wire::session_settings::{set_version_dependent, startup};
 use crate::wire::{Connection, with_login_hint};
 
@@ -19,6 +20,21 @@ const SESSION: [(&str, &str); 7] = [
     ("tcp_keepalives_count", "4"),
     ("tcp_user_timeout", "20000"),
 ];
+
+/// The error of a login at a destination that was written to before, where that may pass: a database that is
+/// dropped and restored, or closed for a moment (`ALLOW_CONNECTIONS false`), a role or a line of `pg_hba.conf`
+/// that is locked meanwhile. To end would keep WAL on the source until somebody starts zemi again.
+pub(super) fn passing(error: Error) -> Error {
+    let states = [
+        sqlstate::INVALID_CATALOG_NAME,
+        sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        sqlstate::INVALID_AUTHORIZATION_SPECIFICATION,
+    ];
+    match states.iter().any(|state| error.is_sqlstate(state)) {
+        true => error.as_kind(Kind::Transient),
+        false => error,
+    }
+}
 
 /// Opens a session, and nothing more.
 pub(super) fn open_session(config: &Config) -> Result<Connection> {

@@ -378,7 +378,7 @@ impl Supervisor {
         }
     }
 
-    /// Removes slot, publications and progress, as `CLEANUP_ON_SHUTDOWN` asks, unless that would lose changes.
+    /// Removes slot, publications and progress, as `CLEANUP_ON_SHUTDOWN` asks, unless that loses changes.
     ///
     /// # Errors
     /// What was received is not written, or more than [`UNREAD`] was not even received.
