@@ -22,8 +22,8 @@ const SESSION: [(&str, &str); 7] = [
 ];
 
 /// The error of a login at a destination that was written to before, where that may pass: a database that is
-/// dropped and restored, or closed for a moment (`ALLOW_CONNECTIONS false`), a role or a line of `pg_hba.conf`
-/// that is locked meanwhile. To end would keep WAL on the source until somebody starts zemi again.
+/// dropped and restored, or closed for a moment (`ALLOW_CONNECTIONS false`), a role without LOGIN, a line of
+/// `pg_hba.conf`. To end would keep WAL on the source until the next start.
 pub(super) fn passing(error: Error) -> Error {
     let states = [
         sqlstate::INVALID_CATALOG_NAME,

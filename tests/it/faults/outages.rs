@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::load::{Load, TABLES, assert_all_is_there};
+use crate::support::proxy::NetworkFault;
 use crate::support::replay::assert_replays;
 use crate::support::scene::{PATIENCE, caught_up, settings, streaming};
 use crate::support::{Scene, Server, Sql, Zemi, wait_until};
@@ -188,6 +189,49 @@ fn a_destination_database_that_is_made_anew_is_written_to() {
     scene.caught_up();
     let mut there = Sql::open(scene.destination(), "audit");
     assert_eq!(there.text("SELECT primary_key FROM changes"), "2");
+}
+
+#[test]
+fn a_source_that_is_gone_in_the_middle_of_a_large_transaction_holds_nothing_at_the_destination() {
+    let table = "CREATE TABLE t (id int PRIMARY KEY, v text)";
+    let (mut scene, zemi) = Scene::two(15).before(table).networked().streaming();
+    let open = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'zemi' \
+                AND backend_xid IS NOT NULL";
+    for (round, cut) in ["stopped", "unreachable"].into_iter().enumerate() {
+        let first = round * 40_000;
+        scene.sql.run(&format!(
+            "INSERT INTO t SELECT {first} + g, repeat('x', 1000) FROM generate_series(1, 40000) g"
+        ));
+        wait_until("a part is at the destination", PATIENCE, || {
+            scene.there.value(open) == "1"
+        });
+        match cut {
+            "stopped" => scene.source.stop("immediate"),
+            _ => {
+                scene.nets[0].set(NetworkFault::Refusing);
+                scene.nets[0].cut();
+            }
+        }
+        let began = Instant::now();
+        wait_until("its transaction ends", PATIENCE, || {
+            scene.there.value(open) == "0"
+        });
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(60), "{cut}: {took:?}");
+        zemi.wait_for_log("undid its first part", PATIENCE);
+        assert_eq!(
+            zemi.log().matches("undid its first part").count(),
+            round + 1
+        );
+        match cut {
+            "stopped" => {
+                scene.source.up();
+                scene.sql = Sql::open(&scene.source, "postgres");
+            }
+            _ => scene.nets[0].set(NetworkFault::None),
+        }
+        scene.judge((round + 1) * 40_000);
+    }
 }
 
 #[test]
