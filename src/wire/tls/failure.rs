@@ -9,10 +9,10 @@ use crate::error::{Error, Kind};
 
 /// What the server and zemi need to have in common. A server with a key of another kind than zemi knows ends
 /// the handshake by the same alert as one without a common cipher, before it has shown its certificate.
-const IN_COMMON: &str = "zemi knows TLS 1.2 and 1.3 with ECDHE and AES-GCM or ChaCha20-Poly1305, and servers \
-     with a key of RSA, of the curves P-256 and P-384, or of Ed25519: look at ssl_min_protocol_version, \
-     ssl_max_protocol_version and ssl_ciphers, and whether openssl x509 -noout -text -in server.crt shows a key \
-     of the curve P-521 or of the kind rsassaPss, which zemi does not know";
+const IN_COMMON: &str = "zemi knows TLS 1.2 and 1.3 with ECDHE and AES-GCM or ChaCha20-Poly1305, and \
+     servers with a key of RSA, of the curves P-256 and P-384, or of Ed25519: look at \
+     ssl_min_protocol_version, ssl_max_protocol_version and ssl_ciphers, and whether openssl x509 -noout \
+     -text -in server.crt shows a key of the curve P-521 or of the kind rsassaPss, which zemi does not know";
 
 /// The object identifier of the curve P-521, 1.3.132.0.35, in DER (RFC 5480, 2.1.1.1).
 const P521: [u8; 5] = [0x2b, 0x81, 0x04, 0x00, 0x23];
@@ -90,8 +90,8 @@ fn certificate(reason: &CertificateError) -> Error {
         CertificateError::UnsupportedSignatureAlgorithmContext { .. } => {
             refused("the server's certificate is signed by an algorithm that zemi does not know")
                 .hint(
-                    "RSA and RSA-PSS with SHA-256, -384 and -512, ECDSA by a key of the curves P-256 and P-384 \
-                     (not P-521), and Ed25519 are known",
+                    "RSA and RSA-PSS with SHA-256, -384 and -512, ECDSA by a key of the curves P-256 and \
+                     P-384 (not P-521), and Ed25519 are known",
                 )
         }
         CertificateError::Other(_) => {
