@@ -46,6 +46,7 @@ pub fn run(data: &[u8]) {
             switch: None,
             gap: None,
             encoding: choices.encoding,
+            limit: None,
         };
         let assembler = Assembler::new(choices.settings.clone());
         let mut stream = StreamDecoder::new(assembler, Box::new(Types::default()));
@@ -173,6 +174,8 @@ impl Sink for Rows {
     fn replaced(&mut self, relation: &str, _: Reason) {
         assert!(!relation.is_empty());
     }
+
+    fn limit_reached(&mut self) {}
 
     fn new_relation(&mut self) {}
 }

@@ -145,6 +145,7 @@ pub(crate) struct Handover {
     writer: Sender<WriterCommand>,
     spare_batches: Receiver<Box<Batch>>,
     on_new_relation: Box<dyn Fn() + Send>,
+    control: Arc<Control>,
     /// How long the writer was waited for while the chunk at hand was decoded.
     waited: Duration,
 }
@@ -156,6 +157,7 @@ impl Handover {
         metrics: Arc<Metrics>,
         writer: Sender<WriterCommand>,
         spare_batches: Receiver<Box<Batch>>,
+        control: Arc<Control>,
         on_new_relation: impl Fn() + Send + 'static,
     ) -> Handover {
         Handover {
@@ -163,6 +165,7 @@ impl Handover {
             writer,
             spare_batches,
             on_new_relation: Box::new(on_new_relation),
+            control,
             waited: Duration::ZERO,
         }
     }
@@ -234,6 +237,10 @@ impl Sink for Handover {
 
     fn new_relation(&mut self) {
         (self.on_new_relation)();
+    }
+
+    fn limit_reached(&mut self) {
+        self.control.end_stream();
     }
 }
 

@@ -268,6 +268,7 @@ impl Supervisor {
                 Arc::clone(&self.metrics),
                 streams.work,
                 streams.batches,
+                Arc::clone(&self.control),
                 move || drop(tell.send(Event::NewRelation)),
             ),
         };
@@ -280,9 +281,10 @@ impl Supervisor {
                 own,
                 system_identifier: identity.system_identifier.clone(),
                 saved: streams.ready.known,
-                gaps: Box::new(GapAnnouncer {
+                gaps: Arc::new(GapAnnouncer {
                     config: Arc::clone(&self.config),
                     source: identity.clone(),
+                    metrics: Arc::clone(&self.metrics),
                 }),
                 warned: BTreeSet::new(),
                 preconnected: streams.preconnected,

@@ -32,7 +32,7 @@ use crate::change::Tracked;
 use crate::config::Config;
 use crate::error::{At, Error, Kind, Result};
 use crate::lsn::Oid;
-use crate::wire::{Connection, identifier};
+use crate::wire::{Connection, identifier, literal};
 
 /// Compares tables and publications with the settings and changes the publications where they differ.
 /// `own_tables` are the tables that zemi itself writes, when they are in this database.
@@ -127,6 +127,19 @@ fn refused(refusal: Refusal, config: &Config) -> Error {
         ),
     )
     .hint(fix)
+}
+
+/// Whether a publication is FOR ALL TABLES with all operations.
+///
+/// # Errors
+/// The source's connection.
+pub(crate) fn publishes_everything(session: &mut Connection, name: &str) -> Result<bool> {
+    let found = session.rows(&format!(
+        "SELECT puballtables AND pubinsert AND pubupdate AND pubdelete AND pubtruncate AS everything \
+         FROM pg_catalog.pg_publication WHERE pubname = {}",
+        literal(name)
+    ))?;
+    Ok(found.value(0, "everything") == Some("t"))
 }
 
 /// The publications that exist, and whether each is zemi's own, to be dropped.
