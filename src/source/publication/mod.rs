@@ -1,6 +1,7 @@
 //! What is published: the catalog is read (`catalog`), what has to be done is decided (`plan`), and done
 //! (`apply`).
 
+mod added;
 mod advice;
 mod apply;
 mod catalog;

@@ -128,11 +128,29 @@ pub(crate) struct LeftOut {
     pub(crate) fix: String,
 }
 
+/// A table that a reconcile published. What was done to it before may not be in the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AddedTable {
+    /// Its OID; it holds rows.
+    pub(crate) oid: Oid,
+    /// Its own schema, not that of a partitioned table above it.
+    pub(crate) schema: String,
+    /// Its own name.
+    pub(crate) table: String,
+    /// Its inserts and truncates were not published before either.
+    pub(crate) first: bool,
+    /// Its updates and deletes were not published before, and are now: its replica identity is usable.
+    pub(crate) updates: bool,
+}
+
 /// The publications after they were reconciled.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Published {
     /// The names for START_REPLICATION.
     pub(crate) names: Vec<String>,
+    /// Tables that were published only now, or their updates and deletes. Empty where there was no first
+    /// publication before.
+    pub(crate) added: Vec<AddedTable>,
     /// Tables whose UPDATE and DELETE are not tracked, quoted for SQL.
     pub(crate) untracked: BTreeSet<String>,
     /// Tables that the settings want and the role may not publish, with the SQL that changes that.
