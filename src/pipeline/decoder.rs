@@ -9,11 +9,12 @@ use crossbeam_channel::{Receiver, Select, Sender};
 use super::channel::{Chunk, ReaderEvent, WriterCommand};
 use super::control::Control;
 use super::stream_decoder::{Sink, StreamDecoder};
+use super::table_watch::TableWatch;
 use crate::change::Batch;
 use crate::change::json::Reason;
 use crate::destination::tables::Destination;
 use crate::error::{Error, Kind, Result};
-use crate::lsn::PgTimestamp;
+use crate::lsn::{Lsn, PgTimestamp};
 use crate::observe::metrics::Metrics;
 use crate::resume::StreamStart;
 use crate::source::message::StreamMessage;
@@ -34,6 +35,8 @@ pub(crate) struct Decoder {
     pub spare_chunks: Sender<Vec<u8>>,
     /// Where batches go.
     pub handover: Handover,
+    /// The tables whose changes are counted.
+    pub watch: Arc<TableWatch>,
 }
 
 impl Decoder {
@@ -82,6 +85,8 @@ impl Decoder {
         if let Some(batch) = self.stream.interrupt(&start, &mut self.handover) {
             self.handover.send(WriterCommand::Batch(batch))?;
         }
+        self.report();
+        self.watch.started();
         let (shape, primary_key_limit) = self.destination.row_shape();
         self.stream.start(&start, shape, primary_key_limit);
         self.handover.send(WriterCommand::Start(start))
@@ -99,12 +104,22 @@ impl Decoder {
             self.decode(&chunk, failures)?;
         }
         self.metrics.bytes_decoded.add(chunk.filled as u64);
+        if self.watch.is_active() {
+            self.report();
+        }
         self.handover.note_filling(self.stream.batch());
         if let Some(buffer) = chunk.recycle() {
             // A full channel means that there are buffers enough.
             let _ = self.spare_chunks.try_send(buffer);
         }
         Ok(())
+    }
+
+    /// Tells how many changes of the watched tables were decoded.
+    fn report(&mut self) {
+        let position = Lsn(self.metrics.last_received_lsn.get());
+        let Decoder { stream, watch, .. } = self;
+        watch.report(position, |relation| stream.take_streamed(relation));
     }
 
     /// Decodes a chunk and notes how long that took, unless it held keepalives alone.

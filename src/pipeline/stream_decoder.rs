@@ -70,6 +70,11 @@ impl StreamDecoder {
         self.streaming
     }
 
+    /// As [`Assembler::take_streamed`].
+    pub fn take_streamed(&mut self, relation: Oid) -> [u64; 3] {
+        self.assembler.take_streamed(relation)
+    }
+
     /// Returns the batch that is being filled, and goes on with `spare`, whose content is given up.
     pub fn replace_batch(&mut self, spare: Box<Batch>) -> Box<Batch> {
         let next = self.emptied(spare);

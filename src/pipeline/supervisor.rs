@@ -11,12 +11,14 @@ use super::channel::{LargeFrames, WriterCommand};
 use super::control::Control;
 use super::decoder::{Decoder, Handover};
 use super::feedback::Feedback;
-use super::publication_refresh::PublicationRefresh;
+use super::late_tables::LateTables;
+use super::publication_refresh::{Look, PublicationRefresh};
 use super::reader::{Connector, Output, Reader};
 use super::schedule::Schedule;
 use super::shutdown::Shutdown;
 use super::signals;
 use super::stream_decoder::StreamDecoder;
+use super::table_watch::TableWatch;
 use super::writer::{Ready, Writer};
 use crate::backoff::Backoff;
 use crate::change::{Assembler, ClientEncoding, Settings, Tracked};
@@ -108,8 +110,8 @@ impl Supervisor {
         let preconnect = Preconnect::open(&self.config);
         let (identity, preconnected) = self.identify()?;
         let streams = self.start_writer(&identity, preconnect, preconnected)?;
-        self.start_stream(&identity, streams)?;
-        let outcome = self.watch(status_page);
+        let late = self.start_stream(&identity, streams)?;
+        let outcome = self.watch(status_page, &late);
         self.feedback.close();
         if outcome.is_ok() && self.config.cleanup_on_shutdown {
             self.clean_up(&identity)?;
@@ -245,8 +247,8 @@ impl Supervisor {
         }
     }
 
-    /// Starts decoder and reader.
-    fn start_stream(&self, identity: &SourceIdentity, streams: Streams) -> Result<()> {
+    /// Starts decoder and reader. Returns what follows the tables that are published late.
+    fn start_stream(&self, identity: &SourceIdentity, streams: Streams) -> Result<Arc<LateTables>> {
         let (events, from_reader) = bounded(CHUNKS);
         let (spare_chunks, chunks) = bounded(CHUNKS);
         let own: Arc<dyn OwnTables> = Arc::clone(&self.destination) as _;
@@ -255,6 +257,13 @@ impl Supervisor {
             Arc::clone(&self.control) as _,
             Arc::clone(&own),
         );
+        let gaps = Arc::new(GapAnnouncer {
+            config: Arc::clone(&self.config),
+            source: identity.clone(),
+            metrics: Arc::clone(&self.metrics),
+        });
+        let watch = Arc::new(TableWatch::default());
+        let late = Arc::new(LateTables::new(Arc::clone(&watch), Arc::clone(&gaps) as _));
         let tell = self.tell.clone();
         let assembler = Assembler::new(Settings::new(&self.config, &identity.system_identifier));
         let decoder = Decoder {
@@ -271,6 +280,7 @@ impl Supervisor {
                 Arc::clone(&self.control),
                 move || drop(tell.send(Event::NewRelation)),
             ),
+            watch,
         };
         let reader = Reader {
             connector: Connector {
@@ -281,11 +291,8 @@ impl Supervisor {
                 own,
                 system_identifier: identity.system_identifier.clone(),
                 saved: streams.ready.known,
-                gaps: Arc::new(GapAnnouncer {
-                    config: Arc::clone(&self.config),
-                    source: identity.clone(),
-                    metrics: Arc::clone(&self.metrics),
-                }),
+                gaps,
+                late: Arc::clone(&late),
                 warned: BTreeSet::new(),
                 preconnected: streams.preconnected,
             },
@@ -298,16 +305,18 @@ impl Supervisor {
             },
         };
         self.spawn("decoder", move || decoder.run())?;
-        self.spawn("reader", move || reader.run())
+        self.spawn("reader", move || reader.run())?;
+        Ok(late)
     }
 
     /// Waits for the end of the threads; meanwhile brings the publications in line, takes samples for the
     /// status page where there is one, and logs summaries.
-    fn watch(&self, status_page: bool) -> Result<()> {
+    fn watch(&self, status_page: bool, late: &Arc<LateTables>) -> Result<()> {
         let mut shutdown = Shutdown::new(self.config.shutdown_timeout, THREADS);
         let mut schedule = Schedule::new(Instant::now(), status_page);
         let mut summary = Summary::default();
-        let mut refresh = PublicationRefresh::new(&self.config, &self.destination, &self.metrics);
+        let mut refresh =
+            PublicationRefresh::new(&self.config, &self.destination, &self.metrics, late);
         while shutdown.is_running() {
             let until = shutdown.deadline().unwrap_or_else(|| schedule.next());
             match self.events.recv_deadline(until) {
@@ -356,7 +365,9 @@ impl Supervisor {
             summary.log(metrics);
         }
         if due.refresh {
-            schedule.refreshed(now, refresh.start());
+            schedule.refreshed(now, refresh.start(Look::Full));
+        } else if due.glance {
+            refresh.start(Look::Glance);
         }
     }
 

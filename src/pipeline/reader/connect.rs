@@ -15,12 +15,13 @@ use crate::lsn::Lsn;
 use crate::observe::metrics::Metrics;
 use crate::pipeline::channel::ReaderEvent;
 use crate::pipeline::feedback::Feedback;
+use crate::pipeline::late_tables::LateTables;
 use crate::resume::{
     self, Gap, GapAnnouncement, GapReason, SavedProgress, SlotPosition, StreamStart,
 };
 use crate::source::catalog::OwnTables;
 use crate::source::publication::{self, Published};
-use crate::source::{self, Identity, Server, SourceSessions, failover, predecessor};
+use crate::source::{self, Identity, Server, SourceSessions, failover, late, predecessor};
 use crate::sqlstate;
 use crate::wire::{
     Connection, Transport, identifier, literal, query_message, server_error, unexpected,
@@ -44,6 +45,8 @@ pub(crate) struct Connector {
     pub saved: Option<SavedProgress>,
     /// Where a gap is announced.
     pub gaps: Arc<dyn GapAnnouncement>,
+    /// The tables that were published late.
+    pub late: Arc<LateTables>,
     /// What was warned about already.
     pub warned: BTreeSet<String>,
     /// Sessions for the first connection: those by which the source was identified.
@@ -144,6 +147,7 @@ impl Connector {
         if self.saved.is_none() {
             self.look_for_predecessor(&mut source.session, before.is_some())?;
         }
+        let looked = late::look(&mut source.session)?;
         let published = publication::reconcile(
             &mut source.session,
             &source.server,
@@ -152,6 +156,9 @@ impl Connector {
             &self.own.in_source(),
         )?;
         publication::warn(&published, &mut self.warned);
+        let flushed = self.saved.map(|saved| saved.flushed);
+        self.late
+            .published(&mut source.session, looked, flushed, &published)?;
         let (epoch, durable) = self.feedback.epoch();
         if let Some(saved) = self.saved.as_mut()
             && durable > Lsn::ZERO

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use crate::error::{Error, Kind, Result};
 use crate::lsn::{Lsn, Oid};
-use crate::wire::{Connection, ResultSet};
+use crate::wire::{Connection, ResultSet, literal};
 
 /// Rows of one table that were inserted, updated and deleted since its counters began, those of transactions
 /// that were rolled back included.
@@ -83,6 +83,27 @@ pub(crate) fn read_counters(
     Ok((0..found.rows.len())
         .filter_map(|row| counters(&found, row))
         .collect())
+}
+
+/// The counters of tables by their names, quoted for SQL, as far as the tables exist.
+///
+/// # Errors
+/// The source's connection.
+pub(crate) fn counters_by_name(
+    session: &mut Connection,
+    names: &[&str],
+) -> Result<HashMap<Oid, Counters>> {
+    if names.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let list: Vec<String> = names.iter().map(|name| literal(name)).collect();
+    let found = session.rows(&format!(
+        "SELECT pg_catalog.to_regclass(name)::oid AS oid FROM pg_catalog.unnest(ARRAY[{}]) AS name",
+        list.join(", ")
+    ))?;
+    let oid = |row| found.value(row, "oid")?.parse().ok().map(Oid);
+    let oids: Vec<Oid> = (0..found.rows.len()).filter_map(oid).collect();
+    read_counters(session, &oids)
 }
 
 fn counters(found: &ResultSet, row: usize) -> Option<(Oid, Counters)> {

@@ -17,8 +17,8 @@ pub(crate) struct Evidence {
     pub(crate) after: Option<Counters>,
     /// The changes of the stream, up to the point where `after` was read.
     pub(crate) streamed: Counters,
-    /// Its inserts were not published either.
-    pub(crate) first: bool,
+    /// Which of the operations were not published: those of [`Counters`].
+    pub(crate) unpublished: [bool; 3],
     /// It was published once and somebody took it out: what its counters held then is not known.
     pub(crate) was_published: bool,
     /// Changes were streamed shortly before `after` was read, or a server process may hold counts back: the
@@ -40,14 +40,14 @@ pub(crate) enum Judgement {
 /// Judges. Counters can prove that changes are missing, and never that none is: where they show none although
 /// they may be behind, or were reset, that is [`Judgement::Possible`].
 pub(crate) fn judge(evidence: &Evidence) -> Judgement {
-    let wanted = if evidence.first { 0 } else { 1 };
     let unknown = || {
-        let operations = OPERATIONS.iter().skip(wanted);
-        let missing = |operation: &&'static str| MissingChanges {
+        let operations = OPERATIONS.into_iter().zip(evidence.unpublished);
+        let unpublished = operations.filter(|(_, unpublished)| *unpublished);
+        let missing = |(operation, _)| MissingChanges {
             operation,
             count: 0,
         };
-        Judgement::Possible(operations.map(missing).collect())
+        Judgement::Possible(unpublished.map(missing).collect())
     };
     let Some(after) = evidence.after else {
         return unknown();
@@ -63,10 +63,10 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     }
     let missing: Vec<MissingChanges> = places()
         .zip(OPERATIONS)
-        .skip(wanted)
-        .filter_map(|(((before, after), streamed), operation)| {
+        .zip(evidence.unpublished)
+        .filter_map(|((((before, after), streamed), operation), unpublished)| {
             let count = after.saturating_sub(*before).saturating_sub(*streamed);
-            (count > 0).then_some(MissingChanges { operation, count })
+            (unpublished && count > 0).then_some(MissingChanges { operation, count })
         })
         .collect();
     match (missing.is_empty(), evidence.before.is_some()) {
@@ -86,7 +86,7 @@ mod tests {
         before: Some([0; 3]),
         after: Some([3, 0, 0]),
         streamed: [3, 0, 0],
-        first: false,
+        unpublished: [false, true, true],
         was_published: false,
         counters_lag: false,
     };
@@ -120,13 +120,10 @@ mod tests {
         let late = Evidence {
             after: Some([5, 0, 0]),
             streamed: [2, 0, 0],
-            first: true,
+            unpublished: [true; 3],
             ..NEW
         };
-        assert_eq!(
-            judge(&late),
-            Judgement::Missing(missing(&[("insert", 3)]))
-        );
+        assert_eq!(judge(&late), Judgement::Missing(missing(&[("insert", 3)])));
     }
 
     #[test]

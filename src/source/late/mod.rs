@@ -4,5 +4,7 @@
 mod counters;
 mod judge;
 
-pub(crate) use counters::{Counters, Look, idle_since, look, read_counters, reads_counters};
+pub(crate) use counters::{
+    Counters, Look, counters_by_name, idle_since, look, read_counters, reads_counters,
+};
 pub(crate) use judge::{Evidence, Judgement, judge};

@@ -9,9 +9,11 @@ mod deferred_switch;
 mod left_out;
 mod names;
 mod plan;
+mod stamp;
 mod state;
 
 pub(crate) use advice::warn;
+pub(crate) use stamp::{CatalogStamp, stamp};
 pub(crate) use state::{MARK, Published};
 
 use apply::{Mode, apply};
