@@ -224,9 +224,10 @@ impl StreamStart {
 
 /// Writes gaps beside the batches of the writer.
 pub trait GapAnnouncement: Send + Sync {
-    /// Announces a gap before the slot behind it is made. The process can be killed while the server makes the
-    /// slot, and the server may complete it: without the announcement it would look like the slot of before.
-    /// Notes durably at the destination that changes after `from` may be missing. Repeating it does nothing.
+    /// Announces a gap before the slot behind it is made. The process can be killed while the server makes
+    /// the slot, and the server may complete it: without the announcement it would look like the slot of
+    /// before. Notes durably at the destination that changes after `from` may be missing. Repeating it does
+    /// nothing.
     ///
     /// # Errors
     /// A destination that is away or that refuses: then no slot may be made.

@@ -118,8 +118,8 @@ impl Assembler {
         self.relations.get(&relation).map(|plan| &*plan.name)
     }
 
-    /// How many rows of a relation were inserted, updated and deleted since this was asked last, as far as the
-    /// relation was described since: rows of fragments that come again are counted again.
+    /// How many rows of a relation were inserted, updated and deleted since this was asked last, as far as
+    /// the relation was described since: rows of fragments that come again are counted again.
     pub fn take_streamed(&mut self, relation: Oid) -> [u64; 3] {
         let Some(plan) = self.relations.get_mut(&relation) else {
             return [0; 3];

@@ -9,8 +9,8 @@ use crate::observe;
 /// logged.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// How often the catalog is glanced at. An UPDATE that is refused, because its table lost its replica identity,
-/// leaves no trace in the stream: this is how long it is refused at most.
+/// How often the catalog is glanced at. An UPDATE that is refused, because its table lost its replica
+/// identity, leaves no trace in the stream: this is how long it is refused at most.
 const GLANCE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The times of what the main thread does while the others run.

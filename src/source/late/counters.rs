@@ -115,8 +115,8 @@ fn counters(found: &ResultSet, row: usize) -> Option<(Oid, Counters)> {
     ))
 }
 
-/// Whether a server process may hold counts back: on 14, one that waits for its next statement since a time in
-/// the last `seconds`, or one whose state the role may not see.
+/// Whether a server process may hold counts back: on 14, one that waits for its next statement since a time
+/// in the last `seconds`, or one whose state the role may not see.
 ///
 /// # Errors
 /// The source's connection.

@@ -9,11 +9,11 @@ const OPERATIONS: [&str; 3] = ["insert", "update", "delete"];
 /// What is known of one table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Evidence {
-    /// Its counters when it was seen unpublished; zeros for a table that was made since the look before. `None`
-    /// for one that is older than all that this process knows.
+    /// Its counters when it was seen unpublished; zeros for a table that was made since the look before.
+    /// `None` for one that is older than all that this process knows.
     pub(crate) before: Option<Counters>,
-    /// Its counters once every transaction that was open at its publication has ended and was reported. `None`
-    /// where they are not kept, or where the table is gone.
+    /// Its counters once every transaction that was open at its publication has ended and was reported.
+    /// `None` where they are not kept, or where the table is gone.
     pub(crate) after: Option<Counters>,
     /// The changes of the stream, up to the point where `after` was read.
     pub(crate) streamed: Counters,

@@ -200,7 +200,8 @@ fn a_slot_whose_wal_was_removed_is_made_anew_and_leaves_a_gap() {
 
 /// What the gaps of single tables say.
 const TABLE_GAPS: &str = "SELECT \"table\", context->'zemi_gap'->>'operations', \
-                          context->'zemi_gap'->>'possible' FROM changes WHERE operation = 'MESSAGE' ORDER BY 1";
+                          context->'zemi_gap'->>'possible' FROM changes \
+                          WHERE operation = 'MESSAGE' ORDER BY 1";
 
 /// A table that is made, filled, updated and emptied before zemi can have listed it, while one without a key
 /// keeps it from being published at once.
