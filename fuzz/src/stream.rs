@@ -18,6 +18,7 @@ use zemi::fuzzing::change::{
 use zemi::fuzzing::source::message::StreamMessage;
 use zemi::fuzzing::{Sink, StreamDecoder};
 use zemi::lsn::{Lsn, Oid, PgTimestamp};
+use zemi::pgoutput::Relation;
 
 use super::input::{Input, put_bytes};
 use super::{is_fit_to_print, meter, oracle};
@@ -177,7 +178,7 @@ impl Sink for Rows {
 
     fn limit_reached(&mut self) {}
 
-    fn new_relation(&mut self) {}
+    fn new_relation(&mut self, _: &Relation<'_>) {}
 }
 
 impl Rows {

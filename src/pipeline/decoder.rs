@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, Select, Sender};
 
 use super::channel::{Chunk, ReaderEvent, WriterCommand};
 use super::control::Control;
+use super::late_tables::NewRelation;
 use super::stream_decoder::{Sink, StreamDecoder};
 use super::table_watch::TableWatch;
 use crate::change::Batch;
@@ -16,6 +17,7 @@ use crate::destination::tables::Destination;
 use crate::error::{Error, Kind, Result};
 use crate::lsn::{Lsn, PgTimestamp};
 use crate::observe::metrics::Metrics;
+use crate::pgoutput::Relation;
 use crate::resume::StreamStart;
 use crate::source::message::StreamMessage;
 
@@ -159,7 +161,7 @@ pub(crate) struct Handover {
     metrics: Arc<Metrics>,
     writer: Sender<WriterCommand>,
     spare_batches: Receiver<Box<Batch>>,
-    on_new_relation: Box<dyn Fn() + Send>,
+    on_new_relation: Box<dyn Fn(NewRelation) + Send>,
     control: Arc<Control>,
     /// How long the writer was waited for while the chunk at hand was decoded.
     waited: Duration,
@@ -173,7 +175,7 @@ impl Handover {
         writer: Sender<WriterCommand>,
         spare_batches: Receiver<Box<Batch>>,
         control: Arc<Control>,
-        on_new_relation: impl Fn() + Send + 'static,
+        on_new_relation: impl Fn(NewRelation) + Send + 'static,
     ) -> Handover {
         Handover {
             metrics,
@@ -250,8 +252,12 @@ impl Sink for Handover {
         }
     }
 
-    fn new_relation(&mut self) {
-        (self.on_new_relation)();
+    fn new_relation(&mut self, relation: &Relation<'_>) {
+        (self.on_new_relation)(NewRelation {
+            oid: relation.relation,
+            schema: String::from_utf8_lossy(relation.schema()).into_owned(),
+            table: String::from_utf8_lossy(relation.name).into_owned(),
+        });
     }
 
     fn limit_reached(&mut self) {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::table_watch::TableWatch;
+use crate::change::{Lineage, Tracked};
 use crate::error::Result;
 use crate::lsn::{Lsn, Oid};
 use crate::resume::{GapAnnouncement, TableGap};
@@ -57,10 +58,20 @@ struct Pending {
     settled: Option<(Option<Counters>, Lsn, Instant)>,
 }
 
+/// A relation of which the stream brought the first change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NewRelation {
+    pub(crate) oid: Oid,
+    pub(crate) schema: String,
+    pub(crate) table: String,
+}
+
 #[derive(Debug, Default)]
 struct State {
     seen: Option<Seen>,
     pending: Vec<Pending>,
+    /// Those that came since the last look.
+    relations: Vec<NewRelation>,
 }
 
 /// Follows the tables that were published late.
@@ -139,6 +150,57 @@ impl LateTables {
                 ended: None,
                 streamed: [0; 3],
                 starts: self.watch.read(table.oid).starts,
+                settled: None,
+            });
+        }
+        Ok(())
+    }
+
+    /// Notes a relation that the stream described for the first time.
+    pub(crate) fn seen(&self, relation: NewRelation) {
+        let mut state = lock(&self.state);
+        let newest = state.seen.as_ref().map(|seen| seen.look.newest);
+        let is_new = newest.is_some_and(|newest| relation.oid > newest);
+        if is_new && state.relations.len() < REMEMBERED {
+            state.relations.push(relation);
+        }
+    }
+
+    /// Takes up the relations that were made and dropped between two looks: they were never listed, so that
+    /// their inserts were published and nothing else, unless `everything` was.
+    ///
+    /// # Errors
+    /// The source's connection.
+    pub(crate) fn dropped(
+        &self,
+        session: &mut Connection,
+        before: Look,
+        everything: bool,
+        tracked: &Tracked,
+    ) -> Result<()> {
+        let relations = std::mem::take(&mut lock(&self.state).relations);
+        let oids: Vec<Oid> = relations.iter().map(|relation| relation.oid).collect();
+        let there = read_counters(session, &oids)?;
+        let mut state = lock(&self.state);
+        let from = state.seen.as_ref().map(|seen| seen.look.wal_end);
+        for relation in relations {
+            let lineage = Lineage::new(&relation.schema, &relation.table, &[]);
+            if everything || there.contains_key(&relation.oid) || !tracked.tracks(&lineage) {
+                continue;
+            }
+            state.pending.push(Pending {
+                oid: relation.oid,
+                schema: relation.schema,
+                table: relation.table,
+                unpublished: [false, true, true],
+                before: Some([0; 3]),
+                was_published: false,
+                from: from.unwrap_or(before.wal_end),
+                to: before.wal_end,
+                horizon: 0,
+                ended: None,
+                streamed: [0; 3],
+                starts: 0,
                 settled: None,
             });
         }
@@ -258,7 +320,8 @@ impl Pending {
         let (after, end, since) = self.settled?;
         let seen = watch.read(self.oid);
         let is_behind = seen.position < end;
-        if is_behind && since.elapsed() < PATIENCE {
+        // Without counters there is nothing to compare the stream with.
+        if after.is_some() && is_behind && since.elapsed() < PATIENCE {
             return None;
         }
         Some(Evidence {

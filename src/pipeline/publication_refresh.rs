@@ -165,14 +165,14 @@ impl Eyes {
             // The stream does not tell it while the replication connection is closed.
             metrics.source_wal_end.raise(end.0);
         }
-        let published = publication::reconcile(
-            session,
-            server,
-            config,
-            &Tracked::new(config),
-            &self.destination.in_source(),
-        )?;
+        let tracked = Tracked::new(config);
+        let own = self.destination.in_source();
+        let published = publication::reconcile(session, server, config, &tracked, &own)?;
         publication::warn(&published, warned);
+        if let Some(first) = published.names.first() {
+            let everything = publication::publishes_everything(session, first)?;
+            self.late.dropped(session, before, everything, &tracked)?;
+        }
         self.late.published(session, before, None, &published)
     }
 }

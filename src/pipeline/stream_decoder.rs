@@ -7,7 +7,7 @@ use crate::change::json::Reason;
 use crate::change::{Assembler, Batch, Catalog, Place, RowShape};
 use crate::error::{At, Error, Kind, Result};
 use crate::lsn::{Lsn, Oid, PgTimestamp};
-use crate::pgoutput::{self, Message};
+use crate::pgoutput::{self, Message, Relation};
 use crate::resume::StreamStart;
 use crate::source::message::{StreamMessage, XLogData, parse};
 
@@ -29,7 +29,7 @@ pub trait Sink {
     fn replaced(&mut self, relation: &str, reason: Reason);
 
     /// A Relation message described an OID for the first time.
-    fn new_relation(&mut self);
+    fn new_relation(&mut self, relation: &Relation<'_>);
 
     /// The stream has reached [`StreamStart::limit`]: it has to start again there.
     fn limit_reached(&mut self);
@@ -219,7 +219,7 @@ impl StreamDecoder {
         if let Message::Relation(relation) = message
             && self.seen.insert(relation.relation)
         {
-            sink.new_relation();
+            sink.new_relation(&relation);
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use super::channel::{LargeFrames, WriterCommand};
 use super::control::Control;
 use super::decoder::{Decoder, Handover};
 use super::feedback::Feedback;
-use super::late_tables::LateTables;
+use super::late_tables::{LateTables, NewRelation};
 use super::publication_refresh::{Look, PublicationRefresh};
 use super::reader::{Connector, Output, Reader};
 use super::schedule::Schedule;
@@ -46,7 +46,7 @@ const THREADS: usize = 3;
 enum Event {
     Signal,
     Ended(&'static str, Result<()>),
-    NewRelation,
+    NewRelation(NewRelation),
 }
 
 /// Runs until the operator asks for the end or until something fails for good; returns the exit code.
@@ -241,7 +241,7 @@ impl Supervisor {
         loop {
             match self.events.recv() {
                 Ok(Event::Ended(_, Err(e))) => return e,
-                Ok(Event::Signal | Event::NewRelation) => {}
+                Ok(Event::Signal | Event::NewRelation(_)) => {}
                 Ok(Event::Ended(_, Ok(()))) | Err(_) => return stopped(),
             }
         }
@@ -278,7 +278,7 @@ impl Supervisor {
                 streams.work,
                 streams.batches,
                 Arc::clone(&self.control),
-                move || drop(tell.send(Event::NewRelation)),
+                move |relation| drop(tell.send(Event::NewRelation(relation))),
             ),
             watch,
         };
@@ -331,7 +331,8 @@ impl Supervisor {
                     }
                     self.control.stop();
                 }
-                Ok(Event::NewRelation) => {
+                Ok(Event::NewRelation(relation)) => {
+                    late.seen(relation);
                     schedule.new_relation(Instant::now(), refresh.not_before());
                 }
                 Err(_) if shutdown.deadline().is_some() => {

@@ -62,7 +62,7 @@ impl Sink for Seen {
         self.limits += 1;
     }
 
-    fn new_relation(&mut self) {
+    fn new_relation(&mut self, _: &Relation<'_>) {
         self.relations += 1;
     }
 }

@@ -282,3 +282,16 @@ fn a_table_that_an_administrator_takes_out_of_the_publication_comes_back_with_a_
         "1"
     );
 }
+
+#[test]
+fn a_table_that_comes_and_goes_before_it_is_listed_leaves_a_gap() {
+    let server = Server::start(17, &[]);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run("CREATE TABLE nopk (i int)");
+    let _zemi = streaming(&settings(&server, None));
+    sql.run("CREATE TABLE staging (id int PRIMARY KEY); INSERT INTO staging VALUES (1), (2)");
+    sql.run("UPDATE staging SET id = 3 WHERE id = 2; DROP TABLE staging");
+    wait_until("the gap is recorded", 2 * PATIENCE, || {
+        sql.text(TABLE_GAPS) == "staging|{\"delete\": null, \"update\": null}|true"
+    });
+}
