@@ -2,6 +2,7 @@
 //! changes are missing.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use crate::source::late::{
     Counters, Evidence, Judgement, Look, counters_by_name, idle_since, judge, look, read_counters,
     reads_counters,
 };
-use crate::source::publication::Published;
+use crate::source::publication::{self, Followed, Published};
 use crate::threads::lock;
 use crate::wire::Connection;
 
@@ -39,14 +40,9 @@ struct Seen {
 /// A table that was published late.
 #[derive(Debug)]
 struct Pending {
-    oid: Oid,
-    schema: String,
-    table: String,
-    unpublished: [bool; 3],
+    table: Followed,
     before: Option<Counters>,
     was_published: bool,
-    from: Lsn,
-    to: Lsn,
     /// The transactions with lower numbers have to end first.
     horizon: u64,
     /// When they had ended.
@@ -70,13 +66,18 @@ pub(crate) struct NewRelation {
 struct State {
     seen: Option<Seen>,
     pending: Vec<Pending>,
-    /// Those that came since the last look.
-    relations: Vec<NewRelation>,
+    /// The publication whose comment holds those that are pending.
+    kept_in: Option<String>,
 }
 
 /// Follows the tables that were published late.
 pub(crate) struct LateTables {
+    /// Held while the servers are asked.
     state: Mutex<State>,
+    /// The relations that came since the last look, and are newer than what that showed.
+    relations: Mutex<Vec<NewRelation>>,
+    /// [`Look::newest`] of the last look; the highest OID before the first one.
+    newest: AtomicU32,
     watch: Arc<TableWatch>,
     gaps: Arc<dyn GapAnnouncement>,
 }
@@ -86,6 +87,8 @@ impl LateTables {
     pub(crate) fn new(watch: Arc<TableWatch>, gaps: Arc<dyn GapAnnouncement>) -> LateTables {
         LateTables {
             state: Mutex::default(),
+            relations: Mutex::default(),
+            newest: AtomicU32::new(u32::MAX),
             watch,
             gaps,
         }
@@ -118,10 +121,28 @@ impl LateTables {
             .collect();
         let unpublished = counters_by_name(session, &names)?;
         let mut state = lock(&self.state);
+        self.newest.store(before.newest.0, Ordering::Relaxed);
         let seen = state.seen.replace(Seen {
             look: before,
             unpublished,
         });
+        let name = published.names.last();
+        state.kept_in = name.cloned();
+        if seen.is_none()
+            && let Some(name) = name
+        {
+            for table in publication::read_followed(session, name)? {
+                self.watch.add(table.oid);
+                let starts = self.watch.read(table.oid).starts;
+                let horizon = before.next_transaction;
+                state
+                    .pending
+                    .push(Pending::new(table, None, horizon, starts));
+            }
+        }
+        if published.added.is_empty() {
+            return Ok(());
+        }
         for table in &published.added {
             let is_new = seen
                 .as_ref()
@@ -130,39 +151,46 @@ impl LateTables {
                 .as_ref()
                 .and_then(|seen| seen.unpublished.get(&table.oid).copied());
             let from = seen.as_ref().map(|seen| seen.look.wal_end).or(flushed);
-            log::info!(
-                table:% = format_args!("{}.{}", table.schema, table.table);
-                "{}.{} is published from {} on",
-                table.schema,
-                table.table,
-                after.wal_end
-            );
-            state.pending.push(Pending {
+            let followed = Followed {
                 oid: table.oid,
                 schema: table.schema.clone(),
                 table: table.table.clone(),
                 unpublished: [table.first, table.updates, table.updates],
-                before: if is_new { Some([0; 3]) } else { known },
-                was_published: seen.is_some() && !is_new && known.is_none(),
                 from: from.unwrap_or(before.wal_end).min(after.wal_end),
                 to: after.wal_end,
-                horizon: after.next_transaction,
-                ended: None,
-                streamed: [0; 3],
-                starts: self.watch.read(table.oid).starts,
-                settled: None,
-            });
+            };
+            log::info!(
+                table:% = followed;
+                "{followed} is published from {} on",
+                after.wal_end
+            );
+            let counters = if is_new { Some([0; 3]) } else { known };
+            let starts = self.watch.read(table.oid).starts;
+            let mut pending = Pending::new(followed, counters, after.next_transaction, starts);
+            pending.was_published = seen.is_some() && !is_new && known.is_none();
+            state.pending.push(pending);
+        }
+        self.keep(session, &state)
+    }
+
+    /// Keeps the tables where the next process finds them.
+    fn keep(&self, session: &mut Connection, state: &State) -> Result<()> {
+        let Some(publication) = &state.kept_in else {
+            return Ok(());
+        };
+        let tables = state.pending.iter().map(|pending| &pending.table);
+        if let Err(e) = publication::keep_followed(session, publication, tables) {
+            log::warn!("publication {publication}: the tables that were published late: {e}");
         }
         Ok(())
     }
 
     /// Notes a relation that the stream described for the first time.
     pub(crate) fn seen(&self, relation: NewRelation) {
-        let mut state = lock(&self.state);
-        let newest = state.seen.as_ref().map(|seen| seen.look.newest);
-        let is_new = newest.is_some_and(|newest| relation.oid > newest);
-        if is_new && state.relations.len() < REMEMBERED {
-            state.relations.push(relation);
+        let is_new = relation.oid.0 > self.newest.load(Ordering::Relaxed);
+        let mut relations = lock(&self.relations);
+        if is_new && relations.len() < REMEMBERED {
+            relations.push(relation);
         }
     }
 
@@ -178,7 +206,7 @@ impl LateTables {
         everything: bool,
         tracked: &Tracked,
     ) -> Result<()> {
-        let relations = std::mem::take(&mut lock(&self.state).relations);
+        let relations = std::mem::take(&mut *lock(&self.relations));
         let oids: Vec<Oid> = relations.iter().map(|relation| relation.oid).collect();
         let there = read_counters(session, &oids)?;
         let mut state = lock(&self.state);
@@ -188,21 +216,15 @@ impl LateTables {
             if everything || there.contains_key(&relation.oid) || !tracked.tracks(&lineage) {
                 continue;
             }
-            state.pending.push(Pending {
+            let table = Followed {
                 oid: relation.oid,
                 schema: relation.schema,
                 table: relation.table,
                 unpublished: [false, true, true],
-                before: Some([0; 3]),
-                was_published: false,
                 from: from.unwrap_or(before.wal_end),
                 to: before.wal_end,
-                horizon: 0,
-                ended: None,
-                streamed: [0; 3],
-                starts: 0,
-                settled: None,
-            });
+            };
+            state.pending.push(Pending::new(table, Some([0; 3]), 0, 0));
         }
         Ok(())
     }
@@ -210,6 +232,7 @@ impl LateTables {
     /// Notes a look that found nothing to reconcile.
     pub(crate) fn looked(&self, look: Look) {
         if let Some(seen) = &mut lock(&self.state).seen {
+            self.newest.store(look.newest.0, Ordering::Relaxed);
             seen.look = look;
         }
     }
@@ -221,13 +244,19 @@ impl LateTables {
     pub(crate) fn settle(&self, session: &mut Connection) -> Result<()> {
         // Only this thread takes tables out, and those that come meanwhile are new.
         let mut pending = std::mem::take(&mut lock(&self.state).pending);
+        let count = pending.len();
         let outcome = self.judge_all(session, &mut pending);
+        let is_done = pending.len() < count;
         let mut state = lock(&self.state);
         pending.append(&mut state.pending);
         self.watch
-            .keep(|oid| pending.iter().any(|table| table.oid == oid));
+            .keep(|oid| pending.iter().any(|pending| pending.table.oid == oid));
         state.pending = pending;
-        outcome
+        outcome?;
+        match is_done {
+            true => self.keep(session, &state),
+            false => Ok(()),
+        }
     }
 
     fn judge_all(&self, session: &mut Connection, pending: &mut Vec<Pending>) -> Result<()> {
@@ -235,13 +264,13 @@ impl LateTables {
             return Ok(());
         }
         let now = look(session)?;
-        let oids: Vec<Oid> = pending.iter().map(|table| table.oid).collect();
+        let oids: Vec<Oid> = pending.iter().map(|pending| pending.table.oid).collect();
         let counters = match reads_counters(session)? {
             true => read_counters(session, &oids)?,
             false => HashMap::new(),
         };
         for table in pending.iter_mut() {
-            table.follow(now, counters.get(&table.oid).copied(), &self.watch);
+            table.follow(now, counters.get(&table.table.oid).copied(), &self.watch);
         }
         let mut failed = Ok(());
         let mut kept = Vec::new();
@@ -267,20 +296,19 @@ impl LateTables {
     fn record(
         &self,
         session: &mut Connection,
-        table: &Pending,
+        pending: &Pending,
         mut evidence: Evidence,
     ) -> Result<bool> {
         if !evidence.counters_lag {
-            let since = table.ended.map_or(SETTLE, |ended| ended.elapsed());
+            let since = pending.ended.map_or(SETTLE, |ended| ended.elapsed());
             evidence.counters_lag = idle_since(session, since.as_secs().saturating_add(30))?;
         }
+        let table = &pending.table;
         let (missing, possible) = match judge(&evidence) {
             Judgement::Whole => {
                 log::info!(
-                    table:% = format_args!("{}.{}", table.schema, table.table);
-                    "no change of {}.{} is missing that was made before it was published",
-                    table.schema,
-                    table.table
+                    table:% = table;
+                    "no change of {table} is missing that was made before it was published"
                 );
                 return Ok(true);
             }
@@ -300,12 +328,25 @@ impl LateTables {
 }
 
 impl Pending {
+    fn new(table: Followed, before: Option<Counters>, horizon: u64, starts: u64) -> Pending {
+        Pending {
+            table,
+            before,
+            was_published: false,
+            horizon,
+            ended: None,
+            streamed: [0; 3],
+            starts,
+            settled: None,
+        }
+    }
+
     /// Goes on to the next step where its time has come. `counters` are those of now.
     fn follow(&mut self, now: Look, counters: Option<Counters>, watch: &TableWatch) {
         let Some(ended) = self.ended else {
             if now.oldest_transaction >= self.horizon {
                 self.ended = Some(Instant::now());
-                self.streamed = watch.read(self.oid).streamed;
+                self.streamed = watch.read(self.table.oid).streamed;
             }
             return;
         };
@@ -318,7 +359,7 @@ impl Pending {
     /// What is known, once the stream has come as far as the counters; or has not for too long.
     fn evidence(&self, watch: &TableWatch) -> Option<Evidence> {
         let (after, end, since) = self.settled?;
-        let seen = watch.read(self.oid);
+        let seen = watch.read(self.table.oid);
         let is_behind = seen.position < end;
         // Without counters there is nothing to compare the stream with.
         if after.is_some() && is_behind && since.elapsed() < PATIENCE {
@@ -328,7 +369,7 @@ impl Pending {
             before: self.before,
             after,
             streamed: seen.streamed,
-            unpublished: self.unpublished,
+            unpublished: self.table.unpublished,
             was_published: self.was_published,
             counters_lag: is_behind
                 || seen.starts != self.starts

@@ -6,6 +6,7 @@ mod advice;
 mod apply;
 mod catalog;
 mod deferred_switch;
+mod followed;
 mod left_out;
 mod names;
 mod plan;
@@ -13,6 +14,7 @@ mod stamp;
 mod state;
 
 pub(crate) use advice::warn;
+pub(crate) use followed::{Followed, keep_followed, read_followed};
 pub(crate) use stamp::{CatalogStamp, stamp};
 pub(crate) use state::{MARK, Published};
 

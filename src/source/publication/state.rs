@@ -10,7 +10,7 @@ use crate::wire::identifier;
 /// [`Publication::publish`] spells it.
 pub(super) const ALL_OPERATIONS: &str = "insert, update, delete, truncate";
 
-/// The comment of publications that zemi made. Any other is used as it is, whatever its owner.
+/// How the comment of publications that zemi made begins. Any other is used as it is, whatever its owner.
 pub(crate) const MARK: &str = "made by zemi";
 
 /// The index that a replica identity rests on.

@@ -102,6 +102,30 @@ fn a_table_that_comes_and_goes_before_it_is_listed_leaves_a_gap() {
 }
 
 #[test]
+fn a_table_that_was_listed_late_is_judged_by_the_next_process_where_the_first_was_killed() {
+    let server = Server::start(15, &[]);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run("CREATE TABLE nopk (i int)");
+    let settings = settings(&server, None);
+    let mut zemi = streaming(&settings);
+    sql.run("CREATE TABLE inv (id int PRIMARY KEY, total int); INSERT INTO inv VALUES (1, 1)");
+    sql.run("UPDATE inv SET total = 2");
+    let comment = "SELECT obj_description(oid, 'pg_publication') FROM pg_publication \
+                   WHERE pubname = 'zemi_updates'";
+    wait_until("the table is kept", PATIENCE, || {
+        sql.value(comment).contains("\"table\":\"inv\"")
+    });
+    zemi.kill();
+    let _zemi = streaming(&settings);
+    wait_until("the gap is recorded", 4 * PATIENCE, || {
+        sql.text(TABLE_GAPS) == "inv|{\"update\": 1}|true"
+    });
+    wait_until("the table is no longer kept", PATIENCE, || {
+        sql.value(comment) == "made by zemi"
+    });
+}
+
+#[test]
 fn a_table_that_takes_the_place_of_another_loses_nothing_silently() {
     let server = Server::start(18, &[]);
     let mut sql = Sql::open(&server, "postgres");
