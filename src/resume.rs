@@ -55,6 +55,9 @@ pub enum GapReason {
     DestinationWentBack,
     /// The publications were gone when the WAL was written, and no others can stand in for them.
     PublicationGone,
+    /// The publication of updates and deletes was gone, or disagreed with the first one, when the WAL was
+    /// written.
+    UpdatesUnpublished,
 }
 
 impl GapReason {
@@ -67,6 +70,7 @@ impl GapReason {
             GapReason::TimelineDiverged => "timeline_diverged",
             GapReason::DestinationWentBack => "destination_went_back",
             GapReason::PublicationGone => "publication_gone",
+            GapReason::UpdatesUnpublished => "updates_unpublished",
         }
     }
 }
@@ -84,6 +88,9 @@ impl fmt::Display for GapReason {
                 "the destination was restored or failed over and lacks confirmed rows"
             }
             GapReason::PublicationGone => "the publications were gone for a while",
+            GapReason::UpdatesUnpublished => {
+                "the publication of updates and deletes could not be used for a while"
+            }
         })
     }
 }
@@ -105,6 +112,51 @@ impl fmt::Display for Gap {
             f,
             "changes between {} and {} may be missing: {}",
             self.from, self.to, self.reason
+        )
+    }
+}
+
+/// What is missing of one operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MissingChanges {
+    /// `insert`, `update` or `delete`.
+    pub operation: &'static str,
+    /// How many changes are missing, at least; 0 where some may be.
+    pub count: u64,
+}
+
+/// Changes of one table that were written before the table was published for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableGap {
+    /// The table's schema.
+    pub schema: String,
+    /// The table's name.
+    pub table: String,
+    /// Where the range of WAL begins in which they were written.
+    pub from: Lsn,
+    /// Where it ends: the table was published by then.
+    pub to: Lsn,
+    /// By operation; never empty.
+    pub missing: Vec<MissingChanges>,
+    /// Nothing proves that changes are missing.
+    pub possible: bool,
+}
+
+impl fmt::Display for TableGap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = if self.possible { "may be" } else { "are" };
+        write!(f, "changes of {}.{} ", self.schema, self.table)?;
+        for (place, missing) in self.missing.iter().enumerate() {
+            let comma = if place > 0 { ", " } else { "(" };
+            match missing.count {
+                0 => write!(f, "{comma}{}", missing.operation)?,
+                count => write!(f, "{comma}{count} {}", missing.operation)?,
+            }
+        }
+        write!(
+            f,
+            ") between {} and {} {verb} missing: the table was published late",
+            self.from, self.to
         )
     }
 }
@@ -148,6 +200,8 @@ pub struct StreamStart {
     pub gap: Option<Gap>,
     /// What the texts of the stream are encoded in.
     pub encoding: Encoding,
+    /// Where the stream has to end and to start again: from there on more publications can be named.
+    pub limit: Option<Lsn>,
 }
 
 /// Whether the stream can go on from the slot; else it is made anew before [`decide`] is asked.
@@ -168,14 +222,28 @@ impl StreamStart {
     }
 }
 
-/// Announces a gap before the slot behind it is made. The process can be killed while the server makes the
-/// slot, and the server may complete it: without the announcement it would look like the slot of before.
-pub trait GapAnnouncement: Send {
-    /// Notes durably at the destination that changes after `from` may be missing. Repeating it does nothing.
+/// Writes gaps beside the batches of the writer.
+pub trait GapAnnouncement: Send + Sync {
+    /// Announces a gap before the slot behind it is made. The process can be killed while the server makes
+    /// the slot, and the server may complete it: without the announcement it would look like the slot of
+    /// before. Notes durably at the destination that changes after `from` may be missing. Repeating it does
+    /// nothing.
     ///
     /// # Errors
     /// A destination that is away or that refuses: then no slot may be made.
     fn announce_gap(&self, from: Lsn, timeline: u32) -> Result<()>;
+
+    /// Records a gap of all tables in `changes`, before anything behind it is confirmed.
+    ///
+    /// # Errors
+    /// A destination that is away or that refuses.
+    fn record_gap(&self, gap: &Gap) -> Result<()>;
+
+    /// Records a gap of one table in `changes`.
+    ///
+    /// # Errors
+    /// A destination that is away or that refuses.
+    fn record_table_gap(&self, gap: &TableGap) -> Result<()>;
 }
 
 /// Decides where to start from. `before` is the slot as it was found, `slot` as it is now: the same, or

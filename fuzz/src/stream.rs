@@ -18,6 +18,7 @@ use zemi::fuzzing::change::{
 use zemi::fuzzing::source::message::StreamMessage;
 use zemi::fuzzing::{Sink, StreamDecoder};
 use zemi::lsn::{Lsn, Oid, PgTimestamp};
+use zemi::pgoutput::Relation;
 
 use super::input::{Input, put_bytes};
 use super::{is_fit_to_print, meter, oracle};
@@ -46,6 +47,7 @@ pub fn run(data: &[u8]) {
             switch: None,
             gap: None,
             encoding: choices.encoding,
+            limit: None,
         };
         let assembler = Assembler::new(choices.settings.clone());
         let mut stream = StreamDecoder::new(assembler, Box::new(Types::default()));
@@ -174,7 +176,9 @@ impl Sink for Rows {
         assert!(!relation.is_empty());
     }
 
-    fn new_relation(&mut self) {}
+    fn limit_reached(&mut self) {}
+
+    fn new_relation(&mut self, _: &Relation<'_>) {}
 }
 
 impl Rows {

@@ -118,6 +118,16 @@ impl Assembler {
         self.relations.get(&relation).map(|plan| &*plan.name)
     }
 
+    /// How many rows of a relation were inserted, updated and deleted since this was asked last, as far as
+    /// the relation was described since: rows of fragments that come again are counted again.
+    pub fn take_streamed(&mut self, relation: Oid) -> [u64; 3] {
+        let Some(plan) = self.relations.get_mut(&relation) else {
+            return [0; 3];
+        };
+        let [inserted, updated, deleted, _] = std::mem::take(&mut plan.streamed);
+        [inserted, updated, deleted]
+    }
+
     /// The transaction that has begun and not ended, and the position of its commit record.
     pub fn open_transaction(&self) -> Option<(Xid, Lsn)> {
         let open = self.transaction.as_ref()?;
@@ -262,7 +272,7 @@ impl Assembler {
                 open.catalog_visible = catalog.wait_until_visible(open.xid)?;
             }
         }
-        let plan = RelationPlan::new(relation, &self.settings, catalog, time).at(|| {
+        let mut plan = RelationPlan::new(relation, &self.settings, catalog, time).at(|| {
             let (schema, name) = (relation.schema(), relation.name);
             format!(
                 "relation {}.{} (OID {})",
@@ -271,6 +281,9 @@ impl Assembler {
                 relation.relation
             )
         })?;
+        if let Some(earlier) = self.relations.get(&relation.relation) {
+            plan.streamed = earlier.streamed;
+        }
         self.relations.insert(relation.relation, plan);
         Ok(())
     }
@@ -336,6 +349,9 @@ impl Assembler {
         };
         // Counted for all changes, so that positions do not depend on which tables are tracked.
         let position = next_position(&mut self.record, place.lsn);
+        if let Some(count) = plan.streamed.get_mut(operation as usize) {
+            *count += 1;
+        }
         if !plan.tracked {
             batch.open_counts().filtered += u64::from(!plan.ours);
             return Ok(());

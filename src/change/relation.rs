@@ -36,6 +36,8 @@ pub struct RelationPlan {
     pub(super) name: Arc<str>,
     /// Where the batch counts its changes.
     pub(super) table_counts_index: usize,
+    /// Inserts, updates, deletes and truncates of the stream, see [`super::Assembler::take_streamed`].
+    pub(super) streamed: [u64; 4],
     pub(super) tracked: bool,
     pub(super) ours: bool,
     /// The types of columns that an `ALTER TYPE` or `CREATE CAST` can change.
@@ -111,6 +113,7 @@ impl RelationPlan {
             fixed,
             name: format!("{schema}.{table}").into(),
             table_counts_index: 0,
+            streamed: [0; 4],
             tracked,
             ours: facts.ours,
             types,

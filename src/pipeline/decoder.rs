@@ -8,13 +8,16 @@ use crossbeam_channel::{Receiver, Select, Sender};
 
 use super::channel::{Chunk, ReaderEvent, WriterCommand};
 use super::control::Control;
+use super::late_tables::NewRelation;
 use super::stream_decoder::{Sink, StreamDecoder};
+use super::table_watch::TableWatch;
 use crate::change::Batch;
 use crate::change::json::Reason;
 use crate::destination::tables::Destination;
 use crate::error::{Error, Kind, Result};
-use crate::lsn::PgTimestamp;
+use crate::lsn::{Lsn, PgTimestamp};
 use crate::observe::metrics::Metrics;
+use crate::pgoutput::Relation;
 use crate::resume::StreamStart;
 use crate::source::message::StreamMessage;
 
@@ -34,6 +37,8 @@ pub(crate) struct Decoder {
     pub spare_chunks: Sender<Vec<u8>>,
     /// Where batches go.
     pub handover: Handover,
+    /// The tables whose changes are counted.
+    pub watch: Arc<TableWatch>,
 }
 
 impl Decoder {
@@ -82,6 +87,8 @@ impl Decoder {
         if let Some(batch) = self.stream.interrupt(&start, &mut self.handover) {
             self.handover.send(WriterCommand::Batch(batch))?;
         }
+        self.report();
+        self.watch.started();
         let (shape, primary_key_limit) = self.destination.row_shape();
         self.stream.start(&start, shape, primary_key_limit);
         self.handover.send(WriterCommand::Start(start))
@@ -99,12 +106,22 @@ impl Decoder {
             self.decode(&chunk, failures)?;
         }
         self.metrics.bytes_decoded.add(chunk.filled as u64);
+        if self.watch.is_active() {
+            self.report();
+        }
         self.handover.note_filling(self.stream.batch());
         if let Some(buffer) = chunk.recycle() {
             // A full channel means that there are buffers enough.
             let _ = self.spare_chunks.try_send(buffer);
         }
         Ok(())
+    }
+
+    /// Tells how many changes of the watched tables were decoded.
+    fn report(&mut self) {
+        let position = Lsn(self.metrics.last_received_lsn.get());
+        let Decoder { stream, watch, .. } = self;
+        watch.report(position, |relation| stream.take_streamed(relation));
     }
 
     /// Decodes a chunk and notes how long that took, unless it held keepalives alone.
@@ -144,7 +161,8 @@ pub(crate) struct Handover {
     metrics: Arc<Metrics>,
     writer: Sender<WriterCommand>,
     spare_batches: Receiver<Box<Batch>>,
-    on_new_relation: Box<dyn Fn() + Send>,
+    on_new_relation: Box<dyn Fn(NewRelation) + Send>,
+    control: Arc<Control>,
     /// How long the writer was waited for while the chunk at hand was decoded.
     waited: Duration,
 }
@@ -156,13 +174,15 @@ impl Handover {
         metrics: Arc<Metrics>,
         writer: Sender<WriterCommand>,
         spare_batches: Receiver<Box<Batch>>,
-        on_new_relation: impl Fn() + Send + 'static,
+        control: Arc<Control>,
+        on_new_relation: impl Fn(NewRelation) + Send + 'static,
     ) -> Handover {
         Handover {
             metrics,
             writer,
             spare_batches,
             on_new_relation: Box::new(on_new_relation),
+            control,
             waited: Duration::ZERO,
         }
     }
@@ -232,8 +252,16 @@ impl Sink for Handover {
         }
     }
 
-    fn new_relation(&mut self) {
-        (self.on_new_relation)();
+    fn new_relation(&mut self, relation: &Relation<'_>) {
+        (self.on_new_relation)(NewRelation {
+            oid: relation.relation,
+            schema: String::from_utf8_lossy(relation.schema()).into_owned(),
+            table: String::from_utf8_lossy(relation.name).into_owned(),
+        });
+    }
+
+    fn limit_reached(&mut self) {
+        self.control.end_stream();
     }
 }
 

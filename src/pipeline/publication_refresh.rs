@@ -5,27 +5,55 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::late_tables::LateTables;
 use crate::change::Tracked;
 use crate::config::Config;
 use crate::destination::tables::Destination;
 use crate::error::Result;
 use crate::observe::metrics::Metrics;
 use crate::source::catalog::OwnTables;
-use crate::source::{self, publication};
+use crate::source::publication::CatalogStamp;
+use crate::source::{self, Server, late, publication};
 use crate::threads::{STACK, lock};
+use crate::wire::Connection;
 
 /// The shortest time between two looks at all tables: relations that come in quick succession share one.
 pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 
+/// How thorough a look is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// At all tables, where the catalog has changed since the last one.
+    Glance,
+    /// At all tables.
+    Full,
+}
+
+/// What looks share.
+#[derive(Default)]
+struct Memory {
+    /// The session of the look before, with the server behind it.
+    session: Option<(Connection, Server)>,
+    warned: BTreeSet<String>,
+    /// The state of the catalog at the last look at all tables.
+    stamp: Option<CatalogStamp>,
+}
+
 /// Keeps the publications in line, on a thread of its own: it may have to wait for a lock or for a server.
 pub(crate) struct PublicationRefresh {
-    config: Arc<Config>,
-    destination: Arc<Destination>,
-    metrics: Arc<Metrics>,
-    warned: Arc<Mutex<BTreeSet<String>>>,
+    eyes: Arc<Eyes>,
     running: Option<JoinHandle<()>>,
     /// New relations may come in quick succession: before this time, no look begins for their sake.
     not_before: Instant,
+}
+
+/// What a look works with.
+struct Eyes {
+    config: Arc<Config>,
+    destination: Arc<Destination>,
+    metrics: Arc<Metrics>,
+    late: Arc<LateTables>,
+    memory: Mutex<Memory>,
 }
 
 impl PublicationRefresh {
@@ -34,12 +62,16 @@ impl PublicationRefresh {
         config: &Arc<Config>,
         destination: &Arc<Destination>,
         metrics: &Arc<Metrics>,
+        late: &Arc<LateTables>,
     ) -> PublicationRefresh {
         PublicationRefresh {
-            config: Arc::clone(config),
-            destination: Arc::clone(destination),
-            metrics: Arc::clone(metrics),
-            warned: Arc::default(),
+            eyes: Arc::new(Eyes {
+                config: Arc::clone(config),
+                destination: Arc::clone(destination),
+                metrics: Arc::clone(metrics),
+                late: Arc::clone(late),
+                memory: Mutex::default(),
+            }),
             running: None,
             not_before: Instant::now(),
         }
@@ -58,23 +90,24 @@ impl PublicationRefresh {
         }
     }
 
-    /// Looks at all tables, unless the look before is still under way. False when it is.
-    pub(crate) fn start(&mut self) -> bool {
+    /// Looks at the tables, unless the look before is still under way. False when it is.
+    pub(crate) fn start(&mut self, look: Look) -> bool {
         if self.running.as_ref().is_some_and(|r| !r.is_finished()) {
             return false;
         }
-        self.not_before = Instant::now() + PAUSE;
-        let (config, destination) = (Arc::clone(&self.config), Arc::clone(&self.destination));
-        let (warned, metrics) = (Arc::clone(&self.warned), Arc::clone(&self.metrics));
-        let look = move || {
-            if let Err(e) = look_around(&config, &destination, &metrics, &mut lock(&warned)) {
+        if look == Look::Full {
+            self.not_before = Instant::now() + PAUSE;
+        }
+        let eyes = Arc::clone(&self.eyes);
+        let body = move || {
+            if let Err(e) = eyes.look(look) {
                 log::debug!("looking for new tables: {e}");
             }
         };
         let spawned = thread::Builder::new()
             .name("publications".into())
             .stack_size(STACK)
-            .spawn(look);
+            .spawn(body);
         match spawned {
             Ok(handle) => self.running = Some(handle),
             Err(e) => log::warn!("cannot look for new tables: {e}"),
@@ -83,29 +116,64 @@ impl PublicationRefresh {
     }
 }
 
-/// A table that came later is published as far as it can be, and one that lost its replica identity no
-/// longer hinders the application. How much WAL the slot keeps is asked on the same occasion.
-fn look_around(
-    config: &Config,
-    destination: &Destination,
-    metrics: &Metrics,
-    warned: &mut BTreeSet<String>,
-) -> Result<()> {
-    let mut session = source::open_session(config)?;
-    let server = source::check(&mut session)?;
-    source::session::release_own_commits(&mut session)?;
-    if let Some((end, kept)) = source::kept_by_slot(&mut session, config)? {
-        metrics.slot_retained.set(kept);
-        // The stream does not tell it while the replication connection is closed.
-        metrics.source_wal_end.raise(end.0);
+impl Eyes {
+    /// Looks, by the session of the look before where that still answers.
+    fn look(&self, look: Look) -> Result<()> {
+        let mut memory = lock(&self.memory);
+        let Memory {
+            session: kept,
+            warned,
+            stamp,
+        } = &mut *memory;
+        let (mut session, server) = match kept.take() {
+            Some(kept) => kept,
+            None => {
+                let mut session = source::open_session(&self.config)?;
+                let server = source::check(&mut session)?;
+                *stamp = None;
+                (session, server)
+            }
+        };
+        source::session::release_own_commits(&mut session)?;
+        let before = late::look(&mut session)?;
+        let now = publication::stamp(&mut session, stamp.as_ref(), before.next_transaction)?;
+        if look == Look::Full || *stamp != Some(now.clone()) {
+            self.reconcile(&mut session, &server, before, warned)?;
+            // What changed meanwhile differs from this at the next look.
+            *stamp = Some(now);
+        } else {
+            self.late.looked(before);
+        }
+        self.late.settle(&mut session)?;
+        *kept = Some((session, server));
+        Ok(())
     }
-    let published = publication::reconcile(
-        &mut session,
-        &server,
-        config,
-        &Tracked::new(config),
-        &destination.in_source(),
-    )?;
-    publication::warn(&published, warned);
-    Ok(())
+
+    /// A table that came later is published as far as it can be, and one that lost its replica identity no
+    /// longer hinders the application. How much WAL the slot keeps is asked on the same occasion.
+    fn reconcile(
+        &self,
+        session: &mut Connection,
+        server: &Server,
+        before: late::Look,
+        warned: &mut BTreeSet<String>,
+    ) -> Result<()> {
+        let Eyes {
+            config, metrics, ..
+        } = self;
+        if let Some((end, kept)) = source::kept_by_slot(session, config)? {
+            metrics.slot_retained.set(kept);
+            // The stream does not tell it while the replication connection is closed.
+            metrics.source_wal_end.raise(end.0);
+        }
+        let tracked = Tracked::new(config);
+        let own = self.destination.in_source();
+        let published = publication::reconcile(session, server, config, &tracked, &own)?;
+        publication::warn(&published, warned);
+        if let Some(first) = published.names.first() {
+            let everything = publication::publishes_everything(session, first)?;
+            self.late.dropped(session, before, everything, &tracked)?;
+        }
+        self.late.published(session, before, None, &published)
+    }
 }

@@ -9,10 +9,15 @@ use crate::observe;
 /// logged.
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// How often the catalog is glanced at. An UPDATE that is refused, because its table lost its replica
+/// identity, leaves no trace in the stream: this is how long it is refused at most.
+const GLANCE_INTERVAL: Duration = Duration::from_secs(5);
+
 /// The times of what the main thread does while the others run.
 #[derive(Debug)]
 pub(super) struct Schedule {
     refresh_at: Instant,
+    glance_at: Instant,
     summary_at: Instant,
     /// `None` where no status page shows samples.
     sample_at: Option<Instant>,
@@ -27,6 +32,8 @@ pub(super) struct Due {
     pub summary: bool,
     /// A look at all tables; [`Schedule::refreshed`] has to follow.
     pub refresh: bool,
+    /// A glance at the catalog.
+    pub glance: bool,
 }
 
 impl Schedule {
@@ -34,6 +41,7 @@ impl Schedule {
     pub(super) fn new(now: Instant, status_page: bool) -> Schedule {
         Schedule {
             refresh_at: now + MINUTE,
+            glance_at: now + GLANCE_INTERVAL,
             summary_at: now + MINUTE,
             sample_at: status_page.then_some(now),
         }
@@ -41,7 +49,7 @@ impl Schedule {
 
     /// When something is due next.
     pub(super) fn next(&self) -> Instant {
-        let next = self.refresh_at.min(self.summary_at);
+        let next = self.refresh_at.min(self.summary_at).min(self.glance_at);
         self.sample_at.map_or(next, |sample| sample.min(next))
     }
 
@@ -51,7 +59,11 @@ impl Schedule {
             sample: self.sample_at.is_some_and(|sample| now >= sample),
             summary: now >= self.summary_at,
             refresh: now >= self.refresh_at,
+            glance: now >= self.glance_at,
         };
+        if due.glance {
+            self.glance_at = now + GLANCE_INTERVAL;
+        }
         if due.sample {
             self.sample_at = Some(now + observe::SAMPLE_INTERVAL);
         }
@@ -82,6 +94,7 @@ mod tests {
         sample: false,
         summary: false,
         refresh: false,
+        glance: false,
     };
 
     #[test]
@@ -95,26 +108,34 @@ mod tests {
         };
         assert_eq!(schedule.due(now), sample);
         assert_eq!(schedule.due(now), NOTHING);
-        assert_eq!(schedule.next(), now + observe::SAMPLE_INTERVAL);
+        let next = observe::SAMPLE_INTERVAL.min(GLANCE_INTERVAL);
+        assert_eq!(schedule.next(), now + next);
         let without = Schedule::new(now, false);
-        assert_eq!(without.next(), now + MINUTE);
+        assert_eq!(without.next(), now + GLANCE_INTERVAL);
     }
 
     #[test]
-    fn summary_and_refresh_come_each_minute() {
+    fn summary_and_refresh_come_each_minute_and_glances_in_between() {
         let now = Instant::now();
         let mut schedule = Schedule::new(now, false);
-        assert_eq!(schedule.due(now + MINUTE - PAUSE), NOTHING);
+        let glance = Due {
+            glance: true,
+            ..NOTHING
+        };
+        assert_eq!(schedule.due(now + GLANCE_INTERVAL), glance);
+        assert_eq!(schedule.due(now + GLANCE_INTERVAL), NOTHING);
+        assert_eq!(schedule.next(), now + 2 * GLANCE_INTERVAL);
         let later = now + MINUTE;
-        let both = Due {
-            sample: false,
+        let all = Due {
             summary: true,
             refresh: true,
+            ..glance
         };
-        assert_eq!(schedule.due(later), both);
+        assert_eq!(schedule.due(later), all);
         schedule.refreshed(later, true);
         assert_eq!(schedule.due(later), NOTHING);
-        assert_eq!(schedule.next(), later + MINUTE);
+        assert_eq!(schedule.next(), later + GLANCE_INTERVAL);
+        assert!(schedule.due(later + MINUTE).refresh);
     }
 
     #[test]

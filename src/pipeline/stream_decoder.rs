@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use crate::change::json::Reason;
 use crate::change::{Assembler, Batch, Catalog, Place, RowShape};
 use crate::error::{At, Error, Kind, Result};
-use crate::lsn::{Oid, PgTimestamp};
-use crate::pgoutput::{self, Message};
+use crate::lsn::{Lsn, Oid, PgTimestamp};
+use crate::pgoutput::{self, Message, Relation};
 use crate::resume::StreamStart;
 use crate::source::message::{StreamMessage, XLogData, parse};
 
@@ -29,7 +29,10 @@ pub trait Sink {
     fn replaced(&mut self, relation: &str, reason: Reason);
 
     /// A Relation message described an OID for the first time.
-    fn new_relation(&mut self);
+    fn new_relation(&mut self, relation: &Relation<'_>);
+
+    /// The stream has reached [`StreamStart::limit`]: it has to start again there.
+    fn limit_reached(&mut self);
 }
 
 /// The state of decoding: assembler, catalog, and the batch that is being filled.
@@ -38,8 +41,9 @@ pub struct StreamDecoder {
     catalog: Box<dyn Catalog + Send>,
     batch: Box<Batch>,
     seen: HashSet<Oid>,
-    /// From a start of the stream to the first message that cannot be decoded.
+    /// From a start of the stream to the first message that cannot be decoded, or to its limit.
     streaming: bool,
+    limit: Option<Lsn>,
 }
 
 impl StreamDecoder {
@@ -51,6 +55,7 @@ impl StreamDecoder {
             batch: Box::default(),
             seen: HashSet::new(),
             streaming: false,
+            limit: None,
         }
     }
 
@@ -63,6 +68,11 @@ impl StreamDecoder {
     /// decoded.
     pub fn is_streaming(&self) -> bool {
         self.streaming
+    }
+
+    /// As [`Assembler::take_streamed`].
+    pub fn take_streamed(&mut self, relation: Oid) -> [u64; 3] {
+        self.assembler.take_streamed(relation)
     }
 
     /// Returns the batch that is being filled, and goes on with `spare`, whose content is given up.
@@ -107,6 +117,7 @@ impl StreamDecoder {
         self.assembler.set_table(shape, primary_key_limit);
         self.assembler.set_encoding(start.encoding);
         self.streaming = true;
+        self.limit = start.limit;
     }
 
     /// The whole transactions at the end of the stream. `None` where there are none, or where a message
@@ -136,8 +147,23 @@ impl StreamDecoder {
                 self.streaming &= error.kind() != Kind::Decode;
                 return Err(error);
             }
+            if !self.streaming {
+                break;
+            }
         }
         Ok(())
+    }
+
+    /// Ends the stream at its limit, where it has got there. All that committed before was received then:
+    /// transactions come in the order of their commits.
+    fn ends_at(&mut self, position: Lsn, sink: &mut impl Sink) -> bool {
+        let Some(limit) = self.limit.filter(|limit| position >= *limit) else {
+            return false;
+        };
+        self.batch.advance(limit);
+        self.streaming = false;
+        sink.limit_reached();
+        true
     }
 
     fn stream_message(
@@ -150,7 +176,8 @@ impl StreamDecoder {
         match message {
             StreamMessage::XLogData(data) => self.message(data, queued_at, sink),
             StreamMessage::Keepalive(keepalive) => {
-                if !self.assembler.in_transaction() {
+                let idle = !self.assembler.in_transaction();
+                if idle && !self.ends_at(keepalive.wal_end, sink) {
                     self.batch.advance(keepalive.wal_end);
                 }
                 Ok(())
@@ -167,6 +194,11 @@ impl StreamDecoder {
         let message = pgoutput::decode(data.payload)
             .map_err(|e| self.name_relation(e.into(), data.payload))
             .at(|| self.place(data))?;
+        if let Message::Begin(begin) = message
+            && self.ends_at(begin.final_lsn, sink)
+        {
+            return Ok(());
+        }
         let place = Place {
             lsn: data.start,
             queued_at,
@@ -187,7 +219,7 @@ impl StreamDecoder {
         if let Message::Relation(relation) = message
             && self.seen.insert(relation.relation)
         {
-            sink.new_relation();
+            sink.new_relation(&relation);
         }
         Ok(())
     }

@@ -11,12 +11,14 @@ use super::channel::{LargeFrames, WriterCommand};
 use super::control::Control;
 use super::decoder::{Decoder, Handover};
 use super::feedback::Feedback;
-use super::publication_refresh::PublicationRefresh;
+use super::late_tables::{LateTables, NewRelation};
+use super::publication_refresh::{Look, PublicationRefresh};
 use super::reader::{Connector, Output, Reader};
 use super::schedule::Schedule;
 use super::shutdown::Shutdown;
 use super::signals;
 use super::stream_decoder::StreamDecoder;
+use super::table_watch::TableWatch;
 use super::writer::{Ready, Writer};
 use crate::backoff::Backoff;
 use crate::change::{Assembler, ClientEncoding, Settings, Tracked};
@@ -49,7 +51,7 @@ const THREADS: usize = 3;
 enum Event {
     Signal,
     Ended(&'static str, Result<()>),
-    NewRelation,
+    NewRelation(NewRelation),
 }
 
 /// Runs until the operator asks for the end or until something fails for good; returns the exit code.
@@ -114,13 +116,13 @@ impl Supervisor {
     fn run(self) -> Result<()> {
         let status_page = routes::open(&self.config, &self.metrics)?;
         self.log_start();
-        let identity = match self.start() {
+        let (identity, late) = match self.start() {
             Err(e) if e.kind() == Kind::Stopped && self.config.cleanup_on_shutdown => {
                 return Err(kept("zemi was stopped before it streamed"));
             }
             started => started?,
         };
-        let outcome = self.watch(status_page);
+        let outcome = self.watch(status_page, &late);
         self.feedback.close();
         if outcome.is_ok() && self.config.cleanup_on_shutdown {
             self.clean_up(&identity)?;
@@ -130,12 +132,12 @@ impl Supervisor {
     }
 
     /// Starts all threads.
-    fn start(&self) -> Result<SourceIdentity> {
+    fn start(&self) -> Result<(SourceIdentity, Arc<LateTables>)> {
         let preconnect = Preconnect::open(&self.config);
         let (identity, preconnected) = self.identify()?;
         let streams = self.start_writer(&identity, preconnect, preconnected)?;
-        self.start_stream(&identity, streams)?;
-        Ok(identity)
+        let late = self.start_stream(&identity, streams)?;
+        Ok((identity, late))
     }
 
     fn log_start(&self) {
@@ -259,14 +261,14 @@ impl Supervisor {
         loop {
             match self.events.recv() {
                 Ok(Event::Ended(_, Err(e))) => return e,
-                Ok(Event::Signal | Event::NewRelation) => {}
+                Ok(Event::Signal | Event::NewRelation(_)) => {}
                 Ok(Event::Ended(_, Ok(()))) | Err(_) => return stopped(),
             }
         }
     }
 
-    /// Starts decoder and reader.
-    fn start_stream(&self, identity: &SourceIdentity, streams: Streams) -> Result<()> {
+    /// Starts decoder and reader. Returns what follows the tables that are published late.
+    fn start_stream(&self, identity: &SourceIdentity, streams: Streams) -> Result<Arc<LateTables>> {
         let (events, from_reader) = bounded(CHUNKS);
         let (spare_chunks, chunks) = bounded(CHUNKS);
         let own: Arc<dyn OwnTables> = Arc::clone(&self.destination) as _;
@@ -275,6 +277,13 @@ impl Supervisor {
             Arc::clone(&self.control) as _,
             Arc::clone(&own),
         );
+        let gaps = Arc::new(GapAnnouncer {
+            config: Arc::clone(&self.config),
+            source: identity.clone(),
+            metrics: Arc::clone(&self.metrics),
+        });
+        let watch = Arc::new(TableWatch::default());
+        let late = Arc::new(LateTables::new(Arc::clone(&watch), Arc::clone(&gaps) as _));
         let tell = self.tell.clone();
         let assembler = Assembler::new(Settings::new(&self.config, &identity.system_identifier));
         let decoder = Decoder {
@@ -288,8 +297,10 @@ impl Supervisor {
                 Arc::clone(&self.metrics),
                 streams.work,
                 streams.batches,
-                move || drop(tell.send(Event::NewRelation)),
+                Arc::clone(&self.control),
+                move |relation| drop(tell.send(Event::NewRelation(relation))),
             ),
+            watch,
         };
         let reader = Reader {
             connector: Connector {
@@ -300,10 +311,8 @@ impl Supervisor {
                 own,
                 system_identifier: identity.system_identifier.clone(),
                 saved: streams.ready.known,
-                gaps: Box::new(GapAnnouncer {
-                    config: Arc::clone(&self.config),
-                    source: identity.clone(),
-                }),
+                gaps,
+                late: Arc::clone(&late),
                 warned: BTreeSet::new(),
                 preconnected: streams.preconnected,
             },
@@ -316,16 +325,18 @@ impl Supervisor {
             },
         };
         self.spawn("decoder", move || decoder.run())?;
-        self.spawn("reader", move || reader.run())
+        self.spawn("reader", move || reader.run())?;
+        Ok(late)
     }
 
     /// Waits for the end of the threads; meanwhile brings the publications in line, takes samples for the
     /// status page where there is one, and logs summaries.
-    fn watch(&self, status_page: bool) -> Result<()> {
+    fn watch(&self, status_page: bool, late: &Arc<LateTables>) -> Result<()> {
         let mut shutdown = Shutdown::new(self.config.shutdown_timeout, THREADS);
         let mut schedule = Schedule::new(Instant::now(), status_page);
         let mut summary = Summary::default();
-        let mut refresh = PublicationRefresh::new(&self.config, &self.destination, &self.metrics);
+        let mut refresh =
+            PublicationRefresh::new(&self.config, &self.destination, &self.metrics, late);
         while shutdown.is_running() {
             let until = shutdown.deadline().unwrap_or_else(|| schedule.next());
             match self.events.recv_deadline(until) {
@@ -340,7 +351,8 @@ impl Supervisor {
                     }
                     self.control.stop();
                 }
-                Ok(Event::NewRelation) => {
+                Ok(Event::NewRelation(relation)) => {
+                    late.seen(relation);
                     schedule.new_relation(Instant::now(), refresh.not_before());
                 }
                 Err(_) if shutdown.deadline().is_some() => {
@@ -374,7 +386,9 @@ impl Supervisor {
             summary.log(metrics);
         }
         if due.refresh {
-            schedule.refreshed(now, refresh.start());
+            schedule.refreshed(now, refresh.start(Look::Full));
+        } else if due.glance {
+            refresh.start(Look::Glance);
         }
     }
 

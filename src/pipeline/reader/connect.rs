@@ -15,10 +15,13 @@ use crate::lsn::Lsn;
 use crate::observe::metrics::Metrics;
 use crate::pipeline::channel::ReaderEvent;
 use crate::pipeline::feedback::Feedback;
-use crate::resume::{self, GapAnnouncement, SavedProgress, SlotPosition, StreamStart};
+use crate::pipeline::late_tables::LateTables;
+use crate::resume::{
+    self, Gap, GapAnnouncement, GapReason, SavedProgress, SlotPosition, StreamStart,
+};
 use crate::source::catalog::OwnTables;
 use crate::source::publication::{self, Published};
-use crate::source::{self, Identity, Server, SourceSessions, failover, predecessor};
+use crate::source::{self, Identity, Server, SourceSessions, failover, late, predecessor};
 use crate::sqlstate;
 use crate::wire::{
     Connection, Transport, identifier, literal, query_message, server_error, unexpected,
@@ -41,7 +44,9 @@ pub(crate) struct Connector {
     /// What the destination knew when the process started; from the first stream on, where that started.
     pub saved: Option<SavedProgress>,
     /// Where a gap is announced.
-    pub gaps: Box<dyn GapAnnouncement>,
+    pub gaps: Arc<dyn GapAnnouncement>,
+    /// The tables that were published late.
+    pub late: Arc<LateTables>,
     /// What was warned about already.
     pub warned: BTreeSet<String>,
     /// Sessions for the first connection: those by which the source was identified.
@@ -84,8 +89,6 @@ pub(super) struct Stream {
     pub rest: Vec<u8>,
     /// The epoch that it belongs to.
     pub epoch: u64,
-    /// The end of the source's WAL before it started.
-    pub wal_end: Lsn,
 }
 
 impl Connector {
@@ -148,6 +151,7 @@ impl Connector {
             Some(_) => Vec::new(),
             None => publication::existing(&mut source.session, &self.config)?,
         };
+        let looked = late::look(&mut source.session)?;
         let published = publication::reconcile(
             &mut source.session,
             &source.server,
@@ -156,6 +160,9 @@ impl Connector {
             &self.own.in_source(),
         )?;
         publication::warn(&published, &mut self.warned);
+        let flushed = self.saved.map(|saved| saved.flushed);
+        self.late
+            .published(&mut source.session, looked, flushed, &published)?;
         let (epoch, durable) = self.feedback.epoch();
         if let Some(saved) = self.saved.as_mut()
             && durable > Lsn::ZERO
@@ -278,11 +285,32 @@ impl Connector {
             switch: position.switch,
             gap: findings.gap,
             encoding: encoding.of_stream(&source.server.encoding),
+            limit: None,
         };
         Ok(Chosen {
             source,
             published,
             start,
+        })
+    }
+
+    /// Records what a stream loses that names the first publication alone.
+    fn record_unpublished(
+        &self,
+        session: &mut Connection,
+        published: &Published,
+        start: &StreamStart,
+    ) -> Result<()> {
+        let (Some(first), Some(to)) = (published.names.first(), start.limit) else {
+            return Ok(());
+        };
+        if publication::publishes_everything(session, first)? {
+            return Ok(());
+        }
+        self.gaps.record_gap(&Gap {
+            from: start.position,
+            to,
+            reason: GapReason::UpdatesUnpublished,
         })
     }
 
@@ -296,11 +324,17 @@ impl Connector {
         let Chosen {
             mut source,
             published,
-            start,
+            mut start,
         } = chosen;
         let slot = &self.config.slot_name;
-        let count = findings.publications.count_from(start.position);
-        let names = published.names.iter().take(count).map(String::as_str);
+        let named = findings
+            .publications
+            .name_from(start.position, || source::wal_end(&mut source.session))?;
+        start.limit = named.limit;
+        if named.is_new {
+            self.record_unpublished(&mut source.session, &published, &start)?;
+        }
+        let names = published.names.iter().take(named.count).map(String::as_str);
         let command = start_command(slot, start.position, names);
         begin_copy(&mut source.walsender, &command)?;
         self.metrics.last_flushed_lsn.set(start.position.0);
@@ -312,15 +346,24 @@ impl Connector {
             destination_changed: false,
             gap_pending: false,
         });
+        let names: Vec<&str> = published
+            .names
+            .iter()
+            .take(named.count)
+            .map(String::as_str)
+            .collect();
+        let until = start
+            .limit
+            .map_or_else(String::new, |limit| format!(" to {limit}"));
         log::info!(
             source:% = self.config.source,
             server_version = source.server.version_text.as_str(),
             slot = slot.as_str(),
             lsn:% = start.position;
-            "streaming from {} ({}), slot {slot}, publication {}, from {}",
+            "streaming from {} ({}), slot {slot}, publication {}, from {}{until}",
             self.config.source,
             source.server.version_text,
-            published.names.join(" and "),
+            names.join(" and "),
             start.position
         );
         let (transport, rest) = source.walsender.into_parts();
@@ -328,7 +371,6 @@ impl Connector {
             transport,
             rest,
             epoch: start.epoch,
-            wal_end: source.identity.end,
         })
     }
 }

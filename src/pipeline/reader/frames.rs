@@ -9,7 +9,6 @@ use super::findings::PublicationNames;
 use super::output::Output;
 use super::stopping::{Burst, source_stopping};
 use crate::error::{Error, Kind, Result, SqlState};
-use crate::lsn::Lsn;
 use crate::observe::metrics::Metrics;
 use crate::pipeline::channel::{Chunk, Large, LargeFrames, QUIET_SIZE, ReaderEvent, SIZE};
 use crate::pipeline::feedback::{INTERVAL, now};
@@ -27,8 +26,6 @@ pub(super) struct FrameReader<'a> {
     metrics: &'a Metrics,
     transport: Arc<dyn Transport>,
     epoch: u64,
-    /// The end of WAL when the stream started.
-    wal_end: Lsn,
     /// Only the first `filled` bytes mean something.
     buffer: Vec<u8>,
     filled: usize,
@@ -60,7 +57,6 @@ impl<'a> FrameReader<'a> {
             metrics,
             transport: stream.transport,
             epoch: stream.epoch,
-            wal_end: stream.wal_end,
             buffer,
             filled,
             usual: QUIET_SIZE,
@@ -78,7 +74,7 @@ impl<'a> FrameReader<'a> {
         loop {
             let (whole, wanted) = self.scan();
             self.hand_on(whole)?;
-            let wanted = wanted.map_err(|error| publications.note(error, self.wal_end))?;
+            let wanted = wanted.map_err(|error| publications.note(error))?;
             if self.output.control.stopping() {
                 return Ok(());
             }

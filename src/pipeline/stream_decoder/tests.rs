@@ -39,6 +39,7 @@ struct Seen {
     received: usize,
     full: Vec<Batch>,
     relations: usize,
+    limits: usize,
 }
 
 impl Sink for Seen {
@@ -57,7 +58,11 @@ impl Sink for Seen {
         Ok(())
     }
     fn replaced(&mut self, _: &str, _: Reason) {}
-    fn new_relation(&mut self) {
+    fn limit_reached(&mut self) {
+        self.limits += 1;
+    }
+
+    fn new_relation(&mut self, _: &Relation<'_>) {
         self.relations += 1;
     }
 }
@@ -72,6 +77,7 @@ fn start(epoch: u64, position: u64) -> StreamStart {
         switch: None,
         gap: None,
         encoding: Encoding::Utf8,
+        limit: None,
     }
 }
 
@@ -267,4 +273,26 @@ fn a_truncate_of_many_tables_is_handed_over_in_parts() {
         let row = batch.rows.len() / batch.count as usize;
         assert!(batch.rows.len() < BYTES_LIMIT + row);
     }
+}
+
+#[test]
+fn a_stream_ends_at_its_limit_with_what_committed_before() {
+    let limited = |end: &dyn Fn(&mut StreamDecoder, &mut Seen)| {
+        let (mut decoder, mut seen) = (decoder(), Seen::default());
+        let start = StreamStart {
+            limit: Some(Lsn(30)),
+            ..start(1, 0)
+        };
+        decoder.start(&start, RowShape::Plain, None);
+        open_transaction(&mut decoder, &mut seen, 20);
+        keepalive(&mut decoder, &mut seen, 40);
+        assert!(decoder.is_streaming(), "a transaction is open");
+        give(&mut decoder, &mut seen, 20, &commit(20)).unwrap();
+        end(&mut decoder, &mut seen);
+        assert!(!decoder.is_streaming());
+        assert_eq!(seen.limits, 1);
+        assert_eq!((decoder.batch().count, decoder.batch().end), (1, Lsn(30)));
+    };
+    limited(&|decoder, seen| keepalive(decoder, seen, 40));
+    limited(&|decoder, seen| give(decoder, seen, 25, &begin(30)).unwrap());
 }

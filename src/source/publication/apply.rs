@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::added::added;
 use super::catalog::{listed_tables, read_publications};
 use super::deferred_switch::{take_place, wait_for_earlier_transactions};
 use super::names::Names;
@@ -38,10 +39,10 @@ pub(super) fn apply(
     config: &Config,
     mode: Mode,
 ) -> Result<Published> {
-    let names = state.names;
+    let names = &state.names;
     let done = match mode {
-        Mode::Commit => execute(session, &plan.steps, &names, config),
-        Mode::DryRun => dry_run(session, &plan.steps, &names, config),
+        Mode::Commit => execute(session, &plan.steps, names, config),
+        Mode::DryRun => dry_run(session, &plan.steps, names, config),
     };
     if let Err(error) = done.at(|| format!("bringing publication {} in line", names.first)) {
         let _ = session.query("ROLLBACK");
@@ -51,14 +52,16 @@ pub(super) fn apply(
         }
         log::warn!("{error}");
     }
-    let forbidden = unlisted(session, plan.forbidden, &names)?;
+    let forbidden = unlisted(session, plan.forbidden, names)?;
+    // As they are: a step that failed, or the one before it, may have published some tables and not others.
     let publications = if plan.steps.is_empty() {
-        state.publications
+        state.publications.clone()
     } else {
-        read_publications(session, &names)?
+        read_publications(session, names)?
     };
     Ok(Published {
-        names: followed(names, &publications),
+        added: added(&state, &publications),
+        names: followed(state.names, &publications),
         untracked: plan.untracked,
         forbidden,
         left_out: Vec::new(),

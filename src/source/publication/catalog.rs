@@ -105,7 +105,7 @@ pub(super) fn read_publications(session: &mut Connection, names: &Names) -> Resu
          CASE WHEN pubupdate THEN 'update' END, CASE WHEN pubdelete THEN 'delete' END, \
          CASE WHEN pubtruncate THEN 'truncate' END) AS publish, pubviaroot, \
          pg_has_role(pubowner, 'USAGE') AS owned, \
-         coalesce(obj_description(p.oid, 'pg_publication') = '{MARK}', false) AS marked, \
+         coalesce(obj_description(p.oid, 'pg_publication') LIKE '{MARK}%', false) AS marked, \
          (SELECT string_agg(prrelid::text, ' ') FROM pg_publication_rel WHERE prpubid = p.oid) AS tables \
          FROM pg_publication p WHERE pubname IN ({first}, {updates}, {next})",
         first = literal(&names.first),

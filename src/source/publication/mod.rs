@@ -1,16 +1,21 @@
 //! What is published: the catalog is read (`catalog`), what has to be done is decided (`plan`), and done
 //! (`apply`).
 
+mod added;
 mod advice;
 mod apply;
 mod catalog;
 mod deferred_switch;
+mod followed;
 mod left_out;
 mod names;
 mod plan;
+mod stamp;
 mod state;
 
 pub(crate) use advice::warn;
+pub(crate) use followed::{Followed, keep_followed, read_followed};
+pub(crate) use stamp::{CatalogStamp, stamp};
 pub(crate) use state::{MARK, Published};
 
 use apply::{Mode, apply};
@@ -32,7 +37,7 @@ use crate::change::Tracked;
 use crate::config::Config;
 use crate::error::{At, Error, Kind, Result};
 use crate::lsn::Oid;
-use crate::wire::{Connection, identifier};
+use crate::wire::{Connection, identifier, literal};
 
 /// Compares tables and publications with the settings and changes the publications where they differ.
 /// `own_tables` are the tables that zemi itself writes, when they are in this database.
@@ -127,6 +132,19 @@ fn refused(refusal: Refusal, config: &Config) -> Error {
         ),
     )
     .hint(fix)
+}
+
+/// Whether a publication is FOR ALL TABLES with all operations.
+///
+/// # Errors
+/// The source's connection.
+pub(crate) fn publishes_everything(session: &mut Connection, name: &str) -> Result<bool> {
+    let found = session.rows(&format!(
+        "SELECT puballtables AND pubinsert AND pubupdate AND pubdelete AND pubtruncate AS everything \
+         FROM pg_catalog.pg_publication WHERE pubname = {}",
+        literal(name)
+    ))?;
+    Ok(found.value(0, "everything") == Some("t"))
 }
 
 /// The publications that exist, and whether each is zemi's own, to be dropped.

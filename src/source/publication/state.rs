@@ -10,7 +10,7 @@ use crate::wire::identifier;
 /// [`Publication::publish`] spells it.
 pub(super) const ALL_OPERATIONS: &str = "insert, update, delete, truncate";
 
-/// The comment of publications that zemi made. Any other is used as it is, whatever its owner.
+/// How the comment of publications that zemi made begins. Any other is used as it is, whatever its owner.
 pub(crate) const MARK: &str = "made by zemi";
 
 /// The index that a replica identity rests on.
@@ -128,11 +128,29 @@ pub(crate) struct LeftOut {
     pub(crate) fix: String,
 }
 
+/// A table that a reconcile published. What was done to it before may not be in the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AddedTable {
+    /// Its OID; it holds rows.
+    pub(crate) oid: Oid,
+    /// Its own schema, not that of a partitioned table above it.
+    pub(crate) schema: String,
+    /// Its own name.
+    pub(crate) table: String,
+    /// Its inserts and truncates were not published before either.
+    pub(crate) first: bool,
+    /// Its updates and deletes were not published before, and are now: its replica identity is usable.
+    pub(crate) updates: bool,
+}
+
 /// The publications after they were reconciled.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Published {
     /// The names for START_REPLICATION.
     pub(crate) names: Vec<String>,
+    /// Tables that were published only now, or their updates and deletes. Empty where there was no first
+    /// publication before.
+    pub(crate) added: Vec<AddedTable>,
     /// Tables whose UPDATE and DELETE are not tracked, quoted for SQL.
     pub(crate) untracked: BTreeSet<String>,
     /// Tables that the settings want and the role may not publish, with the SQL that changes that.

@@ -65,6 +65,54 @@ fn publications_that_were_dropped_leave_a_gap_on_18() {
     dropped_publications(18);
 }
 
+/// The publication of updates is dropped while a table without a key keeps both in use.
+fn dropped_updates(major: u32) {
+    let server = Server::start(major, &[]);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run("CREATE TABLE t (id int PRIMARY KEY, v int); CREATE TABLE keyless (i int)");
+    let zemi = streaming(&settings(&server, None));
+    sql.run("INSERT INTO t VALUES (1, 0), (2, 0)");
+    sql.run("DROP PUBLICATION zemi_updates");
+    sql.run("UPDATE t SET v = 1 WHERE id = 1");
+    zemi.wait_for_log(
+        "the publication of updates and deletes could not be used",
+        PATIENCE,
+    );
+    zemi.wait_for_log("publication zemi and zemi_updates, from", PATIENCE);
+    wait_until("both are streamed again", PATIENCE, || {
+        let log = zemi.log();
+        let streams: Vec<&str> = log
+            .lines()
+            .filter(|l| l.contains("streaming from"))
+            .collect();
+        let last = streams.last().unwrap();
+        streams.len() > 2 && last.contains("zemi_updates, from")
+    });
+    // Every update that follows that line is there.
+    sql.run("UPDATE t SET v = 2 WHERE id = 2");
+    sql.run("DELETE FROM t WHERE id = 1");
+    caught_up(&mut sql);
+    let seen = changes(&mut sql, "operation, primary_key");
+    let seen: Vec<&str> = seen.lines().filter(|line| *line != "UPDATE|1").collect();
+    assert_eq!(
+        seen,
+        ["CREATE|1", "CREATE|2", "MESSAGE|-", "UPDATE|2", "DELETE|1"]
+    );
+    let gap =
+        sql.value("SELECT context->'zemi_gap'->>'reason' FROM changes WHERE operation = 'MESSAGE'");
+    assert_eq!(gap, "updates_unpublished");
+}
+
+#[test]
+fn a_publication_of_updates_that_was_dropped_leaves_a_gap_and_no_update_behind_it_is_lost_on_15() {
+    dropped_updates(15);
+}
+
+#[test]
+fn a_publication_of_updates_that_was_dropped_leaves_a_gap_and_no_update_behind_it_is_lost_on_18() {
+    dropped_updates(18);
+}
+
 #[test]
 fn a_gap_is_recorded_when_zemi_is_killed_while_it_makes_the_slot_anew() {
     let server = Server::start(15, &[]);

@@ -8,6 +8,7 @@ mod encodings;
 mod event_triggers;
 mod identity;
 mod large;
+mod late_tables;
 mod statements;
 mod straddle;
 mod values;

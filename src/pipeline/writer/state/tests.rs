@@ -196,6 +196,7 @@ fn a_start_is_ignored_followed_asked_for_again_or_recorded() {
             switch: switch.map(Lsn),
             gap,
             encoding: Encoding::Utf8,
+            limit: None,
         };
         assert_eq!(on_start(&start, 3, Lsn(50)), expected, "{start:?}");
     }

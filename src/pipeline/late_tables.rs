@@ -1,0 +1,383 @@
+//! Tables that were published late: followed until their counters have settled, and recorded as a gap where
+//! changes are missing.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::table_watch::TableWatch;
+use crate::change::{Lineage, Tracked};
+use crate::error::Result;
+use crate::lsn::{Lsn, Oid};
+use crate::resume::{GapAnnouncement, TableGap};
+use crate::source::late::{
+    Counters, Evidence, Judgement, Look, counters_by_name, idle_since, judge, look, read_counters,
+    reads_counters,
+};
+use crate::source::publication::{self, Followed, Published};
+use crate::threads::lock;
+use crate::wire::Connection;
+
+/// How long after the end of the last transaction that was open at the publication the counters have settled:
+/// a server process reports after 10 s at the latest (`PGSTAT_IDLE_INTERVAL`, `pgstat.c`).
+const SETTLE: Duration = Duration::from_secs(15);
+
+/// How long the stream may be behind the counters before it is taken for lagging.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How many tables that are not published have their counters remembered.
+const REMEMBERED: usize = 1000;
+
+/// What the look before showed.
+#[derive(Debug)]
+struct Seen {
+    look: Look,
+    /// Tables that were not published, or not their updates and deletes.
+    unpublished: HashMap<Oid, Counters>,
+}
+
+/// A table that was published late.
+#[derive(Debug)]
+struct Pending {
+    table: Followed,
+    before: Option<Counters>,
+    was_published: bool,
+    /// The transactions with lower numbers have to end first.
+    horizon: u64,
+    /// When they had ended.
+    ended: Option<Instant>,
+    /// The changes of the stream at that time, and how often it had started when the table was published.
+    streamed: Counters,
+    starts: u64,
+    /// The counters when they had settled, and where the WAL ended then.
+    settled: Option<(Option<Counters>, Lsn, Instant)>,
+}
+
+/// A relation of which the stream brought the first change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NewRelation {
+    pub(crate) oid: Oid,
+    pub(crate) schema: String,
+    pub(crate) table: String,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    seen: Option<Seen>,
+    pending: Vec<Pending>,
+    /// The publication whose comment holds those that are pending.
+    kept_in: Option<String>,
+}
+
+/// Follows the tables that were published late.
+pub(crate) struct LateTables {
+    /// Held while the servers are asked.
+    state: Mutex<State>,
+    /// The relations that came since the last look, and are newer than what that showed.
+    relations: Mutex<Vec<NewRelation>>,
+    /// [`Look::newest`] of the last look; the highest OID before the first one.
+    newest: AtomicU32,
+    watch: Arc<TableWatch>,
+    gaps: Arc<dyn GapAnnouncement>,
+}
+
+impl LateTables {
+    /// Nothing is known yet.
+    pub(crate) fn new(watch: Arc<TableWatch>, gaps: Arc<dyn GapAnnouncement>) -> LateTables {
+        LateTables {
+            state: Mutex::default(),
+            relations: Mutex::default(),
+            newest: AtomicU32::new(u32::MAX),
+            watch,
+            gaps,
+        }
+    }
+
+    /// Notes what a reconcile of the publications has published, `before` which the source was looked at.
+    /// `flushed` is the durable position at the start of the process: changes behind it may be missing.
+    ///
+    /// # Errors
+    /// The source's connection.
+    pub(crate) fn published(
+        &self,
+        session: &mut Connection,
+        before: Look,
+        flushed: Option<Lsn>,
+        published: &Published,
+    ) -> Result<()> {
+        for table in &published.added {
+            self.watch.add(table.oid);
+        }
+        let after = match published.added.is_empty() {
+            true => before,
+            false => look(session)?,
+        };
+        let untracked = published.untracked.iter();
+        let names: Vec<&str> = untracked
+            .chain(published.forbidden.keys())
+            .take(REMEMBERED)
+            .map(String::as_str)
+            .collect();
+        let unpublished = counters_by_name(session, &names)?;
+        let mut state = lock(&self.state);
+        self.newest.store(before.newest.0, Ordering::Relaxed);
+        let seen = state.seen.replace(Seen {
+            look: before,
+            unpublished,
+        });
+        let name = published.names.last();
+        state.kept_in = name.cloned();
+        if seen.is_none()
+            && let Some(name) = name
+        {
+            for table in publication::read_followed(session, name)? {
+                self.watch.add(table.oid);
+                let starts = self.watch.read(table.oid).starts;
+                let horizon = before.next_transaction;
+                state
+                    .pending
+                    .push(Pending::new(table, None, horizon, starts));
+            }
+        }
+        if published.added.is_empty() {
+            return Ok(());
+        }
+        for table in &published.added {
+            let is_new = seen
+                .as_ref()
+                .is_some_and(|seen| table.oid > seen.look.newest);
+            let known = seen
+                .as_ref()
+                .and_then(|seen| seen.unpublished.get(&table.oid).copied());
+            let from = seen.as_ref().map(|seen| seen.look.wal_end).or(flushed);
+            let followed = Followed {
+                oid: table.oid,
+                schema: table.schema.clone(),
+                table: table.table.clone(),
+                unpublished: [table.first, table.updates, table.updates],
+                from: from.unwrap_or(before.wal_end).min(after.wal_end),
+                to: after.wal_end,
+            };
+            log::info!(
+                table:% = followed;
+                "{followed} is published from {} on",
+                after.wal_end
+            );
+            let counters = if is_new { Some([0; 3]) } else { known };
+            let starts = self.watch.read(table.oid).starts;
+            let mut pending = Pending::new(followed, counters, after.next_transaction, starts);
+            pending.was_published = seen.is_some() && !is_new && known.is_none();
+            state.pending.push(pending);
+        }
+        self.keep(session, &state)
+    }
+
+    /// Keeps the tables where the next process finds them.
+    fn keep(&self, session: &mut Connection, state: &State) -> Result<()> {
+        let Some(publication) = &state.kept_in else {
+            return Ok(());
+        };
+        let tables = state.pending.iter().map(|pending| &pending.table);
+        if let Err(e) = publication::keep_followed(session, publication, tables) {
+            log::warn!("publication {publication}: the tables that were published late: {e}");
+        }
+        Ok(())
+    }
+
+    /// Notes a relation that the stream described for the first time.
+    pub(crate) fn seen(&self, relation: NewRelation) {
+        let is_new = relation.oid.0 > self.newest.load(Ordering::Relaxed);
+        let mut relations = lock(&self.relations);
+        if is_new && relations.len() < REMEMBERED {
+            relations.push(relation);
+        }
+    }
+
+    /// Takes up the relations that were made and dropped between two looks: they were never listed, so that
+    /// their inserts were published and nothing else, unless `everything` was.
+    ///
+    /// # Errors
+    /// The source's connection.
+    pub(crate) fn dropped(
+        &self,
+        session: &mut Connection,
+        before: Look,
+        everything: bool,
+        tracked: &Tracked,
+    ) -> Result<()> {
+        let relations = std::mem::take(&mut *lock(&self.relations));
+        let oids: Vec<Oid> = relations.iter().map(|relation| relation.oid).collect();
+        let there = read_counters(session, &oids)?;
+        let mut state = lock(&self.state);
+        let from = state.seen.as_ref().map(|seen| seen.look.wal_end);
+        for relation in relations {
+            let lineage = Lineage::new(&relation.schema, &relation.table, &[]);
+            if everything || there.contains_key(&relation.oid) || !tracked.tracks(&lineage) {
+                continue;
+            }
+            let table = Followed {
+                oid: relation.oid,
+                schema: relation.schema,
+                table: relation.table,
+                unpublished: [false, true, true],
+                from: from.unwrap_or(before.wal_end),
+                to: before.wal_end,
+            };
+            state.pending.push(Pending::new(table, Some([0; 3]), 0, 0));
+        }
+        Ok(())
+    }
+
+    /// Notes a look that found nothing to reconcile.
+    pub(crate) fn looked(&self, look: Look) {
+        if let Some(seen) = &mut lock(&self.state).seen {
+            self.newest.store(look.newest.0, Ordering::Relaxed);
+            seen.look = look;
+        }
+    }
+
+    /// Judges the tables whose counters have settled; records a gap where changes are missing.
+    ///
+    /// # Errors
+    /// The source's connection, or a destination that cannot be told of a gap: it is told at the next look.
+    pub(crate) fn settle(&self, session: &mut Connection) -> Result<()> {
+        // Only this thread takes tables out, and those that come meanwhile are new.
+        let mut pending = std::mem::take(&mut lock(&self.state).pending);
+        let count = pending.len();
+        let outcome = self.judge_all(session, &mut pending);
+        let is_done = pending.len() < count;
+        let mut state = lock(&self.state);
+        pending.append(&mut state.pending);
+        self.watch
+            .keep(|oid| pending.iter().any(|pending| pending.table.oid == oid));
+        state.pending = pending;
+        outcome?;
+        match is_done {
+            true => self.keep(session, &state),
+            false => Ok(()),
+        }
+    }
+
+    fn judge_all(&self, session: &mut Connection, pending: &mut Vec<Pending>) -> Result<()> {
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let now = look(session)?;
+        let oids: Vec<Oid> = pending.iter().map(|pending| pending.table.oid).collect();
+        let counters = match reads_counters(session)? {
+            true => read_counters(session, &oids)?,
+            false => HashMap::new(),
+        };
+        for table in pending.iter_mut() {
+            table.follow(now, counters.get(&table.table.oid).copied(), &self.watch);
+        }
+        let mut failed = Ok(());
+        let mut kept = Vec::new();
+        for table in pending.drain(..) {
+            let judged = match table.evidence(&self.watch) {
+                Some(evidence) if failed.is_ok() => self.record(session, &table, evidence),
+                _ => Ok(false),
+            };
+            match judged {
+                Ok(true) => {}
+                Ok(false) => kept.push(table),
+                Err(e) => {
+                    failed = Err(e);
+                    kept.push(table);
+                }
+            }
+        }
+        *pending = kept;
+        failed
+    }
+
+    /// Records a gap where the evidence asks for one. True when the table is done with.
+    fn record(
+        &self,
+        session: &mut Connection,
+        pending: &Pending,
+        mut evidence: Evidence,
+    ) -> Result<bool> {
+        if !evidence.counters_lag {
+            let since = pending.ended.map_or(SETTLE, |ended| ended.elapsed());
+            evidence.counters_lag = idle_since(session, since.as_secs().saturating_add(30))?;
+        }
+        let table = &pending.table;
+        let (missing, possible) = match judge(&evidence) {
+            Judgement::Whole => {
+                log::info!(
+                    table:% = table;
+                    "no change of {table} is missing that was made before it was published"
+                );
+                return Ok(true);
+            }
+            Judgement::Missing(missing) => (missing, false),
+            Judgement::Possible(missing) => (missing, true),
+        };
+        self.gaps.record_table_gap(&TableGap {
+            schema: table.schema.clone(),
+            table: table.table.clone(),
+            from: table.from,
+            to: table.to,
+            missing,
+            possible,
+        })?;
+        Ok(true)
+    }
+}
+
+impl Pending {
+    fn new(table: Followed, before: Option<Counters>, horizon: u64, starts: u64) -> Pending {
+        Pending {
+            table,
+            before,
+            was_published: false,
+            horizon,
+            ended: None,
+            streamed: [0; 3],
+            starts,
+            settled: None,
+        }
+    }
+
+    /// Goes on to the next step where its time has come. `counters` are those of now.
+    fn follow(&mut self, now: Look, counters: Option<Counters>, watch: &TableWatch) {
+        let Some(ended) = self.ended else {
+            if now.oldest_transaction >= self.horizon {
+                self.ended = Some(Instant::now());
+                self.streamed = watch.read(self.table.oid).streamed;
+            }
+            return;
+        };
+        let is_gone = counters.is_none();
+        if self.settled.is_none() && (is_gone || ended.elapsed() >= SETTLE) {
+            self.settled = Some((counters, now.wal_flushed, Instant::now()));
+        }
+    }
+
+    /// What is known, once the stream has come as far as the counters; or has not for too long.
+    fn evidence(&self, watch: &TableWatch) -> Option<Evidence> {
+        let (after, end, since) = self.settled?;
+        let seen = watch.read(self.table.oid);
+        let is_behind = seen.position < end;
+        // Without counters there is nothing to compare the stream with.
+        if after.is_some() && is_behind && since.elapsed() < PATIENCE {
+            return None;
+        }
+        Some(Evidence {
+            before: self.before,
+            after,
+            streamed: seen.streamed,
+            unpublished: self.table.unpublished,
+            was_published: self.was_published,
+            counters_lag: is_behind
+                || seen.starts != self.starts
+                || seen
+                    .streamed
+                    .iter()
+                    .skip(1)
+                    .ne(self.streamed.iter().skip(1)),
+        })
+    }
+}

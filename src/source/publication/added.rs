@@ -1,0 +1,186 @@
+//! Pure: which tables a reconcile published that were not published before, or not their updates and deletes.
+
+use std::collections::BTreeSet;
+
+use super::state::{AddedTable, Publication, Publications, State, Table};
+use crate::lsn::Oid;
+
+/// Compares the publications of `before` with those `after`. Only tables that hold rows are named, by their
+/// own names. Empty where a publication was made just now: before the first one nothing was published, and
+/// without the second one the stream itself fails, which is a gap of all tables.
+pub(super) fn added(before: &State, after: &Publications) -> Vec<AddedTable> {
+    let was = &before.publications;
+    if was.first.is_none() || was.updates.is_none() && after.updates.is_some() {
+        return Vec::new();
+    }
+    let compared = |table: &Table| {
+        let (was, is) = (
+            Covered::of(table, &before.publications),
+            Covered::of(table, after),
+        );
+        let first = is.inserts && !was.inserts;
+        let updates = is.updates && !was.updates;
+        (first || updates).then(|| AddedTable {
+            oid: table.oid,
+            schema: table.schema.clone(),
+            table: table.name.clone(),
+            first,
+            updates,
+        })
+    };
+    let is_wanted = |table: &&Table| !table.partitioned && !before.own_tables.contains(&table.oid);
+    let tables = before.tables.iter().filter(is_wanted);
+    tables.filter_map(compared).collect()
+}
+
+/// What publications send of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Covered {
+    inserts: bool,
+    updates: bool,
+}
+
+impl Covered {
+    fn of(table: &Table, publications: &Publications) -> Covered {
+        let all = [&publications.first, &publications.updates];
+        let sends = |operation: &str| {
+            let mut holding = all
+                .iter()
+                .filter_map(|p| p.as_ref())
+                .filter(|p| p.holds(table));
+            holding.any(|p| p.sends(operation))
+        };
+        Covered {
+            inserts: sends("insert"),
+            updates: sends("update") && sends("delete"),
+        }
+    }
+}
+
+impl Publication {
+    /// Publishes the table: by FOR ALL TABLES, by its name or by that of a partitioned table above it.
+    fn holds(&self, table: &Table) -> bool {
+        let listed = |oid: &Oid| self.tables.contains(oid);
+        self.all_tables || listed(&table.oid) || listed(&table.root)
+    }
+
+    /// Whether this operation is published.
+    fn sends(&self, operation: &str) -> bool {
+        let operations: BTreeSet<&str> = self.publish.split(", ").collect();
+        operations.contains(operation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::names::Names;
+    use super::super::state::{ALL_OPERATIONS, Identity};
+    use super::*;
+
+    const NEW_ROWS: &str = "insert, truncate";
+    const OLD_ROWS: &str = "update, delete";
+
+    /// Tables `a`, `b`, a partitioned `p` with `p1`, and one that zemi writes, with OIDs from 1 on.
+    fn state(publications: Publications) -> State {
+        let table = |oid: u32, name: &str, root: u32| Table {
+            oid: Oid(oid),
+            schema: "public".into(),
+            name: name.into(),
+            root: Oid(root),
+            partitioned: name == "p",
+            identity: Identity::Full,
+            owned: true,
+            owner: "app".into(),
+            owner_is_superuser: false,
+        };
+        State {
+            version: 150_000,
+            superuser: true,
+            tables: vec![
+                table(1, "a", 1),
+                table(2, "b", 2),
+                table(3, "p", 3),
+                table(4, "p1", 3),
+                table(5, "changes", 5),
+            ],
+            own_tables: [Oid(5)].into(),
+            names: Names::of("z"),
+            publications,
+        }
+    }
+
+    fn ours(publish: &str, tables: Option<&[u32]>) -> Option<Publication> {
+        Some(Publication {
+            all_tables: tables.is_none(),
+            publish: publish.into(),
+            via_root: false,
+            tables: tables
+                .unwrap_or_default()
+                .iter()
+                .map(|&oid| Oid(oid))
+                .collect(),
+            marked: true,
+            owned: true,
+        })
+    }
+
+    fn both(first: Option<Publication>, updates: Option<Publication>) -> Publications {
+        Publications {
+            first,
+            updates,
+            next: None,
+        }
+    }
+
+    fn said(before: Publications, after: &Publications) -> Vec<String> {
+        let found = added(&state(before), after).into_iter();
+        let said = |t: AddedTable| {
+            let which = match (t.first, t.updates) {
+                (true, true) => "all",
+                (true, false) => "inserts",
+                _ => "updates",
+            };
+            format!("{} {which}", t.table)
+        };
+        found.map(said).collect()
+    }
+
+    #[test]
+    fn only_what_was_not_published_before_is_named() {
+        let lists = |first: &[u32], updates: &[u32]| {
+            both(ours(NEW_ROWS, Some(first)), ours(OLD_ROWS, Some(updates)))
+        };
+        let narrow = |updates: &[u32]| both(ours(NEW_ROWS, None), ours(OLD_ROWS, Some(updates)));
+        let all = || both(ours(ALL_OPERATIONS, None), ours(OLD_ROWS, Some(&[1])));
+
+        assert_eq!(said(lists(&[1], &[1]), &lists(&[1, 2], &[1, 2])), ["b all"]);
+        assert_eq!(
+            said(lists(&[1], &[1]), &lists(&[1, 2], &[1])),
+            ["b inserts"]
+        );
+        assert_eq!(
+            said(lists(&[1, 2], &[1]), &lists(&[1, 2], &[1, 2])),
+            ["b updates"]
+        );
+        assert_eq!(said(narrow(&[1]), &narrow(&[1, 2])), ["b updates"]);
+        // By the name of the partitioned table, or by its own.
+        assert_eq!(
+            said(lists(&[1], &[1]), &lists(&[1, 3], &[1, 3])),
+            ["p1 all"]
+        );
+        assert!(said(lists(&[3], &[3]), &lists(&[4], &[4])).is_empty());
+        // FOR ALL TABLES had them.
+        assert!(said(all(), &narrow(&[1, 2, 4])).is_empty());
+        assert!(said(all(), &all()).is_empty());
+        assert_eq!(said(narrow(&[1]), &all()), ["b updates", "p1 updates"]);
+    }
+
+    #[test]
+    fn nothing_is_named_where_a_publication_was_made_just_now() {
+        let after = both(ours(ALL_OPERATIONS, None), ours(OLD_ROWS, Some(&[1])));
+        assert!(said(Publications::default(), &after).is_empty());
+        assert!(said(both(None, ours(OLD_ROWS, Some(&[]))), &after).is_empty());
+        let alone = both(ours(NEW_ROWS, None), None);
+        assert!(said(alone, &after).is_empty());
+    }
+}
