@@ -118,6 +118,12 @@ impl Assembler {
         self.relations.get(&relation).map(|plan| &*plan.name)
     }
 
+    /// Forgets a relation that was dropped and of which nothing comes any more.
+    pub fn forget(&mut self, relation: Oid) {
+        self.relations.remove(&relation);
+        self.warned.remove(&relation);
+    }
+
     /// How many rows of a relation were inserted, updated and deleted since this was asked last, as far as
     /// the relation was described since: rows of fragments that come again are counted again.
     pub fn take_streamed(&mut self, relation: Oid) -> [u64; 3] {

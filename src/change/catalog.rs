@@ -2,7 +2,7 @@
 
 use super::json::{Ask, ValueType};
 use crate::error::Result;
-use crate::lsn::{Oid, PgTimestamp, Xid};
+use crate::lsn::{Lsn, Oid, PgTimestamp, Xid};
 
 /// What the stream does not tell about a relation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,6 +50,15 @@ pub trait Catalog: Ask {
     /// Makes sure that [`Catalog::value_type`] of these types holds for a transaction that committed at
     /// this time: asks again where what is known is older, and otherwise nothing.
     fn types_at(&mut self, types: &[Oid], at: PgTimestamp) -> Result<TypesAt>;
+
+    /// Those of these relations that do not exist, and where WAL ended then, or later. None where the source
+    /// does not answer: it is asked again another time.
+    ///
+    /// # Errors
+    /// The end was asked for.
+    fn gone(&mut self, _relations: &[Oid]) -> Result<(Vec<Oid>, Lsn)> {
+        Ok((Vec::new(), Lsn::ZERO))
+    }
 
     /// Forgets what is known of types, so that all are asked for again.
     fn forget_types(&mut self);

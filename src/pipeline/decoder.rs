@@ -156,6 +156,10 @@ impl Decoder {
     }
 }
 
+/// Replaced values are logged for so many relations and reasons, and then no more: relations may come and go
+/// without end.
+const MAX_REPLACEMENTS_NAMED: u64 = 200;
+
 /// The way to the writer, and what the decoder's progress shows elsewhere.
 pub(crate) struct Handover {
     metrics: Arc<Metrics>,
@@ -163,6 +167,8 @@ pub(crate) struct Handover {
     spare_batches: Receiver<Box<Batch>>,
     on_new_relation: Box<dyn Fn(NewRelation) + Send>,
     control: Arc<Control>,
+    /// How many relations and reasons were to be warned about.
+    replacements: u64,
     /// How long the writer was waited for while the chunk at hand was decoded.
     waited: Duration,
 }
@@ -183,6 +189,7 @@ impl Handover {
             spare_batches,
             on_new_relation: Box::new(on_new_relation),
             control,
+            replacements: 0,
             waited: Duration::ZERO,
         }
     }
@@ -235,6 +242,15 @@ impl Sink for Handover {
 
     /// Warns once for each relation and reason.
     fn replaced(&mut self, relation: &str, reason: Reason) {
+        self.replacements += 1;
+        if self.replacements == MAX_REPLACEMENTS_NAMED + 1 {
+            log::warn!(
+                "values of many relations are written in another form: further ones are only counted"
+            );
+        }
+        if self.replacements > MAX_REPLACEMENTS_NAMED {
+            return;
+        }
         match reason {
             Reason::NotUtf8 => log::warn!(
                 table = relation;

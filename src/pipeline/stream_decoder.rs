@@ -1,8 +1,9 @@
 //! Pure: from the bodies of CopyData messages to batches of rows. No channel, thread, clock or log: those are
 //! behind [`Sink`], so that tests and fuzz targets call what the decoder thread calls.
 
-use std::collections::HashSet;
+mod known;
 
+use self::known::Known;
 use crate::change::json::Reason;
 use crate::change::{Assembler, Batch, Catalog, Place, RowShape};
 use crate::error::{At, Error, Kind, Result};
@@ -40,7 +41,7 @@ pub struct StreamDecoder {
     assembler: Assembler,
     catalog: Box<dyn Catalog + Send>,
     batch: Box<Batch>,
-    seen: HashSet<Oid>,
+    known: Known,
     /// From a start of the stream to the first message that cannot be decoded, or to its limit.
     streaming: bool,
     limit: Option<Lsn>,
@@ -53,7 +54,7 @@ impl StreamDecoder {
             assembler,
             catalog,
             batch: Box::default(),
-            seen: HashSet::new(),
+            known: Known::default(),
             streaming: false,
             limit: None,
         }
@@ -217,9 +218,17 @@ impl StreamDecoder {
             }
         }
         if let Message::Relation(relation) = message
-            && self.seen.insert(relation.relation)
+            && self.known.insert(relation.relation)
         {
             sink.new_relation(&relation);
+        }
+        if let Message::Commit(commit) = message
+            && let Some(asked) = self.known.due(commit.end_lsn)
+        {
+            let (gone, wal_end) = self.catalog.gone(&asked)?;
+            for relation in self.known.answered(gone, wal_end) {
+                self.assembler.forget(relation);
+            }
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::change::json::{Ask, ValueType};
 use crate::change::{Catalog, RelationFacts, TypesAt};
 use crate::config::Config;
 use crate::error::{At, Error, Kind, Remedy, Result};
-use crate::lsn::{Oid, PgTimestamp, Xid};
+use crate::lsn::{Lsn, Oid, PgTimestamp, Xid};
 use crate::wire::{Connection, ResultSet, literal};
 
 /// Where zemi is a synchronous standby, the longest wait for a transaction to become visible that does not
@@ -251,6 +251,7 @@ impl Catalog for SourceCatalog {
     }
 
     fn types_at(&mut self, types: &[Oid], at: PgTimestamp) -> Result<TypesAt> {
+        self.types.bound();
         self.learn(&self.types.unknown(types))?;
         let stale = self.types.stale(types, at);
         if !stale.is_empty() {
@@ -262,6 +263,27 @@ impl Catalog for SourceCatalog {
             self.learn(&self.types.unknown(types))?;
         }
         Ok(self.types.state(types, at))
+    }
+
+    fn gone(&mut self, relations: &[Oid]) -> Result<(Vec<Oid>, Lsn)> {
+        let oids: Vec<String> = relations.iter().map(Oid::to_string).collect();
+        // The position is read after the snapshot was taken, in which they are gone.
+        let sql = format!(
+            "SELECT oid, pg_current_wal_insert_lsn() AS wal_end FROM unnest('{{{}}}'::oid[]) oid \
+             WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = oid.oid)",
+            oids.join(",")
+        );
+        let answer = match self.attempt(&|session: &mut Connection| session.rows(&sql)) {
+            Ok(answer) => answer,
+            Err(e) => {
+                log::debug!("which relations are gone: {e}");
+                return Ok((Vec::new(), Lsn::ZERO));
+            }
+        };
+        let wal_end = answer.value(0, "wal_end").and_then(|end| end.parse().ok());
+        let gone = all(&answer, "oid").into_iter();
+        let gone = gone.filter_map(|oid| oid.parse().ok().map(Oid));
+        Ok(wal_end.map_or_else(Default::default, |wal_end| (gone.collect(), wal_end)))
     }
 
     fn forget_types(&mut self) {

@@ -20,6 +20,10 @@ use crate::wire::ResultSet;
 /// text double with each level.
 const MAX_TYPE_DEPTH: u32 = 32;
 
+/// With more types than these, all are forgotten and asked for again: those of tables that are gone are not
+/// kept for ever.
+const MAX_FACTS: usize = 2048;
+
 /// One type.
 #[derive(Debug, Clone)]
 struct Fact {
@@ -163,6 +167,13 @@ impl Types {
             self.forget_incomplete();
             self.generation += 1;
             self.resolved.clear();
+        }
+    }
+
+    /// Forgets all facts where there are too many.
+    pub(super) fn bound(&mut self) {
+        if self.facts.len() > MAX_FACTS {
+            self.forget();
         }
     }
 

@@ -23,6 +23,19 @@ pub(super) fn fix(table: &Table, role: &str, publication: &str) -> String {
     )
 }
 
+/// So many facts about tables are logged by their names: tables may come and go without end.
+const MAX_NAMED: usize = 300;
+
+/// Whether a fact about a table is to be logged: it was not before, and there are not too many of them.
+fn insert(warned: &mut BTreeSet<String>, fact: String) -> bool {
+    let room = warned.len() < MAX_NAMED;
+    let further = "further tables are not tracked as they could be: zemi check names them";
+    if !room && !warned.contains(&fact) && warned.insert(further.to_owned()) {
+        log::warn!("{further}");
+    }
+    room && warned.insert(fact)
+}
+
 /// Logs once, as `warned` remembers, which tables are not tracked as one would expect, with the SQL that
 /// changes it, and which publications are meant where that is in doubt.
 pub(crate) fn warn(published: &Published, warned: &mut BTreeSet<String>) {
@@ -37,7 +50,7 @@ pub(crate) fn warn(published: &Published, warned: &mut BTreeSet<String>) {
         }
     }
     for table in &published.untracked {
-        if warned.insert(format!("u{table}")) {
+        if insert(warned, format!("u{table}")) {
             log::warn!(
                 table = table.as_str();
                 "UPDATE and DELETE of {table} are not tracked: it has no usable replica identity. To \
@@ -46,7 +59,7 @@ pub(crate) fn warn(published: &Published, warned: &mut BTreeSet<String>) {
         }
     }
     for (table, fix) in &published.forbidden {
-        if warned.insert(format!("f{table}")) {
+        if insert(warned, format!("f{table}")) {
             log::warn!(
                 table = table.as_str();
                 "{table} is not tracked: only its owner can publish it. To track it: {fix}"
@@ -97,5 +110,10 @@ mod tests {
         published.untracked.insert("b".into());
         warn(&published, &mut warned);
         assert_eq!(warned.len(), 4);
+        published
+            .untracked
+            .extend((0..1000).map(|n| format!("t{n}")));
+        warn(&published, &mut warned);
+        assert_eq!(warned.len(), MAX_NAMED + 1);
     }
 }
