@@ -135,6 +135,7 @@ impl Eyes {
             }
         };
         source::session::release_own_commits(&mut session)?;
+        source::session::release_walsender(&mut session, warned)?;
         let before = late::look(&mut session)?;
         let now = publication::stamp(&mut session, stamp.as_ref(), before.next_transaction)?;
         if look == Look::Full || *stamp != Some(now.clone()) {

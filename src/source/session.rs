@@ -1,5 +1,6 @@
 //! Sessions with the source.
 
+use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -106,6 +107,44 @@ pub(crate) fn release_own_commits(session: &mut Connection) -> Result<()> {
         log::warn!(
             "synchronous_standby_names has come to hold zemi: ended the wait of zemi's own commit for it"
         );
+    }
+    Ok(())
+}
+
+/// Ends the wait of a COMMIT for zemi, for which zemi's walsender waits in turn: to print a value of a
+/// composite type, it needs a lock on the type that the transaction holds which made it
+/// (`lookup_rowtype_tupdesc`, `typcache.c`). Where zemi's role may not end it, the statement that does is logged, once a session.
+///
+/// # Errors
+/// The source's connection.
+pub(crate) fn release_walsender(
+    session: &mut Connection,
+    warned: &mut BTreeSet<String>,
+) -> Result<()> {
+    let holders = session.rows(&format!(
+        "SELECT a.pid, a.wait_event FROM pg_stat_activity w, unnest(pg_blocking_pids(w.pid)) holder \
+         JOIN pg_stat_activity a ON a.pid = holder WHERE {IS_STANDBY} AND w.wait_event_type = 'Lock' \
+         AND w.backend_type = 'walsender' AND w.application_name = '{APPLICATION}' \
+         AND w.usename = current_user"
+    ))?;
+    for row in 0..holders.rows.len() {
+        let pid = holders.value(row, "pid").unwrap_or_default();
+        // Hidden from a role without pg_read_all_stats.
+        let wait = holders.value(row, "wait_event");
+        if wait.is_some_and(|wait| wait != "SyncRep") {
+            continue;
+        }
+        let cancel = format!("SELECT pg_cancel_backend({pid})");
+        let waits = format!(
+            "the walsender waits for a composite type that the transaction of pid {pid} made, and its COMMIT \
+             for zemi as its synchronous standby"
+        );
+        let ended = wait.is_some() && session.query(&cancel).is_ok();
+        if ended {
+            log::warn!("{waits}: ended the wait of that COMMIT, which holds all the same");
+        } else if warned.insert(format!("w{pid}")) {
+            log::error!("{waits}. Hint: {cancel}; it holds all the same");
+        }
     }
     Ok(())
 }

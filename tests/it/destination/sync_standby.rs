@@ -282,6 +282,43 @@ fn a_role_that_may_not_read_statistics_keeps_no_commit_waiting_on_18() {
     a_role_that_may_not_read_statistics_keeps_no_commit_waiting(18);
 }
 
+/// A table and a row with a value of a composite type, all of one transaction.
+const COMPOSITE_AT_ONCE: &str = "BEGIN; CREATE TYPE pair AS (a int, b int); \
+     CREATE TABLE made (id int PRIMARY KEY, v pair); INSERT INTO made VALUES (1, (2, 3)); COMMIT";
+
+#[test]
+fn a_composite_type_of_a_transaction_that_waits_for_zemi_holds_it_for_a_moment_only() {
+    let (server, mut sql) = source();
+    let _zemi = streaming(&settings(&server, None));
+    let mut application = Sql::open(&server, "postgres");
+    returned(thread::spawn(move || application.run(COMPOSITE_AT_ONCE)));
+    caught_up(&mut sql);
+    assert_eq!(
+        changes(
+            &mut sql,
+            "after->'v' IN ('\"(2,3)\"', '{\"a\": 2, \"b\": 3}')"
+        ),
+        "t"
+    );
+}
+
+#[test]
+fn a_role_that_may_not_end_that_wait_says_who_can() {
+    let server = Server::start(15, &[]);
+    let mut sql = Sql::open(&server, "postgres");
+    let zemi = streaming(&of_zemi(&server));
+    set_names(&server, "zemi");
+    let mut application = Sql::open(&server, "postgres");
+    let held = thread::spawn(move || application.run(COMPOSITE_AT_ONCE));
+    let pid = waits_for_standby(&mut sql);
+    let hint = format!("SELECT pg_cancel_backend({pid})");
+    zemi.wait_for_log(&hint, PATIENCE);
+    sql.run(&hint);
+    returned(held);
+    sql.run("SET synchronous_commit = local");
+    caught_up(&mut sql);
+}
+
 #[test]
 fn commits_of_zemi_wait_for_other_standbys_until_zemi_is_one() {
     let server = Server::start(15, &[]);
