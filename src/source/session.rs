@@ -113,7 +113,8 @@ pub(crate) fn release_own_commits(session: &mut Connection) -> Result<()> {
 
 /// Ends the wait of a COMMIT for zemi, for which zemi's walsender waits in turn: to print a value of a
 /// composite type, it needs a lock on the type that the transaction holds which made it
-/// (`lookup_rowtype_tupdesc`, `typcache.c`). Where zemi's role may not end it, the statement that does is logged, once a session.
+/// (`lookup_rowtype_tupdesc`, `typcache.c`). Where zemi's role may not end it, the statement that does is
+/// logged, once a session.
 ///
 /// # Errors
 /// The source's connection.
