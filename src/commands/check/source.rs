@@ -1,5 +1,7 @@
 //! The source: server, walsender, slot, publications.
 
+use std::collections::BTreeMap;
+
 use super::super::finding::Findings;
 use super::{encryption, slot, tables};
 use crate::change::Tracked;
@@ -136,7 +138,7 @@ fn publications(
     session: &mut Connection,
     server: &Server,
     findings: &mut Findings,
-) -> Result<Vec<String>> {
+) -> Result<BTreeMap<String, String>> {
     let tracked = Tracked::new(config);
     let published = publication::dry_run(session, server, config, &tracked)?;
     match published.names.as_slice() {
@@ -162,5 +164,5 @@ fn publications(
             fix,
         );
     }
-    Ok(published.untracked.into_iter().collect())
+    Ok(published.untracked)
 }
