@@ -126,7 +126,7 @@ struct Scope<'a> {
     tables: BTreeMap<Oid, &'a Table>,
     /// FOR ALL TABLES is wanted, and is possible or there.
     for_all: bool,
-    /// PUBLISH_VIA_PARTITION_ROOT
+    /// Leaves are published: their identity and their TRUNCATE are their own.
     via_root: bool,
 }
 
@@ -145,7 +145,7 @@ impl<'a> Scope<'a> {
                 .map(|table| (table.oid, table))
                 .collect(),
             for_all: config.tables.is_none() && (state.superuser || foreign_for_all),
-            via_root: config.publish_via_partition_root,
+            via_root: false,
         }
     }
 

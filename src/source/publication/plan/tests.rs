@@ -162,12 +162,6 @@ impl Situation {
             .updates(ours(OLD_ROWS, Some(usable)))
     }
 
-    /// Partitions are published by the name of their root, and were before.
-    fn by_root(self) -> Self {
-        self.published_by_root()
-            .set("PUBLISH_VIA_PARTITION_ROOT", "true")
-    }
-
     fn published_by_root(mut self) -> Self {
         let publications = &mut self.state.publications;
         let all = [
@@ -739,92 +733,6 @@ fn publications_of_others() {
                 "commit",
             ],
         );
-}
-
-#[test]
-fn partitions() {
-    let whole = || {
-        owner()
-            .by_root()
-            .partitioned("p", KEY)
-            .partition("p1", "p", KEY)
-            .partition("p2", "p", KEY)
-    };
-    let lists = |updates: &str, first: &str| {
-        [
-            "begin".to_owned(),
-            format!("CREATE z_updates FOR TABLE {updates} (old, by root)"),
-            "COMMENT ON z_updates IS 'made by zemi'".to_owned(),
-            format!("CREATE z FOR TABLE {first} (new, by root)"),
-            "COMMENT ON z IS 'made by zemi'".to_owned(),
-            "commit".to_owned(),
-        ]
-    };
-    let gives = |situation: Situation, name: &str, lines: &[String], rest: &[&str]| {
-        let lines = lines.iter().map(String::as_str).chain(rest.iter().copied());
-        situation.gives(name, &lines.collect::<Vec<_>>());
-    };
-    gives(
-        whole(),
-        "listed by their root",
-        &lists("ONLY p", "ONLY p"),
-        &[],
-    );
-    gives(
-        whole().partition("p3", "p", NO_KEY),
-        "one without a key: updates are listed by partition",
-        &lists("ONLY p1, ONLY p2", "ONLY p"),
-        &["untracked p3"],
-    );
-    gives(
-        whole().partition("p3", "p", KEY).owned_by("app"),
-        "one of another role: all are listed by partition",
-        &lists("ONLY p1, ONLY p2", "ONLY p1, ONLY p2"),
-        &["forbidden p3: GRANT app TO zemi"],
-    );
-    whole()
-        .partitioned("q", KEY)
-        .owned_by("app")
-        .partition("q1", "q", KEY)
-        .gives(
-            "the root is another role's: its partitions are listed by no name",
-            &lists("ONLY p", "ONLY p").each_ref().map(String::as_str),
-        );
-    gives(
-        whole().set("TABLES", "public.p"),
-        "TABLES names the root",
-        &lists("ONLY p", "ONLY p"),
-        &[],
-    );
-    whole().set("TABLES", "public.p1").gives(
-        "TABLES names a partition, which is known by its root",
-        &[
-            "begin",
-            "CREATE z_updates (old, by root)",
-            "COMMENT ON z_updates IS 'made by zemi'",
-            "CREATE z (new, by root)",
-            "COMMENT ON z IS 'made by zemi'",
-            "commit",
-        ],
-    );
-    owner().by_root().partitioned("p", KEY).gives(
-        "a root without partitions",
-        &[
-            "begin",
-            "CREATE z_updates (old, by root)",
-            "COMMENT ON z_updates IS 'made by zemi'",
-            "CREATE z (new, by root)",
-            "COMMENT ON z IS 'made by zemi'",
-            "commit",
-        ],
-    );
-    superuser()
-        .partitioned("p", Identity::Nothing)
-        .partition("p1", "p", Identity::Full)
-        .first(ours(ALL_OPERATIONS, None))
-        .updates(ours(OLD_ROWS, Some(&["p"])))
-        .by_root()
-        .gives("the identity of the root does not matter", &[]);
 }
 
 #[test]
