@@ -103,7 +103,7 @@ fn look_around(
         &server,
         config,
         &Tracked::new(config),
-        &destination.in_source(),
+        &destination.in_source().oids,
     )?;
     publication::warn(&published, warned);
     Ok(())

@@ -149,7 +149,7 @@ impl Connector {
             &source.server,
             &self.config,
             &self.tracked,
-            &self.own.in_source(),
+            &self.own.in_source().oids,
         )?;
         publication::warn(&published, &mut self.warned);
         let (epoch, durable) = self.feedback.epoch();

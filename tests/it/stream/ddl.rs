@@ -154,7 +154,7 @@ fn changes_carry_the_name_that_the_schema_had() {
 }
 
 #[test]
-fn rows_of_partitions_are_changes_of_the_leaves() {
+fn rows_of_partitions_can_be_changes_of_the_leaves() {
     let (mut scene, _zemi) = Scene::one(15)
         .before(
             "CREATE TABLE p (id int, v text, PRIMARY KEY (id)) PARTITION BY RANGE (id);
@@ -164,6 +164,7 @@ fn rows_of_partitions_are_changes_of_the_leaves() {
          CREATE TABLE p_high (v text, dropped int, id int PRIMARY KEY);
          ALTER TABLE p_high DROP COLUMN dropped",
         )
+        .with(&[("PUBLISH_VIA_PARTITION_ROOT", "false")])
         .streaming();
     scene
         .sql

@@ -8,6 +8,7 @@ mod encodings;
 mod event_triggers;
 mod identity;
 mod large;
+mod partitions;
 mod statements;
 mod straddle;
 mod values;
