@@ -11,14 +11,13 @@ use super::catalog::Catalog;
 use super::context::{self, context_json};
 use super::encoding::Encoding;
 use super::json;
-use super::lineage::Lineage;
 use super::notes::Note;
 use super::reasons::Reasons;
-use super::relation::{self, RelationPlan};
+use super::relation::RelationPlan;
 use super::row::{self, EncodeError, Operation, RowHead, RowValues, Tools};
 use super::settings::Settings;
 use super::shape::RowShape;
-use super::truncate::{self, Cover, TreeNode};
+use super::truncated_parts::{self, Named, TruncatedPart, TruncatedRow};
 use crate::error::{At, Error, Kind, Result};
 use crate::lsn::{Lsn, Oid, PgTimestamp, Xid};
 use crate::pgoutput::{Begin, Commit, LogicalMessage, Message, Relation, Truncate};
@@ -39,33 +38,6 @@ struct Transaction {
     without_context: Option<(Lsn, Lsn)>,
     /// Some of those changes have a context that names a partition.
     has_members: bool,
-}
-
-/// What a relation of a Truncate message becomes, see [`Assembler::truncated`].
-#[derive(Debug)]
-pub struct TruncatedPart {
-    relation: Oid,
-    row: TruncatedRow,
-}
-
-#[derive(Debug)]
-enum TruncatedRow {
-    /// A row as the relation's other changes make.
-    Plain,
-    /// A row of this table.
-    Of(Named),
-    /// No row: that of a table above it is there already.
-    Covered,
-}
-
-/// A row under another name than the relation's other rows have.
-#[derive(Debug)]
-struct Named {
-    name: Arc<str>,
-    /// See [`relation::fixed`].
-    fixed: Vec<u8>,
-    /// For the context; empty where nothing is to be said.
-    member: Vec<u8>,
 }
 
 /// Where a message stands in the stream.
@@ -482,8 +454,8 @@ impl Assembler {
         Ok(())
     }
 
-    /// What the relations of a Truncate message become, in their order, for [`Assembler::truncate`] one by one:
-    /// each may be a row, with a context that may be long.
+    /// What the relations of a Truncate message become, in their order, for [`Assembler::truncate`] one
+    /// by one: each may be a row, with a context that may be long.
     ///
     /// # Errors
     /// As for [`Assembler::apply`].
@@ -504,76 +476,19 @@ impl Assembler {
             let plan = self.relations.get(relation);
             plans.push(plan.ok_or_else(|| undescribed(Operation::Truncate, *relation))?);
         }
-        let plain = |relation: &Oid| TruncatedPart {
-            relation: *relation,
-            row: TruncatedRow::Plain,
-        };
-        if !plans
-            .iter()
-            .any(|plan| plan.lineage.is_part() && !plan.ours)
-        {
-            return Ok(relations.iter().map(plain).collect());
+        if !plans.iter().any(|plan| plan.is_tracked_part()) {
+            return Ok(relations.iter().map(|r| TruncatedPart::plain(*r)).collect());
         }
         if !open.catalog_visible {
             open.catalog_visible = catalog.wait_until_visible(open.xid)?;
         }
-        let settings = &self.settings;
-        let tree = match settings.via_root {
-            true => {
-                let parts = relations.iter().zip(&plans);
-                let parts = parts.filter(|(_, plan)| plan.lineage.is_part());
-                let parts: Vec<Oid> = parts.map(|(relation, _)| *relation).collect();
-                catalog.partition_tree(&parts)?
-            }
-            false => Vec::new(),
-        };
-        let above = |place: usize, node: &TreeNode| {
-            let lineage = &plans.get(place).filter(|plan| !plan.ours)?.lineage;
-            lineage.of_part(&node.schema, &node.table)
-        };
-        let may_name = |place: usize, node: &TreeNode| {
-            above(place, node).is_some_and(|lineage| settings.tracked().tracks(&lineage))
-        };
-        let covers = truncate::cover(&relations, &tree, may_name);
-        // The table of each row, where it is a partition or has partitions.
-        let tables = covers.iter().zip(&plans).enumerate();
-        let tables: Vec<Option<(Oid, Lineage)>> = tables
-            .zip(&relations)
-            .map(|((place, (cover, plan)), relation)| match cover {
-                Cover::Own if plan.lineage.is_part() && plan.tracked => {
-                    Some((*relation, plan.lineage.clone()))
-                }
-                Cover::By(node) => Some((node.relation, above(place, node)?)),
-                Cover::Own | Cover::Covered => None,
-            })
-            .collect();
-        let is_part = |table: &&(Oid, Lineage)| table.1.is_part();
-        let parts = tables.iter().flatten().filter(is_part);
-        let asked: Vec<Oid> = parts.map(|(relation, _)| *relation).collect();
-        let mut bounds = match asked.is_empty() {
-            true => Vec::new(),
-            false => catalog.partition_bounds(&asked, open.catalog_visible)?,
-        }
-        .into_iter();
-        let mut row = |table: Option<(Oid, Lineage)>, cover: &Cover<'_>| match (table, cover) {
-            (_, Cover::Covered) => TruncatedRow::Covered,
-            (None, _) => TruncatedRow::Plain,
-            (Some((_, lineage)), _) => {
-                let bounds = match lineage.is_part() {
-                    true => bounds.next().flatten(),
-                    false => None,
-                };
-                TruncatedRow::Of(Named::new(settings, &lineage, bounds.as_deref()))
-            }
-        };
-        let rows = tables.into_iter().zip(&covers);
-        let rows = rows.map(|(table, cover)| row(table, cover));
-        let parts = relations.iter().zip(rows);
-        let part = |(relation, row): (&Oid, TruncatedRow)| TruncatedPart {
-            relation: *relation,
-            row,
-        };
-        Ok(parts.map(part).collect())
+        truncated_parts::find(
+            &relations,
+            &plans,
+            &self.settings,
+            catalog,
+            open.catalog_visible,
+        )
     }
 
     /// Appends the row of a relation of a Truncate message, where it has one.
@@ -623,31 +538,6 @@ impl Change<'_> {
             relation,
             operation,
             named: None,
-        }
-    }
-}
-
-impl Named {
-    /// The TRUNCATE of a table with partitions, or of a partition, with what is known of its bounds.
-    fn new(settings: &Settings, table: &Lineage, bounds: Option<&str>) -> Named {
-        let (schema, name) = table.own();
-        let mut member = Vec::new();
-        if table.is_part() {
-            let (root_schema, root) = table.root();
-            member.extend_from_slice(b"\"zemi_partition\":{\"schema\":");
-            json::write_string(&mut member, root_schema.as_bytes());
-            member.extend_from_slice(b",\"table\":");
-            json::write_string(&mut member, root.as_bytes());
-            if let Some(bounds) = bounds {
-                member.extend_from_slice(b",\"bounds\":");
-                json::write_string(&mut member, bounds.as_bytes());
-            }
-            member.push(b'}');
-        }
-        Named {
-            name: format!("{schema}.{name}").into(),
-            fixed: relation::fixed(settings, (schema, name)),
-            member,
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod settings;
 pub mod shape;
 pub mod table_counts;
 pub mod truncate;
+mod truncated_parts;
 pub mod uuid;
 
 pub use assembler::{Assembler, Place};

@@ -161,6 +161,11 @@ impl RelationPlan {
         Ok(plan)
     }
 
+    /// Whether it is part of a table that may be tracked.
+    pub(super) fn is_tracked_part(&self) -> bool {
+        self.lineage.is_part() && !self.ours
+    }
+
     /// Makes sure that the types of the columns are those of a transaction that committed at this time.
     /// Not needed up to `types_until`.
     pub(super) fn check_types(

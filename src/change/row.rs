@@ -89,8 +89,8 @@ pub enum EncodeError {
 }
 
 /// Appends the row to `out`; on an error, `out` is as it was. Returns how many values were written in
-/// their safe form; `None` for an UPDATE of columns that are left out alone, which makes no row. With `lenient`, a value that does not fit its type is written as the type was
-/// earlier, else kept as a string.
+/// their safe form; `None` for an UPDATE of columns that are left out alone, which makes no row. With
+/// `lenient`, a value that does not fit its type is written as the type was earlier, else kept as a string.
 pub fn encode(
     out: &mut Vec<u8>,
     plan: &RelationPlan,
@@ -119,14 +119,15 @@ pub fn encode(
     encoded.map(|is_row| is_row.then_some(replaced))
 }
 
-/// What the leaf sent. Published by its partitioned root, whose replica identity is FULL, the old row comes as
-/// a whole one also where the leaf sent its key alone, with NULL in the place of all other columns
+/// What the leaf sent. Published by its partitioned root, whose replica identity is FULL, the old row comes
+/// as a whole one also where the leaf sent its key alone, with NULL in the place of all other columns
 /// (`logicalrep_write_delete`, `proto.c`). Columns of a key are never NULL. Returns the columns of that key.
 fn as_sent<'a, 'p>(
     plan: &'p RelationPlan,
     values: &RowValues<'a>,
 ) -> (RowValues<'a>, Option<&'p [bool]>) {
-    let Some(OldTuple::Full(old)) = values.old.filter(|_| !plan.partition_keys.is_empty()) else {
+    let may_be_key = !plan.partition_keys.is_empty();
+    let Some(OldTuple::Full(old)) = values.old.filter(|_| may_be_key) else {
         return (*values, None);
     };
     let is_key = |key: &&Vec<bool>| {

@@ -22,8 +22,8 @@ impl Tracked {
         }
     }
 
-    /// Whether changes of this table are written. A name in a filter covers a table and all below it. Tables of
-    /// tools are left out, unless an entry of `TABLES` names their schema.
+    /// Whether changes of this table are written. A name in a filter covers a table and all below it. Tables
+    /// of tools are left out, unless an entry of `TABLES` names their schema.
     pub fn tracks(&self, table: &Lineage) -> bool {
         let matches = |p: &Pattern| {
             table

@@ -69,9 +69,9 @@ pub(crate) fn prepare(session: &mut Connection, config: &Config) -> Result<Table
     Err(Error::new(Kind::Bug, "the tables were never found"))
 }
 
-/// Marks a table of the progress that an earlier version made, where the role owns it: no zemi follows it then,
-/// wherever it is. Another process may hold the table, and an event trigger may refuse: that is tried again at
-/// the next start.
+/// Marks a table of the progress that an earlier version made, where the role owns it: no zemi follows it
+/// then, wherever it is. Another process may hold the table, and an event trigger may refuse: that is tried
+/// again at the next start.
 pub(crate) fn mark_progress(session: &mut Connection, tables: &Tables) -> Result<()> {
     let progress = tables.progress;
     let found = session.rows(&format!(

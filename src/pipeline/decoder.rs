@@ -244,20 +244,20 @@ impl Sink for Handover {
             ),
             Note::UnknownKeyOrder => log::warn!(
                 table = name;
-                "{name} is gone from the source's catalog before its rows were read: the columns of its key come \
-                 in the order of the table in primary_key"
+                "{name} is gone from the source's catalog before its rows were read: the columns of its key \
+                 come in the order of the table in primary_key"
             ),
             Note::LostTypes => log::warn!(
                 table = name;
-                "{name} has columns of types that are gone from the source's catalog: their values are written \
-                 as text"
+                "{name} has columns of types that are gone from the source's catalog: their values are \
+                 written as text"
             ),
             Note::KeyNotSent { by_default } => {
                 let identity = if by_default { "DEFAULT" } else { "FULL" };
                 log::warn!(
                     table = name;
-                    "the replica identity of {name} is an index that lacks the primary key: rows of DELETE have \
-                     no primary_key. ALTER TABLE {name} REPLICA IDENTITY {identity} mends it"
+                    "the replica identity of {name} is an index that lacks the primary key: rows of DELETE \
+                     have no primary_key. ALTER TABLE {name} REPLICA IDENTITY {identity} mends it"
                 );
             }
         }

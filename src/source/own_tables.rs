@@ -10,8 +10,9 @@ use crate::wire::Connection;
 /// `CREATE TABLE … (LIKE … INCLUDING ALL)` copies the comments of columns, and not that of a table.
 pub(crate) const COLUMN_MARK: &str = "written by zemi";
 
-/// A query for the OIDs of such tables, in a column `oid`: those with the mark, each `zemi_progress`, and each
-/// `changes` beside one, which another tracker may have made. Their partitions and children are not among them.
+/// A query for the OIDs of such tables, in a column `oid`: those with the mark, each `zemi_progress`, and
+/// each `changes` beside one, which another tracker may have made. Their partitions and children are not
+/// among them.
 pub(crate) fn query() -> String {
     format!(
         "SELECT objoid AS oid FROM pg_catalog.pg_description \

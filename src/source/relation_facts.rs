@@ -29,7 +29,8 @@ pub(super) fn query(relation: Oid) -> String {
     // Columns have one name in a partitioned table and its partitions, but not one number.
     let partition_keys = format!(
         "WITH RECURSIVE down(oid) AS (SELECT oid FROM pg_class WHERE oid = {relation} AND relkind = 'p' \
-         AND relreplident = 'f' UNION ALL SELECT inhrelid FROM pg_inherits, down WHERE inhparent = down.oid), \
+         AND relreplident = 'f' UNION ALL \
+         SELECT inhrelid FROM pg_inherits, down WHERE inhparent = down.oid), \
          keys AS (SELECT DISTINCT array_agg(r.attnum ORDER BY r.attnum) AS key FROM down \
          JOIN pg_class c ON c.oid = down.oid AND c.relkind = 'r' AND c.relreplident IN ('d', 'i') \
          JOIN pg_index i ON i.indrelid = c.oid \

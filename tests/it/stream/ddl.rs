@@ -333,6 +333,47 @@ CREATE|changed|2|{}|{"v": 22, "id": 2}"#
 }
 
 #[test]
+fn what_a_dropped_table_or_type_no_longer_tells_is_said_once() {
+    for major in [15, 18] {
+        let (mut scene, mut zemi) = Scene::one(major)
+            .before(
+                "CREATE TYPE pair AS (a int, b text); CREATE TYPE mood AS ENUM ('sad');
+                 CREATE TABLE typed (id int PRIMARY KEY, p pair, l pair[], m mood);
+                 CREATE TABLE turned (a int, b int, PRIMARY KEY (b, a));
+                 CREATE TABLE one (id int PRIMARY KEY)",
+            )
+            .streaming();
+        zemi.stop();
+        scene.sql.run(
+            "INSERT INTO typed VALUES (1, '(1,x)', '{\"(2,y)\"}', 'sad'); ALTER TABLE typed ADD COLUMN n int;
+             INSERT INTO typed VALUES (2, '(1,x)', NULL, 'sad');
+             DROP TABLE typed; DROP TYPE pair, mood;
+             INSERT INTO turned VALUES (1, 2); DROP TABLE turned; INSERT INTO one VALUES (1); DROP TABLE one",
+        );
+        let zemi = scene.start();
+        assert_eq!(
+            scene.changes_where("true", "\"table\", primary_key, after"),
+            r#"typed|1|{"l": "{\"(2,y)\"}", "m": "sad", "p": "(1,x)", "id": 1}
+typed|2|{"l": null, "m": "sad", "n": null, "p": "(1,x)", "id": 2}
+turned|1,2|{"a": 1, "b": 2}
+one|1|{"id": 1}"#
+        );
+        let log = zemi.log();
+        for said in [
+            "\"public\".\"typed\" has columns of types that are gone",
+            "\"public\".\"turned\" is gone from the source's catalog before its rows were read: the columns",
+        ] {
+            assert_eq!(log.matches(said).count(), 1, "{log}");
+        }
+        assert_eq!(
+            log.matches("gone from the source's catalog").count(),
+            2,
+            "{log}"
+        );
+    }
+}
+
+#[test]
 fn a_table_that_is_dropped_while_it_is_published_does_not_end_the_start() {
     let server = Server::start(15, &[]);
     let mut sql = Sql::open(&server, "postgres");

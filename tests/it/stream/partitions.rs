@@ -2,7 +2,7 @@
 
 use crate::support::proxy::NetworkFault;
 use crate::support::scene::PATIENCE;
-use crate::support::{Scene, wait_until};
+use crate::support::{Scene, Zemi, wait_until};
 
 /// The key for `HASH_COLUMNS`.
 const KEY: (&str, &str) = ("HASH_KEY", "0123456789abcdef");
@@ -29,7 +29,8 @@ fn rows_of_partitions_carry_the_name_of_the_topmost_table() {
              INSERT INTO p_high (id, v) VALUES (31, 'd');
              UPDATE p SET id = 12 WHERE id = 1; DELETE FROM p_mid_b;
              CREATE SCHEMA late CREATE TABLE q (id int PRIMARY KEY, v text, secret text);
-             ALTER TABLE p ATTACH PARTITION late.q FOR VALUES FROM (40) TO (50); INSERT INTO late.q VALUES (41)",
+             ALTER TABLE p ATTACH PARTITION late.q FOR VALUES FROM (40) TO (50);
+             INSERT INTO late.q VALUES (41)",
         );
         scene.caught_up();
         scene
@@ -293,5 +294,91 @@ fn a_partition_that_was_dropped_before_zemi_ever_saw_it_shows_no_secret() {
         let said = "\"public\".\"p_low\" is gone from the source's catalog";
         wait_until("the log says it", PATIENCE, || zemi.log().contains(said));
         assert_eq!(zemi.log().matches(said).count(), 1);
+    }
+}
+
+#[test]
+fn a_key_that_a_partition_sent_has_no_invented_nulls() {
+    for major in [15, 18] {
+        let (mut scene, _zemi) = Scene::one(major)
+            .before(
+                "CREATE TABLE p (region text, id int, n int, v text) PARTITION BY RANGE (id);
+                 CREATE TABLE by_key PARTITION OF p FOR VALUES FROM (0) TO (10);
+                 CREATE TABLE by_both (v text, gone int, region text, n int, id int,
+                     PRIMARY KEY (id, region));
+                 ALTER TABLE by_both DROP COLUMN gone;
+                 ALTER TABLE p ATTACH PARTITION by_both FOR VALUES FROM (10) TO (20);
+                 CREATE TABLE whole PARTITION OF p FOR VALUES FROM (20) TO (30);
+                 ALTER TABLE by_key ADD PRIMARY KEY (id);
+                 ALTER TABLE by_key ALTER v SET STORAGE EXTERNAL;
+                 ALTER TABLE p REPLICA IDENTITY FULL; ALTER TABLE whole REPLICA IDENTITY FULL;
+                 CREATE PUBLICATION zemi FOR ALL TABLES WITH (publish_via_partition_root = true)",
+            )
+            .streaming();
+        scene.sql.run(
+            "INSERT INTO p VALUES ('r', 1, 5, repeat('long', 2500)), ('r', 11, 5, 'new'),
+                 ('r', 21, NULL, 'new'),
+                 ('r', 22, NULL, NULL);
+             UPDATE p SET id = id + 5 WHERE id < 20; UPDATE p SET n = 6 WHERE id = 21; DELETE FROM p",
+        );
+        let after = "(SELECT string_agg(k, ' ') FROM jsonb_object_keys(after) k)";
+        assert_eq!(
+            scene.changes_where(
+                "operation <> 'CREATE'",
+                &format!("operation, before, {after}")
+            ),
+            r#"UPDATE|{"id": 1}|n id region
+UPDATE|{"id": 11, "region": "r"}|n v id region
+UPDATE|{"n": null, "v": "new", "id": 21, "region": "r"}|n v id region
+DELETE|{"id": 6}|-
+DELETE|{"id": 16, "region": "r"}|-
+DELETE|{"id": 22, "region": "r"}|-
+DELETE|{"n": 6, "v": "new", "id": 21, "region": "r"}|-"#,
+            "{major}"
+        );
+        let (_, said, _) = Zemi::says(&["check"], &scene.settings);
+        let fix = "ALTER TABLE \"public\".\"by_both\" REPLICA IDENTITY FULL; \
+                   ALTER TABLE \"public\".\"by_key\" REPLICA IDENTITY FULL";
+        assert!(said.contains(fix), "{said}");
+        assert!(said.contains("p\" is published by its own name"), "{said}");
+    }
+}
+
+#[test]
+fn an_update_of_columns_that_are_left_out_makes_no_row() {
+    for major in [15, 18] {
+        let (mut scene, _zemi) = Scene::one(major)
+            .before(
+                "CREATE TABLE t (id int PRIMARY KEY, v text, seen int, secret text, big text);
+                 ALTER TABLE t REPLICA IDENTITY FULL, ALTER big SET STORAGE EXTERNAL;
+                 CREATE TABLE by_key (id int PRIMARY KEY, seen int);
+                 CREATE TABLE plain (id int PRIMARY KEY, v text); ALTER TABLE plain REPLICA IDENTITY FULL",
+            )
+            .with(&[
+                KEY,
+                ("EXCLUDE_COLUMNS", "t.seen,by_key.seen"),
+                ("HASH_COLUMNS", "t.secret"),
+            ])
+            .streaming();
+        scene.sql.run(
+            "INSERT INTO t VALUES (1, 'a', 1, 's', repeat('x', 9000)); INSERT INTO by_key VALUES (1, 1);
+             INSERT INTO plain VALUES (1, 'a');
+             UPDATE t SET seen = 2; UPDATE t SET secret = 'other'; UPDATE t SET v = 'b', seen = 3",
+        );
+        // A late context in a transaction without rows.
+        scene.sql.run(
+            "UPDATE t SET seen = 4; SELECT pg_logical_emit_message(true, '_bemi', '{\"u\": 1}')",
+        );
+        scene
+            .sql
+            .run("UPDATE by_key SET seen = 2; UPDATE plain SET v = 'a'; DELETE FROM t");
+        assert_eq!(
+            scene.changes_where(
+                "operation <> 'CREATE'",
+                "operation, \"table\", after->>'v', context"
+            ),
+            "UPDATE|t|a|{}\nUPDATE|t|b|{}\nUPDATE|by_key|-|{}\nUPDATE|plain|a|{}\nDELETE|t|-|{}",
+            "{major}"
+        );
     }
 }
