@@ -63,6 +63,8 @@ pub struct RowHead<'a> {
     pub queued_at: PgTimestamp,
     /// JSON that jsonb accepts.
     pub context: &'a [u8],
+    /// The fields `database`, `schema` and `table`, encoded, where they are not the relation's.
+    pub fixed: Option<&'a [u8]>,
 }
 
 /// The values of a row, before and after, as far as they were sent.
@@ -87,8 +89,8 @@ pub enum EncodeError {
 }
 
 /// Appends the row to `out`; on an error, `out` is as it was. Returns how many values were written in
-/// their safe form. With `lenient`, a value that does not fit its type is written as the type was
-/// earlier, else kept as a string.
+/// their safe form; `None` for an UPDATE of columns that are left out alone, which makes no row. With
+/// `lenient`, a value that does not fit its type is written as the type was earlier, else kept as a string.
 pub fn encode(
     out: &mut Vec<u8>,
     plan: &RelationPlan,
@@ -97,22 +99,47 @@ pub fn encode(
     values: &RowValues<'_>,
     tools: &mut Tools<'_>,
     lenient: bool,
-) -> Result<u64, EncodeError> {
+) -> Result<Option<u64>, EncodeError> {
     let start = out.len();
+    let (values, key) = as_sent(plan, values);
     let mut row = RowEncoder {
         out,
         plan,
         settings,
         tools,
         lenient,
+        key,
         replaced: 0,
     };
-    match row.encode(head, values) {
-        Ok(()) => Ok(row.replaced),
-        Err(error) => {
-            out.truncate(start);
-            Err(error)
+    let encoded = row.encode(head, &values);
+    let replaced = row.replaced;
+    if !matches!(encoded, Ok(true)) {
+        out.truncate(start);
+    }
+    encoded.map(|is_row| is_row.then_some(replaced))
+}
+
+/// What the leaf sent. Published by its partitioned root, whose replica identity is FULL, the old row comes
+/// as a whole one also where the leaf sent its key alone, with NULL in the place of all other columns
+/// (`logicalrep_write_delete`, `proto.c`). Columns of a key are never NULL. Returns the columns of that key.
+fn as_sent<'a, 'p>(
+    plan: &'p RelationPlan,
+    values: &RowValues<'a>,
+) -> (RowValues<'a>, Option<&'p [bool]>) {
+    let may_be_key = !plan.partition_keys.is_empty();
+    let Some(OldTuple::Full(old)) = values.old.filter(|_| may_be_key) else {
+        return (*values, None);
+    };
+    let is_key = |key: &&Vec<bool>| {
+        let mut parts = key.iter().zip(old.values());
+        parts.all(|(part, value)| *part != matches!(value, ColumnValue::Null))
+    };
+    match plan.partition_keys.iter().find(is_key) {
+        Some(key) => {
+            let old = Some(OldTuple::Key(old));
+            (RowValues { old, ..*values }, Some(key))
         }
+        None => (*values, None),
     }
 }
 
@@ -134,18 +161,36 @@ struct RowEncoder<'a, 't> {
     settings: &'a Settings,
     tools: &'a mut Tools<'t>,
     lenient: bool,
+    /// The columns of the key that was sent, where they are not those that the Relation message marks.
+    key: Option<&'a [bool]>,
     replaced: u64,
 }
 
 impl RowEncoder<'_, '_> {
-    fn encode(&mut self, head: &RowHead<'_>, values: &RowValues<'_>) -> Result<(), EncodeError> {
+    /// False where the row shows no change.
+    fn encode(&mut self, head: &RowHead<'_>, values: &RowValues<'_>) -> Result<bool, EncodeError> {
         copy::tuple(self.out, self.settings.shape.fields());
         let id = uuid::change_id(head.commit_time, head.position, self.settings.id_source);
         copy::field(self.out, &id);
         self.primary_key(values);
+        let before = self.out.len();
         self.before(head.operation, values)?;
+        let after = self.out.len();
         self.after(values)?;
-        self.out.extend_from_slice(&self.plan.fixed);
+        let whole = matches!(values.old, Some(OldTuple::Full(_)));
+        // Two replaced values may look the same.
+        if self.plan.leaves_out
+            && whole
+            && head.operation == Operation::Update
+            && self.replaced == 0
+        {
+            let field = |from: usize, to: usize| self.out.get(from..to);
+            if field(before, after) == field(after, self.out.len()) {
+                return Ok(false);
+            }
+        }
+        let fixed = head.fixed.unwrap_or(&self.plan.fixed);
+        self.out.extend_from_slice(fixed);
         copy::field(
             self.out,
             head.operation.name(self.settings.format).as_bytes(),
@@ -159,7 +204,13 @@ impl RowEncoder<'_, '_> {
             copy::int8(self.out, head.queued_at.0);
         }
         jsonb(self.out, head.context);
-        Ok(())
+        Ok(true)
+    }
+
+    /// Whether a column belongs to the key of the old row.
+    fn is_key(&self, place: usize, column: &ColumnPlan) -> bool {
+        let sent = self.key.and_then(|key| key.get(place));
+        sent.copied().unwrap_or(column.key)
     }
 
     fn before(&mut self, operation: Operation, values: &RowValues<'_>) -> Result<(), EncodeError> {
@@ -211,13 +262,18 @@ impl RowEncoder<'_, '_> {
         // A key tuple knows the values of its key columns only.
         let old_full = matches!(old, Some(OldTuple::Full(_)));
         let mut old_values = old.map(|old| old.data().values());
-        for (column, value) in plan.columns.iter().zip(tuple.values()) {
+        for ((place, column), value) in plan.columns.iter().enumerate().zip(tuple.values()) {
             let old_value = old_values.as_mut().and_then(Iterator::next);
             let value = match (value, old_value) {
-                (ColumnValue::UnchangedToast, Some(old)) if old_full || column.key => old,
+                (ColumnValue::UnchangedToast, Some(old))
+                    if old_full || self.is_key(place, column) =>
+                {
+                    old
+                }
                 (value, _) => value,
             };
-            let left_out = column.policy == ColumnPolicy::LeaveOut || keys_only && !column.key;
+            let left_out =
+                column.policy == ColumnPolicy::LeaveOut || keys_only && !self.is_key(place, column);
             if left_out || matches!(value, ColumnValue::UnchangedToast) {
                 continue;
             }
@@ -302,13 +358,19 @@ impl RowEncoder<'_, '_> {
         // A key tuple of an index that lacks a part of the primary key: the other parts alone could be
         // the key of another row.
         let key_only = values.new.is_none() && matches!(values.old, Some(OldTuple::Key(_)));
-        let sent = |&index: &usize| self.plan.columns.get(index).is_some_and(|c| c.key);
+        let columns = &self.plan.columns;
+        let sent = |&index: &usize| {
+            columns
+                .get(index)
+                .is_some_and(|column| self.is_key(index, column))
+        };
         if key_only && !self.plan.primary_key.iter().all(sent) {
             return copy::null(self.out);
         }
         let at = copy::open(self.out);
         let start = self.out.len();
         let mut found = false;
+        let composite = self.plan.primary_key.len() > 1;
         for &index in &self.plan.primary_key {
             let Some(column) = self.plan.columns.get(index) else {
                 continue;
@@ -326,11 +388,15 @@ impl RowEncoder<'_, '_> {
                 self.out.push(b',');
             }
             found = true;
+            let part = self.out.len();
             let lossy = self.settings.encoding.decode(text, self.tools.text);
             let text = lossy.map_or(text, |_| self.tools.text.as_slice());
             match (column.policy, &self.settings.masker) {
                 (ColumnPolicy::Hash, Some(masker)) => masker.hash(text, self.out),
                 _ => push_utf8(self.out, text),
+            }
+            if composite {
+                quote_part(self.out, part);
             }
         }
         if !found {
@@ -365,6 +431,27 @@ fn write_earlier_form(
     }
     let at = out.len();
     json::write_as_text(out, at, text, Reason::TypeChanged)
+}
+
+/// Quotes the part of a key that begins at `from` as CSV does, where it could be taken for several or for
+/// another one (RFC 4180, section 2).
+fn quote_part(out: &mut Vec<u8>, from: usize) {
+    let part = out.get(from..).unwrap_or_default();
+    if !part
+        .iter()
+        .any(|b| matches!(b, b',' | b'"' | b'\r' | b'\n'))
+    {
+        return;
+    }
+    let part = out.split_off(from);
+    out.push(b'"');
+    for byte in part {
+        if byte == b'"' {
+            out.push(b'"');
+        }
+        out.push(byte);
+    }
+    out.push(b'"');
 }
 
 /// Appends text as UTF-8, with U+FFFD for what is not, and for a zero byte, which `text` cannot hold.

@@ -64,6 +64,11 @@ impl ColumnPattern {
             && any_or_matches(self.schema.as_ref(), schema)
     }
 
+    /// Whether a column of some table matches.
+    pub fn matches_column(&self, column: &str) -> bool {
+        self.column.matches(column)
+    }
+
     /// From a comma list. Entries without text are left out.
     ///
     /// # Errors

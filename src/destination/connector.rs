@@ -54,6 +54,9 @@ impl Connector {
             Some(tables) => tables,
             None => schema::prepare(&mut connection, config)?,
         };
+        if self.same_cluster.get().is_none() {
+            schema::mark_progress(&mut connection, &tables)?;
+        }
         let system = &self.source.system_identifier;
         let sql = ProgressSql::new(config, &tables.names, system, &identity);
         progress::prepare(&mut connection, &tables.names)?;

@@ -11,8 +11,8 @@ use super::control::Control;
 use super::late_tables::NewRelation;
 use super::stream_decoder::{Sink, StreamDecoder};
 use super::table_watch::TableWatch;
-use crate::change::Batch;
 use crate::change::json::Reason;
+use crate::change::{Batch, Note};
 use crate::destination::tables::Destination;
 use crate::error::{Error, Kind, Result};
 use crate::lsn::{Lsn, PgTimestamp};
@@ -20,6 +20,7 @@ use crate::observe::metrics::Metrics;
 use crate::pgoutput::Relation;
 use crate::resume::StreamStart;
 use crate::source::message::StreamMessage;
+use crate::wire::identifier;
 
 /// What the thread works with.
 pub(crate) struct Decoder {
@@ -249,6 +250,36 @@ impl Sink for Handover {
                 table = relation;
                 "{relation} holds {reason}: written in another form, here and in rows to come, and counted"
             ),
+        }
+    }
+
+    fn noted(&mut self, schema: &str, table: &str, note: Note) {
+        let name = format!("{}.{}", identifier(schema), identifier(table));
+        match note {
+            Note::UnknownTables => log::warn!(
+                table = name;
+                "{name} is gone from the source's catalog before its rows were read, so that the tables it \
+                 belonged to are not known: TABLES and EXCLUDE_TABLES apply by its own name, EXCLUDE_COLUMNS \
+                 and HASH_COLUMNS by the name of the column alone"
+            ),
+            Note::UnknownKeyOrder => log::warn!(
+                table = name;
+                "{name} is gone from the source's catalog before its rows were read: the columns of its key \
+                 come in the order of the table in primary_key"
+            ),
+            Note::LostTypes => log::warn!(
+                table = name;
+                "{name} has columns of types that are gone from the source's catalog: their values are \
+                 written as text"
+            ),
+            Note::KeyNotSent { by_default } => {
+                let identity = if by_default { "DEFAULT" } else { "FULL" };
+                log::warn!(
+                    table = name;
+                    "the replica identity of {name} is an index that lacks the primary key: rows of DELETE \
+                     have no primary_key. ALTER TABLE {name} REPLICA IDENTITY {identity} mends it"
+                );
+            }
         }
     }
 

@@ -166,7 +166,7 @@ impl Eyes {
             metrics.source_wal_end.raise(end.0);
         }
         let tracked = Tracked::new(config);
-        let own = self.destination.in_source();
+        let own = self.destination.in_source().oids;
         let published = publication::reconcile(session, server, config, &tracked, &own)?;
         publication::warn(&published, warned);
         if let Some(first) = published.names.first() {

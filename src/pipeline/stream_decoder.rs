@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use crate::change::json::Reason;
-use crate::change::{Assembler, Batch, Catalog, Place, RowShape};
+use crate::change::{Assembler, Batch, Catalog, Note, Place, RowShape};
 use crate::error::{At, Error, Kind, Result};
 use crate::lsn::{Lsn, Oid, PgTimestamp};
 use crate::pgoutput::{self, Message, Relation};
@@ -27,6 +27,9 @@ pub trait Sink {
 
     /// Values of a relation were replaced, for a reason that the relation had not had before.
     fn replaced(&mut self, relation: &str, reason: Reason);
+
+    /// Something is remarkable about a relation; said once for each.
+    fn noted(&mut self, schema: &str, table: &str, note: Note);
 
     /// A Relation message described an OID for the first time.
     fn new_relation(&mut self, relation: &Relation<'_>);
@@ -203,13 +206,26 @@ impl StreamDecoder {
             lsn: data.start,
             queued_at,
         };
-        for message in message.each() {
+        if let Message::Truncate(truncate) = &message {
+            let parts = self.assembler.truncated(truncate, &mut *self.catalog);
+            for part in parts.at(|| self.place(data))? {
+                self.assembler
+                    .truncate(place, &part, &mut *self.catalog, &mut self.batch)
+                    .at(|| self.place(data))?;
+                if self.batch.is_full() {
+                    self.hand_over_full(sink)?;
+                }
+            }
+        } else {
             self.assembler
                 .apply(place, &message, &mut *self.catalog, &mut self.batch)
                 .at(|| self.place(data))?;
             if self.batch.is_full() {
                 self.hand_over_full(sink)?;
             }
+        }
+        while let Some((schema, table, note)) = self.assembler.take_new_note() {
+            sink.noted(schema, table, note);
         }
         while let Some((relation, reasons)) = self.assembler.take_new_reasons() {
             for reason in reasons.iter() {

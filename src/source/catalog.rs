@@ -3,15 +3,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::partitions;
+use super::relation_facts::{self, Found, Known};
 use super::session::{APPLICATION, is_unconvertible, open_session, take_bytes_as_stored};
 use super::types::{Types, facts_query, stamps_query};
 use crate::backoff::Backoff;
 use crate::change::json::{Ask, ValueType};
-use crate::change::{Catalog, RelationFacts, TypesAt};
+use crate::change::{Catalog, Described, RelationFacts, TreeNode, TypesAt};
 use crate::config::Config;
 use crate::error::{At, Error, Kind, Remedy, Result};
 use crate::lsn::{Oid, PgTimestamp, Xid};
+use crate::sqlstate;
 use crate::wire::{Connection, ResultSet, literal};
+
+pub use super::relation_facts::OwnNames;
 
 /// Where zemi is a synchronous standby, the longest wait for a transaction to become visible that does not
 /// show the wait event `SyncRep`: it may still be about to wait for zemi.
@@ -27,7 +32,7 @@ const VISIBILITY_WARN_AFTER: Duration = Duration::from_secs(10);
 /// Which relations are zemi's own.
 pub trait OwnTables: Send + Sync {
     /// The tables of changes and of progress, where they are in the source's database; else empty.
-    fn in_source(&self) -> Vec<Oid>;
+    fn in_source(&self) -> OwnNames;
 }
 
 /// How a question that has to wait is ended.
@@ -46,6 +51,7 @@ pub struct SourceCatalog {
     own: Arc<dyn OwnTables>,
     session: Option<Connection>,
     types: Types,
+    known: Known,
 }
 
 impl SourceCatalog {
@@ -61,6 +67,7 @@ impl SourceCatalog {
             own,
             session: None,
             types: Types::default(),
+            known: Known::default(),
         }
     }
 
@@ -152,10 +159,21 @@ impl Ask for SourceCatalog {
     }
 }
 
-/// The values of a column that are not NULL.
-fn all(answer: &ResultSet, column: &str) -> Vec<String> {
-    let value = |row| answer.value(row, column).map(str::to_owned);
-    (0..answer.rows.len()).filter_map(value).collect()
+/// Asks for what locks tables; `None` where another transaction holds one of them for longer: it may wait for
+/// zemi, which is its synchronous standby.
+fn bounds_within_a_second(session: &mut Connection, sql: &str) -> Result<Option<ResultSet>> {
+    let sql = format!("BEGIN READ ONLY; SET LOCAL lock_timeout = '1s'; {sql}; COMMIT");
+    match session.query(&sql) {
+        Ok(mut sets) => Ok((sets.len() > 2).then(|| sets.swap_remove(2))),
+        Err(e) if is_of_statement(&e) => {
+            session.query("ROLLBACK")?;
+            match e.is_sqlstate(sqlstate::LOCK_NOT_AVAILABLE) {
+                true => Ok(None),
+                false => Err(e),
+            }
+        }
+        Err(e) => Err(e),
+    }
 }
 
 /// Whether a server refused a statement and not the session: not a lost connection (class 08), a lack of
@@ -207,35 +225,45 @@ impl Catalog for SourceCatalog {
         }
     }
 
-    fn relation(&mut self, relation: Oid) -> Result<RelationFacts> {
+    fn relation(&mut self, described: &Described<'_>) -> Result<RelationFacts> {
         let own = self.own.in_source();
-        // The arrays of both indexes in one row, and the relation's ancestors, by which the parts of a
-        // partitioned or inherited table of changes are recognised.
-        let columns = |which: &str| {
-            format!(
-                "SELECT a.attname FROM pg_index i, unnest(i.indkey) WITH ORDINALITY k(attnum, place) \
-                 JOIN pg_attribute a ON a.attrelid = {relation} AND a.attnum = k.attnum \
-                 WHERE i.indrelid = {relation} AND i.{which} AND k.place <= i.indnkeyatts \
-                 ORDER BY k.place"
-            )
-        };
-        let sql = format!(
-            "{}; {}; WITH RECURSIVE up(oid) AS (SELECT {relation}::oid UNION \
-             SELECT inhparent FROM pg_inherits, up WHERE inhrelid = up.oid) SELECT oid FROM up",
-            columns("indisprimary"),
-            columns("indisreplident")
-        );
+        let relation = described.relation;
+        let sql = relation_facts::query(relation);
         let answers = self
             .ask(|session| session.query(&sql))
             .at(|| format!("relation with OID {relation}"))?;
-        let values =
-            |set: usize, column: &str| answers.get(set).map_or(Vec::new(), |a| all(a, column));
-        let mut ancestors = values(2, "oid").into_iter();
-        Ok(RelationFacts {
-            ours: ancestors.any(|oid| oid.parse().is_ok_and(|oid| own.contains(&Oid(oid)))),
-            primary_key: values(0, "attname"),
-            identity_index: values(1, "attname"),
-        })
+        let found = Found::read(&answers, described, &own);
+        Ok(self.known.settle(relation, described.xid, found, &own))
+    }
+
+    fn partition_tree(&mut self, relations: &[Oid]) -> Result<Vec<TreeNode>> {
+        let sql = partitions::tree_query(relations);
+        let answer = self.ask(|session| session.rows(&sql))?;
+        Ok(partitions::tree(&answer))
+    }
+
+    fn partition_bounds(
+        &mut self,
+        relations: &[Oid],
+        may_lock: bool,
+    ) -> Result<Vec<Option<String>>> {
+        let mut bounds = Vec::with_capacity(relations.len());
+        for relations in relations.chunks(partitions::AT_ONCE) {
+            let mut found = None;
+            if may_lock {
+                let sql = partitions::bounds_query(relations, true);
+                found = self.ask(|session| bounds_within_a_second(session, &sql))?;
+            }
+            let found = match found {
+                Some(found) => found,
+                None => {
+                    let sql = partitions::bounds_query(relations, false);
+                    self.ask(|session| session.rows(&sql))?
+                }
+            };
+            bounds.extend(partitions::bounds(&found));
+        }
+        Ok(bounds)
     }
 
     fn value_type(&mut self, type_oid: Oid) -> Result<ValueType> {
@@ -244,6 +272,10 @@ impl Catalog for SourceCatalog {
         }
         self.learn(&[type_oid])?;
         Ok(self.types.known(type_oid).unwrap_or(ValueType::Text))
+    }
+
+    fn is_type_gone(&self, type_oid: Oid) -> bool {
+        self.types.is_gone(type_oid)
     }
 
     fn types_at(&mut self, types: &[Oid], at: PgTimestamp) -> Result<TypesAt> {

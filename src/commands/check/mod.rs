@@ -2,6 +2,7 @@
 
 mod destination;
 mod encryption;
+mod identities;
 mod slot;
 mod source;
 mod tables;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::finding::Findings;
-use super::{encryption, slot, tables};
+use super::{encryption, identities, slot, tables};
 use crate::change::Tracked;
 use crate::config::Config;
 use crate::destination::connect::SourceIdentity;
@@ -77,6 +77,9 @@ pub fn check(config: &Config, findings: &mut Findings) -> Option<Source> {
     match publications(config, &mut session, &server, findings) {
         Ok(untracked) => {
             if let Err(e) = tables::check(config, &mut session, &untracked, findings) {
+                findings.error("tables", &e);
+            }
+            if let Err(e) = identities::check(config, &mut session, findings) {
                 findings.error("tables", &e);
             }
         }

@@ -153,7 +153,7 @@ impl Connector {
             &source.server,
             &self.config,
             &self.tracked,
-            &self.own.in_source(),
+            &self.own.in_source().oids,
         )?;
         publication::warn(&published, &mut self.warned);
         let flushed = self.saved.map(|saved| saved.flushed);

@@ -9,6 +9,7 @@ mod event_triggers;
 mod identity;
 mod large;
 mod late_tables;
+mod partitions;
 mod statements;
 mod straddle;
 mod values;
