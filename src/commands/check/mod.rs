@@ -5,6 +5,7 @@ mod encryption;
 mod slot;
 mod source;
 mod tables;
+mod versions;
 
 use super::finding::Findings;
 use super::output::print;

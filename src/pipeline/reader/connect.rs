@@ -18,7 +18,7 @@ use crate::pipeline::feedback::Feedback;
 use crate::resume::{self, GapAnnouncement, SavedProgress, SlotPosition, StreamStart};
 use crate::source::catalog::OwnTables;
 use crate::source::publication::{self, Published};
-use crate::source::{self, Identity, Server, SourceSessions, failover, predecessor};
+use crate::source::{self, Identity, Server, SourceSessions, failover, filters, predecessor};
 use crate::sqlstate;
 use crate::wire::{
     Connection, Transport, identifier, literal, query_message, server_error, unexpected,
@@ -152,6 +152,7 @@ impl Connector {
             &self.own.in_source(),
         )?;
         publication::warn(&published, &mut self.warned);
+        filters::warn(&mut source.session, &self.config, &mut self.warned);
         let (epoch, durable) = self.feedback.epoch();
         if let Some(saved) = self.saved.as_mut()
             && durable > Lsn::ZERO

@@ -7,8 +7,8 @@ const TABLES: &str = "CREATE TABLE a (id int PRIMARY KEY, v text, secret text);
      CREATE TABLE b (id int PRIMARY KEY, v text);
      CREATE SCHEMA app; CREATE TABLE app.c (id int PRIMARY KEY)";
 
-/// Starts zemi on publications that were made by these statements, with these settings; what is written in all
-/// tables then, and what is said about it. The publications stay as they are.
+/// Starts zemi on publications that were made by these statements, with these settings; what is written in
+/// all tables then, and what is said about it. The publications stay as they are.
 fn used(
     major: u32,
     publications: &str,
@@ -266,4 +266,26 @@ fn by_the_root() {
         fix,
         "ALTER PUBLICATION \"zemi\" SET (publish_via_partition_root = false)"
     );
+}
+
+#[test]
+fn the_tables_that_readme_has_looked_for_are_those_that_are_refused() {
+    let readme = include_str!("../../../README.md");
+    let begin = readme.find("SELECT oid::regclass").expect("the statement");
+    let (query, _) = readme[begin..].split_once(';').unwrap();
+    let tables = "CREATE TABLE k (id int PRIMARY KEY); CREATE TABLE f (id int);
+         ALTER TABLE f REPLICA IDENTITY FULL; CREATE TABLE n (id int PRIMARY KEY);
+         ALTER TABLE n REPLICA IDENTITY NOTHING; CREATE TABLE d (id int PRIMARY KEY DEFERRABLE);
+         CREATE TABLE bare (id int); CREATE TABLE i (id int NOT NULL UNIQUE);
+         ALTER TABLE i REPLICA IDENTITY USING INDEX i_id_key; CREATE UNLOGGED TABLE unlogged (id int);
+         CREATE PUBLICATION p FOR ALL TABLES";
+    let mut scene = Scene::one(15).before(tables).ready();
+    let sql = &mut scene.sql;
+    let mut refused: Vec<&str> = ["k", "f", "n", "d", "bare", "i", "unlogged"].into();
+    refused.retain(|table| sql.try_rows(&format!("DELETE FROM {table}")).is_err());
+    assert_eq!(refused, ["n", "d", "bare"]);
+    let mut named: Vec<String> = sql.text(query).lines().map(str::to_owned).collect();
+    named.sort_unstable();
+    refused.sort_unstable();
+    assert_eq!(named, refused);
 }

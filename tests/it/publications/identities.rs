@@ -194,3 +194,21 @@ fn publications_that_come_from_17_publish_stored_columns_from_then_on() {
         "CREATE|{\"g\": 2, \"id\": 1}\nUPDATE|{\"g\": 4, \"id\": 2}"
     );
 }
+
+#[test]
+fn a_table_becomes_unlogged_once_it_is_left_out() {
+    let before = "CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE u (id int PRIMARY KEY)";
+    let (mut scene, mut zemi) = Scene::one(15).before(before).streaming();
+    let unlog = "ALTER TABLE t SET UNLOGGED";
+    assert!(scene.sql.try_rows(unlog).is_err());
+    zemi.stop();
+    let mut zemi = scene.start_with(&[("EXCLUDE_TABLES", "t")]);
+    scene.sql.run(unlog);
+    zemi.stop();
+    // An unlogged table is never published: the setting has done its part.
+    let _zemi = scene.start();
+    scene
+        .sql
+        .run("INSERT INTO t VALUES (1); UPDATE t SET id = 2; INSERT INTO u VALUES (1)");
+    assert_eq!(scene.changes("\"table\""), "u");
+}

@@ -1,6 +1,7 @@
 //! What is published, and by which publications: replica identities, partitions, publications that zemi did
 //! not make, thousands of tables, tables of tools.
 
+mod filters;
 mod foreign;
 mod identities;
 mod many;
