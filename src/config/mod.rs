@@ -6,7 +6,7 @@
 //! three cannot differ.
 
 mod endpoint;
-mod nearest;
+pub(crate) mod nearest;
 pub(crate) mod pattern;
 mod secret;
 pub(crate) mod settings;

@@ -2,6 +2,7 @@
 
 pub mod catalog;
 pub(crate) mod failover;
+pub(crate) mod filters;
 pub(crate) mod late;
 pub mod message;
 pub(crate) mod own_tables;

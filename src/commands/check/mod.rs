@@ -6,6 +6,7 @@ mod identities;
 mod slot;
 mod source;
 mod tables;
+mod versions;
 
 use super::finding::Findings;
 use super::output::print;

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::super::finding::Findings;
-use super::{encryption, identities, slot, tables};
+use super::{encryption, identities, slot, tables, versions};
 use crate::change::Tracked;
 use crate::config::Config;
 use crate::destination::connect::SourceIdentity;
 use crate::error::{Error, Result};
-use crate::source::{self, Identity, Server, failover, predecessor, publication};
+use crate::source::{self, Identity, Server, failover, filters, predecessor, publication};
 use crate::sqlstate;
 use crate::wire::Connection;
 
@@ -43,6 +43,7 @@ pub fn check(config: &Config, findings: &mut Findings) -> Option<Source> {
             server.version_text, config.source, server.wal_level
         ),
     );
+    versions::check(server.version, findings);
     encryption::check(&config.source, session.encryption(), "source", findings);
     if server.encoding == "SQL_ASCII" {
         findings.warn(
@@ -159,6 +160,9 @@ fn publications(
     }
     for left_out in &published.left_out {
         findings.warn("publication", &left_out.found, &left_out.fix);
+    }
+    for no_match in filters::without_match(session, config)? {
+        findings.warn("tables", no_match.found, no_match.fix);
     }
     for (table, fix) in &published.forbidden {
         findings.fail(

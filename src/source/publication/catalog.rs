@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::followed::is_marked;
 use super::identity::{Alternatives, Generated, Identity, IdentityIndex};
 use super::left_out::{Foreign, Listed};
 use super::lineages::{Inherits, Parents};
 use super::names::{CANDIDATES, Existing, Names, folded_remark};
-use super::state::{GENERATED_COLUMNS, MARK, Publication, Publications, State, Table};
+use super::state::{GENERATED_COLUMNS, Publication, Publications, State, Table};
 use crate::change::{Ancestor, Lineage, is_tool_schema};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
@@ -238,9 +239,10 @@ pub(super) fn read_publications(session: &mut Connection, names: &Names) -> Resu
          CASE WHEN pubtruncate THEN 'truncate' END) AS publish, pubviaroot, \
          pg_has_role(pubowner, 'USAGE') AS owned, \
          coalesce(to_jsonb(p) ->> 'pubgencols', 'n') AS generated, \
-         coalesce(obj_description(p.oid, 'pg_publication') LIKE '{MARK}%', false) AS marked, \
+         {marked} AS marked, \
          (SELECT string_agg(prrelid::text, ' ') FROM pg_publication_rel WHERE prpubid = p.oid) AS tables \
          FROM pg_publication p WHERE pubname IN ({first}, {updates}, {next})",
+        marked = is_marked("p"),
         first = literal(&names.first),
         updates = literal(&names.updates),
         next = literal(&names.next)
@@ -307,10 +309,10 @@ pub(super) fn resolve_names(
     // Names are compared by the server: this session may show them as they are stored.
     let candidates = candidates.join(", ");
     let found = session.rows(&format!(
-        "SELECT place, pg_has_role(pubowner, 'USAGE') \
-         AND coalesce(obj_description(p.oid, 'pg_publication') = '{MARK}', false) AS ours \
+        "SELECT place, pg_has_role(pubowner, 'USAGE') AND {} AS ours \
          FROM unnest(ARRAY[{candidates}]) WITH ORDINALITY c(name, place) \
-         JOIN pg_publication p ON p.pubname = c.name"
+         JOIN pg_publication p ON p.pubname = c.name",
+        is_marked("p")
     ))?;
     let mut made_by_zemi = BTreeMap::new();
     for row in 0..found.rows.len() {

@@ -67,9 +67,9 @@ pub(super) struct Chosen {
 }
 
 impl Existing {
-    /// Takes other names where those derived from `names` belong to publications that zemi did not make, and
-    /// that have nothing to do with it: one that was made to be the second stands beside a first one that zemi
-    /// did not make either.
+    /// Takes other names where those derived from `names` belong to publications that zemi did not make and
+    /// that have nothing to do with it: one that was made to be the second stands beside a first one that
+    /// zemi did not make either.
     pub(super) fn choose(self, names: &Names) -> Chosen {
         let Existing([first, updates, next, other_updates, other_next]) = self;
         let any = self.0.iter().any(Option::is_some);

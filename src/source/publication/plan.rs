@@ -153,8 +153,8 @@ impl<'a> Scope<'a> {
 
     /// What the first publication publishes. A list leaves updates and deletes to the second one.
     fn first_publishes(&self) -> &'static str {
-        // FOR ALL TABLES holds zemi's own tables, too, and those that a tool makes while it works: their UPDATE
-        // and DELETE have to work.
+        // FOR ALL TABLES holds zemi's own tables, too, and those that a tool makes while it works: their
+        // UPDATE and DELETE have to work.
         let usable = |t: &Table| t.partitioned || t.is_usable(self.with_stored);
         if self.for_all && !self.state.has_tools && self.state.tables.iter().all(usable) {
             ALL_OPERATIONS
