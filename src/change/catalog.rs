@@ -28,6 +28,9 @@ pub struct RelationFacts {
     pub unknown: bool,
     /// The tables above it, from the nearest to the topmost.
     pub ancestors: Vec<Ancestor>,
+    /// Partitioned tables with its columns. It is no partition, was altered since the rows were written, and
+    /// may have been one of these until then.
+    pub maybe_below: Vec<Ancestor>,
     /// The columns of the primary key in their order; empty where there is none.
     pub primary_key: Vec<String>,
     /// REPLICA IDENTITY DEFAULT sends the primary key: its index is valid and not deferrable.

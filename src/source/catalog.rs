@@ -232,7 +232,12 @@ impl Catalog for SourceCatalog {
         let answers = self
             .ask(|session| session.query(&sql))
             .at(|| format!("relation with OID {relation}"))?;
-        let found = Found::read(&answers, described, &own);
+        let mut found = Found::read(&answers, described, &own);
+        if self.known.may_be_detached(relation, described.xid, &found) {
+            let sql = relation_facts::alike_query(relation);
+            let answer = self.ask(|session| session.rows(&sql))?;
+            found.maybe_below(relation_facts::alike(&answer));
+        }
         Ok(self.known.settle(relation, described.xid, found, &own))
     }
 

@@ -50,6 +50,34 @@ pub(super) fn query(relation: Oid) -> String {
     .join("; ")
 }
 
+/// The question for the partitioned tables that have exactly the columns of a relation.
+pub(super) fn alike_query(relation: Oid) -> String {
+    let columns = |table: &str| {
+        format!(
+            "(SELECT array_agg(attname ORDER BY attname) FROM pg_attribute \
+             WHERE attrelid = {table} AND attnum > 0 AND NOT attisdropped)"
+        )
+    };
+    format!(
+        "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind = 'p' AND {} = {}",
+        columns("c.oid"),
+        columns(&relation.to_string())
+    )
+}
+
+/// The answer to [`alike_query`].
+pub(super) fn alike(found: &ResultSet) -> Vec<Ancestor> {
+    let names = found.values("nspname").into_iter();
+    let names = names.zip(found.values("relname"));
+    let ancestor = |(schema, table)| Ancestor {
+        schema,
+        table,
+        partitioned: true,
+    };
+    names.map(ancestor).collect()
+}
+
 /// The answer to [`query`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Found {
@@ -77,6 +105,11 @@ impl OwnNames {
 }
 
 impl Found {
+    /// Adds the answer to [`alike_query`].
+    pub(super) fn maybe_below(&mut self, tables: Vec<Ancestor>) {
+        self.facts.maybe_below = tables;
+    }
+
     /// Reads the answer.
     pub(super) fn read(answers: &[ResultSet], described: &Described<'_>, own: &OwnNames) -> Found {
         let values = |set: usize, column: &str| match answers.get(set) {
@@ -141,6 +174,15 @@ pub(super) struct Known {
 }
 
 impl Known {
+    /// Whether a relation that was never seen before may have been a partition when the transaction wrote to
+    /// it.
+    pub(super) fn may_be_detached(&self, relation: Oid, xid: Option<Xid>, found: &Found) -> bool {
+        let altered = |by: &Xid| xid.is_some_and(|xid| precedes(xid, *by));
+        found.chain.len() == 1
+            && !self.relations.contains_key(&relation)
+            && found.altered_by.iter().any(altered)
+    }
+
     /// The facts that hold for the rows of a transaction, by what was found now and what was known before.
     pub(super) fn settle(
         &mut self,
@@ -172,7 +214,12 @@ impl Known {
                 facts.ours |= known.ours;
             }
         }
-        self.keep(relation, facts.clone());
+        // What holds for these rows alone is not kept.
+        let kept = RelationFacts {
+            maybe_below: Vec::new(),
+            ..facts.clone()
+        };
+        self.keep(relation, kept);
         facts
     }
 
