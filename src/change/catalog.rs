@@ -37,8 +37,8 @@ pub struct RelationFacts {
     pub key_is_usable: bool,
     /// The columns of the replica identity index in their order; empty where there is none.
     pub identity_index: Vec<String>,
-    /// Of a partitioned table with REPLICA IDENTITY FULL: the keys by which partitions with another identity
-    /// send old rows, each once.
+    /// Of a partitioned table: the keys by which partitions without REPLICA IDENTITY FULL send old rows, each
+    /// once.
     pub partition_keys: Vec<Vec<String>>,
 }
 
