@@ -34,6 +34,8 @@
 //! | where the stream goes on, and what is a gap | `resume` |
 //! | published tables, and how | `source::publication`: `catalog`, `plan` (decides), `apply` (does) |
 //! | which tables `TABLES` names | `change::Tracked` |
+//! | by which names a table is known | `change::lineage`; `source::relation_facts`, `source::own_tables` |
+//! | what a TRUNCATE of partitions becomes | `change::truncate` (decides), `change::truncated_parts` |
 //! | which published rows are dropped all the same | `change::relation` |
 //! | which types a column has | `source::types`, `source::catalog` |
 //! | which kind of JSON a type becomes | `change::json::types` (`interval`, `uuid` and others are text) |

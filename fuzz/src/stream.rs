@@ -286,6 +286,7 @@ impl Catalog for Types {
                 .into_iter()
                 .flatten()
                 .collect(),
+            maybe_below: above(0x8000, "q").into_iter().collect(),
             partition_keys: [names(0x4000)].into(),
         })
     }

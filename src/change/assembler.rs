@@ -258,6 +258,8 @@ impl Assembler {
         });
         self.context.clear();
         self.context.shrink_to(KEPT_CONTEXT);
+        self.merged.clear();
+        self.merged.shrink_to(KEPT_CONTEXT);
         self.context.extend_from_slice(context::NONE);
         self.record = (Lsn::ZERO, 0);
         batch.begin(begin.commit_time);

@@ -28,14 +28,17 @@ pub struct RelationFacts {
     pub unknown: bool,
     /// The tables above it, from the nearest to the topmost.
     pub ancestors: Vec<Ancestor>,
+    /// Partitioned tables with its columns. It is no partition, was altered since the rows were written, and
+    /// may have been one of these until then.
+    pub maybe_below: Vec<Ancestor>,
     /// The columns of the primary key in their order; empty where there is none.
     pub primary_key: Vec<String>,
     /// REPLICA IDENTITY DEFAULT sends the primary key: its index is valid and not deferrable.
     pub key_is_usable: bool,
     /// The columns of the replica identity index in their order; empty where there is none.
     pub identity_index: Vec<String>,
-    /// Of a partitioned table with REPLICA IDENTITY FULL: the keys by which partitions with another identity
-    /// send old rows, each once.
+    /// Of a partitioned table: the keys by which partitions without REPLICA IDENTITY FULL send old rows, each
+    /// once.
     pub partition_keys: Vec<Vec<String>>,
 }
 

@@ -5,6 +5,8 @@
 pub enum Note {
     /// It is gone from the catalog, and filters are set: the tables that it belonged to are not known.
     UnknownTables,
+    /// It may have been a partition of a table whose filters apply to its columns.
+    MaybeDetached,
     /// It is gone from the catalog: the columns of its key come in the order of the table.
     UnknownKeyOrder,
     /// Types of its columns are gone from the catalog: their values are written as text.

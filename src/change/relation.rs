@@ -90,6 +90,8 @@ impl RelationPlan {
         })?;
         let lineage = Lineage::new(&schema, &table, &facts.ancestors);
         let tracked = !facts.ours && settings.tracked().tracks(&lineage);
+        let maybe = Lineage::new(&schema, &table, &facts.maybe_below);
+        let mut notes = Vec::new();
         let mut types: Vec<Oid> = Vec::new();
         let mut columns = Vec::with_capacity(relation.columns.len());
         let mut names = Vec::with_capacity(relation.columns.len());
@@ -98,7 +100,14 @@ impl RelationPlan {
             let mut prefix = Vec::with_capacity(name.len() + 3);
             json::write_string(&mut prefix, name.as_bytes());
             prefix.push(b':');
-            let policy = settings.policy(&lineage, facts.unknown, &name);
+            let mut policy = settings.policy(&lineage, facts.unknown, &name);
+            // A value that should be masked is never written.
+            if policy == ColumnPolicy::Keep && !facts.maybe_below.is_empty() {
+                policy = settings.policy(&maybe, false, &name);
+                if policy != ColumnPolicy::Keep && !notes.contains(&Note::MaybeDetached) {
+                    notes.push(Note::MaybeDetached);
+                }
+            }
             // The types of what is not written are never asked for.
             let asked = tracked && settings.coerce && policy == ColumnPolicy::Keep;
             if asked && column.type_oid.0 >= FIRST_USER_OID && !types.contains(&column.type_oid) {
@@ -127,11 +136,19 @@ impl RelationPlan {
         };
         let name: Arc<str> = format!("{schema}.{table}").into();
         let key = primary_key(&facts, relation.replica_identity, &names, &columns);
+        note(
+            &mut notes,
+            &facts,
+            relation.replica_identity,
+            settings,
+            &key,
+            &columns,
+        );
         let part_of = |key: &Vec<String>| names.iter().map(|name| key.contains(name)).collect();
         let mut plan = RelationPlan {
             partition_keys: facts.partition_keys.iter().map(part_of).collect(),
             leaves_out: columns.iter().any(|c| c.policy == ColumnPolicy::LeaveOut),
-            notes: notes(&facts, relation.replica_identity, settings, &key, &columns),
+            notes,
             primary_key: key,
             columns,
             fixed: fixed(settings, row_names),
@@ -235,17 +252,17 @@ pub(super) fn fixed(settings: &Settings, (schema, table): (&str, &str)) -> Vec<u
     fixed
 }
 
-/// What the log has to say about a relation. `key` is its primary key.
-fn notes(
+/// Notes what the log has to say about a relation. `key` is its primary key.
+fn note(
+    notes: &mut Vec<Note>,
     facts: &RelationFacts,
     identity: ReplicaIdentity,
     settings: &Settings,
     key: &[usize],
     columns: &[ColumnPlan],
-) -> Vec<Note> {
-    let mut notes = Vec::new();
+) {
     if facts.ours {
-        return notes;
+        return notes.clear();
     }
     if facts.unknown && settings.has_filters() {
         notes.push(Note::UnknownTables);
@@ -258,7 +275,6 @@ fn notes(
         let by_default = facts.key_is_usable;
         notes.push(Note::KeyNotSent { by_default });
     }
-    notes
 }
 
 /// Whether a type's JSON depends on names and attributes that can change at any time.

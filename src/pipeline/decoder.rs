@@ -262,6 +262,11 @@ impl Sink for Handover {
                  belonged to are not known: TABLES and EXCLUDE_TABLES apply by its own name, EXCLUDE_COLUMNS \
                  and HASH_COLUMNS by the name of the column alone"
             ),
+            Note::MaybeDetached => log::warn!(
+                table = name;
+                "{name} was altered after its rows were written, and may have been a partition until then: \
+                 EXCLUDE_COLUMNS and HASH_COLUMNS for partitioned tables with its columns apply to it"
+            ),
             Note::UnknownKeyOrder => log::warn!(
                 table = name;
                 "{name} is gone from the source's catalog before its rows were read: the columns of its key \

@@ -232,7 +232,16 @@ impl Catalog for SourceCatalog {
         let answers = self
             .ask(|session| session.query(&sql))
             .at(|| format!("relation with OID {relation}"))?;
-        let found = Found::read(&answers, described, &own);
+        let mut found = Found::read(&answers, described, &own);
+        if found.is_partitioned() {
+            let sql = relation_facts::keys_query(relation);
+            found.partition_keys(&self.ask(|session| session.rows(&sql))?);
+        }
+        if self.known.may_be_detached(relation, described.xid, &found) {
+            let sql = relation_facts::alike_query(relation);
+            let answer = self.ask(|session| session.rows(&sql))?;
+            found.maybe_below(relation_facts::alike(&answer));
+        }
         Ok(self.known.settle(relation, described.xid, found, &own))
     }
 

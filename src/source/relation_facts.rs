@@ -8,7 +8,7 @@ use crate::change::{Ancestor, Described, RelationFacts};
 use crate::lsn::{Oid, Xid};
 use crate::wire::ResultSet;
 
-/// The question for all of it, in one message.
+/// The question for what any relation needs, in one message.
 pub(super) fn query(relation: Oid) -> String {
     let columns = |which: &str| {
         format!(
@@ -26,10 +26,14 @@ pub(super) fn query(relation: Oid) -> String {
          JOIN pg_namespace n ON n.oid = c.relnamespace ORDER BY u.place, c.oid",
         own_tables::condition("c.oid")
     );
-    // Columns have one name in a partitioned table and its partitions, but not one number.
-    let partition_keys = format!(
-        "WITH RECURSIVE down(oid) AS (SELECT oid FROM pg_class WHERE oid = {relation} AND relkind = 'p' \
-         AND relreplident = 'f' UNION ALL \
+    [columns("indisprimary"), columns("indisreplident"), chain].join("; ")
+}
+
+/// The question for the keys by which partitions of a table send old rows, as columns of that table. Columns
+/// have one name in all of them, but not one number.
+pub(super) fn keys_query(relation: Oid) -> String {
+    format!(
+        "WITH RECURSIVE down(oid) AS (SELECT {relation}::oid UNION ALL \
          SELECT inhrelid FROM pg_inherits, down WHERE inhparent = down.oid), \
          keys AS (SELECT DISTINCT array_agg(r.attnum ORDER BY r.attnum) AS key FROM down \
          JOIN pg_class c ON c.oid = down.oid AND c.relkind = 'r' AND c.relreplident IN ('d', 'i') \
@@ -40,14 +44,35 @@ pub(super) fn query(relation: Oid) -> String {
          JOIN pg_attribute r ON r.attrelid = {relation} AND r.attname = a.attname GROUP BY c.oid) \
          SELECT k.n, r.attname FROM (SELECT key, row_number() OVER () AS n FROM keys) k \
          JOIN pg_attribute r ON r.attrelid = {relation} AND r.attnum = ANY (k.key) ORDER BY k.n, r.attnum"
-    );
-    [
-        columns("indisprimary"),
-        columns("indisreplident"),
-        chain,
-        partition_keys,
-    ]
-    .join("; ")
+    )
+}
+
+/// The question for the partitioned tables that have exactly the columns of a relation.
+pub(super) fn alike_query(relation: Oid) -> String {
+    let columns = |table: &str| {
+        format!(
+            "(SELECT array_agg(attname ORDER BY attname) FROM pg_attribute \
+             WHERE attrelid = {table} AND attnum > 0 AND NOT attisdropped)"
+        )
+    };
+    format!(
+        "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind = 'p' AND {} = {}",
+        columns("c.oid"),
+        columns(&relation.to_string())
+    )
+}
+
+/// The answer to [`alike_query`].
+pub(super) fn alike(found: &ResultSet) -> Vec<Ancestor> {
+    let names = found.values("nspname").into_iter();
+    let names = names.zip(found.values("relname"));
+    let ancestor = |(schema, table)| Ancestor {
+        schema,
+        table,
+        partitioned: true,
+    };
+    names.map(ancestor).collect()
 }
 
 /// The answer to [`query`].
@@ -56,6 +81,8 @@ pub(super) struct Found {
     facts: RelationFacts,
     /// The relation and the tables above it; empty where the relation is gone.
     chain: Vec<Oid>,
+    /// The relation is a partitioned table, published by its own name.
+    is_partitioned: bool,
     /// The transactions that last altered each of them.
     altered_by: Vec<Xid>,
 }
@@ -77,6 +104,11 @@ impl OwnNames {
 }
 
 impl Found {
+    /// Adds the answer to [`alike_query`].
+    pub(super) fn maybe_below(&mut self, tables: Vec<Ancestor>) {
+        self.facts.maybe_below = tables;
+    }
+
     /// Reads the answer.
     pub(super) fn read(answers: &[ResultSet], described: &Described<'_>, own: &OwnNames) -> Found {
         let values = |set: usize, column: &str| match answers.get(set) {
@@ -99,15 +131,25 @@ impl Found {
                 found.add_table(chain, row, own);
             }
         }
+        found
+    }
+
+    /// Whether [`keys_query`] has an answer.
+    pub(super) fn is_partitioned(&self) -> bool {
+        self.is_partitioned
+    }
+
+    /// Adds the answer to [`keys_query`].
+    pub(super) fn partition_keys(&mut self, found: &ResultSet) {
         let mut last = None;
-        for (number, name) in values(3, "n").into_iter().zip(values(3, "attname")) {
-            match found.facts.partition_keys.last_mut() {
+        let numbers = found.values("n").into_iter();
+        for (number, name) in numbers.zip(found.values("attname")) {
+            match self.facts.partition_keys.last_mut() {
                 Some(key) if last.as_ref() == Some(&number) => key.push(name),
-                _ => found.facts.partition_keys.push(vec![name]),
+                _ => self.facts.partition_keys.push(vec![name]),
             }
             last = Some(number);
         }
-        found
     }
 
     fn add_table(&mut self, chain: &ResultSet, row: usize, own: &OwnNames) {
@@ -118,11 +160,14 @@ impl Found {
         let (schema, table) = (text("nspname"), text("relname"));
         self.facts.ours |= text("own") == "t" || own.oids.contains(&oid) || own.has(schema, table);
         self.altered_by.extend(text("xmin").parse().ok().map(Xid));
-        if !self.chain.is_empty() {
+        let partitioned = text("partitioned") == "t";
+        if self.chain.is_empty() {
+            self.is_partitioned = partitioned;
+        } else {
             self.facts.ancestors.push(Ancestor {
                 schema: schema.to_owned(),
                 table: table.to_owned(),
-                partitioned: text("partitioned") == "t",
+                partitioned,
             });
         }
         self.chain.push(oid);
@@ -141,6 +186,15 @@ pub(super) struct Known {
 }
 
 impl Known {
+    /// Whether a relation that was never seen before may have been a partition when the transaction wrote to
+    /// it.
+    pub(super) fn may_be_detached(&self, relation: Oid, xid: Option<Xid>, found: &Found) -> bool {
+        let altered = |by: &Xid| xid.is_some_and(|xid| precedes(xid, *by));
+        found.chain.len() == 1
+            && !self.relations.contains_key(&relation)
+            && found.altered_by.iter().any(altered)
+    }
+
     /// The facts that hold for the rows of a transaction, by what was found now and what was known before.
     pub(super) fn settle(
         &mut self,
@@ -172,7 +226,12 @@ impl Known {
                 facts.ours |= known.ours;
             }
         }
-        self.keep(relation, facts.clone());
+        // What holds for these rows alone is not kept.
+        let kept = RelationFacts {
+            maybe_below: Vec::new(),
+            ..facts.clone()
+        };
+        self.keep(relation, kept);
         facts
     }
 
@@ -209,6 +268,7 @@ mod tests {
                 ..RelationFacts::default()
             },
             chain: vec![Oid(1)],
+            is_partitioned: false,
             altered_by: vec![Xid(altered_by)],
         }
     }

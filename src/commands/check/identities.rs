@@ -82,8 +82,8 @@ pub fn check(config: &Config, session: &mut Connection, findings: &mut Findings)
         let alter = |leaf: &String| format!("ALTER TABLE {leaf} REPLICA IDENTITY FULL");
         let fix: Vec<String> = leaves.iter().map(alter).collect();
         let found = format!(
-            "{root} is published by its own name with REPLICA IDENTITY FULL, and `before` holds the key alone \
-             where a partition has another one"
+            "{root} is published by its own name with REPLICA IDENTITY FULL, and `before` holds the key \
+             alone where a partition has another one"
         );
         findings.group(Level::Warn, "tables", found, leaves, fix.join("; "));
     }

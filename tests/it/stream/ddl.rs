@@ -115,8 +115,8 @@ fn a_table_made_again_under_its_name_is_another_one() {
     judge.decide(&mut scene, "\"table\" = 't'");
     assert_eq!(
         scene.changes_of("t", "primary_key"),
-        "1\n00000000-0000-0000-0000-000000000001\nt\n1,{2024-01-02,infinity}\n1\n\
-         00000000-0000-0000-0000-000000000001\nt\n1,{2024-01-02,infinity}"
+        "1\n00000000-0000-0000-0000-000000000001\nt\n1,\"{2024-01-02,infinity}\"\n1\n\
+         00000000-0000-0000-0000-000000000001\nt\n1,\"{2024-01-02,infinity}\""
     );
 }
 

@@ -274,7 +274,7 @@ fn a_partition_that_is_detached_or_dropped_before_its_rows_are_read_keeps_its_ro
 }
 
 #[test]
-fn a_partition_that_was_dropped_before_zemi_ever_saw_it_shows_no_secret() {
+fn a_partition_that_was_detached_or_dropped_before_zemi_ever_saw_it_shows_no_secret() {
     for major in [15, 18] {
         let (mut scene, mut zemi) = Scene::one(major)
             .before(TREE)
@@ -287,7 +287,25 @@ fn a_partition_that_was_dropped_before_zemi_ever_saw_it_shows_no_secret() {
         zemi.stop();
         scene
             .sql
-            .run("INSERT INTO p VALUES (1, 'v', 'x'); DROP TABLE p");
+            .run("INSERT INTO p VALUES (1, 'v', 'x'), (31, 'v', 'x')");
+        scene
+            .sql
+            .run("ALTER TABLE p DETACH PARTITION p_high; INSERT INTO p_high (id, secret) VALUES (32, 'own')");
+        let zemi = scene.start();
+        let shown = "\"table\", length(after->>'secret'), after ? 'v'";
+        assert_eq!(
+            scene.changes_where("true", shown),
+            "p|64|t\np_high|64|t\np_high|3|t",
+            "{major}"
+        );
+        let said = "\"public\".\"p_high\" was altered after its rows were written";
+        assert_eq!(zemi.log().matches(said).count(), 1, "{}", zemi.log());
+        let mut zemi = zemi;
+        zemi.stop();
+        scene
+            .sql
+            .run("DELETE FROM changes; INSERT INTO p VALUES (2, 'v', 'x')");
+        scene.sql.run("DROP TABLE p");
         let zemi = scene.start();
         let shown = "\"table\", length(after->>'secret'), after ? 'v'";
         assert_eq!(scene.changes_where("true", shown), "p_low|64|f", "{major}");
