@@ -1,8 +1,8 @@
 //! The error type of the program, and the table that decides between retry and stop.
 //!
 //! An error says what was expected, what was found, where, and what an operator can do. It holds no row
-//! values and no secrets: the text of a server error of the data classes (22, 23, 44) is cut where PostgreSQL
-//! quotes the value, and its DETAIL is left out.
+//! values and no secrets: the text of a server error of the data classes (22, 23, 44, 54) is cut where
+//! PostgreSQL quotes the value, that of a function's own exception (P0) is left out, and so are details.
 
 use crate::sqlstate;
 use std::fmt;
@@ -217,6 +217,16 @@ impl Error {
             matches!(s.class(), "22" | "23" | "44" | "54" | "P0")
                 || s.as_str() == sqlstate::INTERNAL_ERROR
         })
+    }
+
+    /// Whether a server refused a statement and not the session: not a lost connection (class 08), a lack of
+    /// resources (53) or an operator's act (57).
+    pub fn is_of_statement(&self) -> bool {
+        self.0.kind == Kind::Server
+            && self
+                .0
+                .sqlstate
+                .is_some_and(|state| !matches!(state.class(), "08" | "53" | "57"))
     }
 
     /// Whether the server that sent it is shutting down or starting up (57P01, 57P02, 57P03).

@@ -5,6 +5,8 @@
 pub const PROTOCOL_VIOLATION: &str = "08P01";
 /// `feature_not_supported`
 pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
+/// `numeric_value_out_of_range`
+pub const NUMERIC_VALUE_OUT_OF_RANGE: &str = "22003";
 /// `division_by_zero`
 pub const DIVISION_BY_ZERO: &str = "22012";
 /// `character_not_in_repertoire`

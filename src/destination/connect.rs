@@ -7,36 +7,14 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, bounded};
 
 use super::identity::{DestinationIdentity, at_destination};
+use super::login::open_session;
 use super::schema;
 use super::tables::Tables;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::source;
 use crate::threads::STACK;
-use crate::wire::{Connection, with_login_hint};
-
-/// Settings of the session, in the startup packet. Time limits of the role or database must not end a batch.
-/// Notices that a trigger raises for each row would fill the connection, which is not read while rows are
-/// sent.
-///
-/// TCP keepalive of the server: a connection that broke without a FIN leaves a backend that holds the lock on
-/// the row of the progress, for which the next session waits; by the system's defaults that lasts two hours.
-const SESSION: [(&str, &str); 14] = [
-    ("application_name", "zemi"),
-    ("client_encoding", "UTF8"),
-    ("DateStyle", "ISO"),
-    ("TimeZone", "UTC"),
-    ("synchronous_commit", "on"),
-    ("client_min_messages", "error"),
-    ("statement_timeout", "0"),
-    ("lock_timeout", "0"),
-    ("idle_in_transaction_session_timeout", "0"),
-    ("idle_session_timeout", "0"),
-    ("tcp_keepalives_idle", "10"),
-    ("tcp_keepalives_interval", "5"),
-    ("tcp_keepalives_count", "4"),
-    ("tcp_user_timeout", "20000"),
-];
+use crate::wire::Connection;
 
 /// A session and what was read of the destination.
 pub(crate) struct Prepared {
@@ -66,15 +44,7 @@ pub(crate) fn open(
 
 /// Opens a session and reads the identity of the destination.
 fn connect(config: &Config) -> Result<Prepared> {
-    let limit = config.gin_pending_list_limit.map(|limit| limit.to_string());
-    let mut parameters = SESSION.to_vec();
-    parameters.extend(
-        limit
-            .as_deref()
-            .map(|limit| ("gin_pending_list_limit", limit)),
-    );
-    let opened = Connection::open(&config.destination, &parameters, config.connect_timeout);
-    let mut session = opened.map_err(|e| with_login_hint(e, &config.destination, "DEST_DB"))?;
+    let mut session = open_session(config)?;
     let row = session.rows(
         "SELECT current_setting('server_version_num') AS version, \
          current_setting('synchronous_commit') AS synchronous_commit, \
@@ -105,28 +75,37 @@ fn connect(config: &Config) -> Result<Prepared> {
     };
     // The name of the WAL file begins with the timeline, in hexadecimal; the control file still has the
     // earlier one until the checkpoint after a promotion is done.
-    let timeline =
-        session.rows("SELECT left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) AS timeline")?;
-    identity.timeline = timeline
-        .value(0, "timeline")
-        .and_then(|t| u32::from_str_radix(t, 16).ok());
+    let timeline = ask_if_allowed(
+        &mut session,
+        "SELECT left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) AS fact",
+    )?;
+    identity.timeline = timeline.and_then(|t| u32::from_str_radix(&t, 16).ok());
     if fact("may_read_control") == Some("t") {
-        let control = session.rows("SELECT system_identifier FROM pg_control_system()")?;
-        identity.system = control.value(0, "system_identifier").map(str::to_owned);
+        let control = "SELECT system_identifier AS fact FROM pg_control_system()";
+        identity.system = ask_if_allowed(&mut session, control)?;
     }
     // Not in the startup packet, to whose value `SET search_path TO DEFAULT` goes back: that has to be the
     // role's own where tables are looked for and made.
-    let mut settings = String::from("SET search_path = ''");
-    if version >= 170_000 {
-        settings.push_str("; SET transaction_timeout = 0");
-    }
-    session.query(&settings)?;
+    session.query("SET search_path = ''")?;
     Ok(Prepared {
         session,
         identity,
         synchronous_commit: fact("synchronous_commit").unwrap_or("nothing").to_owned(),
         tables: None,
     })
+}
+
+/// Asks for a fact that only makes a message better, or shows a failover. A server may refuse the function,
+/// as those that are only compatible with PostgreSQL do: then it is not known.
+fn ask_if_allowed(session: &mut Connection, sql: &str) -> Result<Option<String>> {
+    match session.rows(sql) {
+        Ok(row) => Ok(row.value(0, "fact").map(str::to_owned)),
+        Err(e) if e.is_of_statement() => {
+            log::debug!("destination: {e}");
+            Ok(None)
+        }
+        Err(e) => Err(e),
+    }
 }
 
 /// Makes sure that an answered COMMIT is durable. Returns the session, the identity of the destination, and

@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 
 use super::connect::{self, Preconnect, SourceIdentity};
+use super::login;
 use super::progress::{self, ProgressSql};
 use super::schema;
 use super::session::{Core, Environment, Opened};
@@ -45,7 +46,11 @@ impl Connector {
     pub(crate) fn open(&self) -> Result<(Opened, Option<SavedProgress>)> {
         let config = &self.environment.config;
         let preconnect = self.preconnect.take();
-        let mut prepared = preconnect.unwrap_or_else(|| connect::prepare(config))?;
+        let prepared = preconnect.unwrap_or_else(|| connect::prepare(config));
+        let mut prepared = match self.same_cluster.get() {
+            Some(_) => prepared.map_err(login::passing)?,
+            None => prepared?,
+        };
         let found = prepared.tables.take();
         let known_cluster = self.same_cluster.get().copied();
         let (mut connection, identity, same_cluster) =
@@ -58,8 +63,8 @@ impl Connector {
             schema::mark_progress(&mut connection, &tables)?;
         }
         let system = &self.source.system_identifier;
-        let sql = ProgressSql::new(config, &tables.names, system, &identity);
-        progress::prepare(&mut connection, &tables.names)?;
+        let sql = ProgressSql::new(config, &tables.names, system, &identity, same_cluster);
+        progress::prepare(&mut connection, &tables.names, same_cluster)?;
         let progress = sql.read(&mut connection)?;
         log::info!(
             destination:% = config.destination;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::connect::{self, SourceIdentity};
 use super::identity::at_destination;
+use super::login;
 use super::progress::ProgressSql;
 use super::tables::{self, Tables};
 use super::{schema, statements};
@@ -29,11 +30,12 @@ pub(crate) struct GapAnnouncer {
 
 impl GapAnnouncement for GapAnnouncer {
     fn announce_gap(&self, from: Lsn, timeline: u32) -> Result<()> {
-        let (mut session, identity, _) =
-            at_destination(connect::open(&self.config, &self.source, None))?;
+        let (mut session, identity, same_cluster) = at_destination(
+            connect::open(&self.config, &self.source, None).map_err(login::passing),
+        )?;
         let names = at_destination(tables::locate(&mut session))?;
         let system = &self.source.system_identifier;
-        let sql = ProgressSql::new(&self.config, &names, system, &identity);
+        let sql = ProgressSql::new(&self.config, &names, system, &identity, same_cluster);
         let announcement = sql.announce_gap(from, timeline);
         at_destination(session.query(&statements::transaction(&[announcement]))).map(drop)
     }

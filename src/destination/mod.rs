@@ -11,6 +11,7 @@ mod fallback;
 mod forms;
 pub(crate) mod gap;
 pub(crate) mod identity;
+mod login;
 pub(crate) mod package_trigger;
 pub mod progress;
 pub(crate) mod removal;

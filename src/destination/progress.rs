@@ -2,10 +2,12 @@
 //! as the rows.
 
 use super::identity::{DestinationIdentity, at_destination};
+use super::login::open_session;
 use super::tables::{self, TableNames};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::lsn::Lsn;
+use crate::source::session::COMMIT_FOR_OTHERS;
 use crate::sqlstate;
 use crate::wire::{Connection, literal};
 
@@ -45,6 +47,8 @@ pub(crate) struct ProgressSql {
     gap_key: String,
     gap_values: String,
     destination: String,
+    /// What else the guard selects, see [`guard_also`].
+    also: String,
 }
 
 impl ProgressSql {
@@ -54,6 +58,7 @@ impl ProgressSql {
         names: &TableNames,
         system_identifier: &str,
         now: &DestinationIdentity,
+        same_cluster: bool,
     ) -> ProgressSql {
         let slot = literal(&config.slot_name);
         let announcement = literal(&format!("{} (gap)", config.slot_name));
@@ -72,6 +77,7 @@ impl ProgressSql {
             gap_key: key(&announcement),
             gap_values: format!("{announcement}, {system}, {database}"),
             destination: format!("{destination_system}, {destination_timeline}"),
+            also: guard_also(same_cluster),
         }
     }
 
@@ -142,8 +148,8 @@ impl ProgressSql {
         format!(
             "WITH u AS (UPDATE {} SET flushed_lsn = '{next}', timeline = {timeline}, \
              (destination_system, destination_timeline) = ROW({}), updated_at = now() \
-             WHERE {} AND flushed_lsn = '{previous}' RETURNING 1) SELECT 1/count(*) FROM u",
-            self.table, self.destination, self.key
+             WHERE {} AND flushed_lsn = '{previous}' RETURNING 1) SELECT 1/count(*){} FROM u",
+            self.table, self.destination, self.key, self.also
         )
     }
 
@@ -165,19 +171,33 @@ impl ProgressSql {
     }
 }
 
+/// What the guard selects beside the proof: in the source's cluster, whose standby zemi may be, which
+/// standbys the commit waits for. Elsewhere the session's own setting holds.
+fn guard_also(same_cluster: bool) -> String {
+    match same_cluster {
+        true => format!(", {COMMIT_FOR_OTHERS}"),
+        false => String::new(),
+    }
+}
+
 /// Prepares the guard: parsing and planning it takes longer than all else that a small batch costs the
 /// destination before its commit.
 ///
 /// The key is among the parameters, so that the statement is the same for every instance of zemi: a pooler
 /// may hand out one server session to several of them.
-pub(crate) fn prepare(session: &mut Connection, names: &TableNames) -> Result<()> {
+pub(crate) fn prepare(
+    session: &mut Connection,
+    names: &TableNames,
+    same_cluster: bool,
+) -> Result<()> {
     let prepared = session.query(&format!(
         "PREPARE zemi_advance(pg_lsn, pg_lsn, int, text, text, text, text, int) AS \
          WITH u AS (UPDATE {} SET flushed_lsn = $2, timeline = $3, \
          destination_system = $7, destination_timeline = $8, updated_at = now() \
          WHERE slot_name = $4 AND system_identifier = $5 AND database = $6 AND flushed_lsn = $1 \
-         RETURNING 1) SELECT 1/count(*) FROM u",
-        names.progress()
+         RETURNING 1) SELECT 1/count(*){} FROM u",
+        names.progress(),
+        guard_also(same_cluster)
     ));
     match prepared {
         // Another instance prepared it in this server session.
@@ -215,14 +235,13 @@ pub(crate) fn forget_progress(config: &Config, system_identifier: &str) -> Resul
 }
 
 fn open(config: &Config, system_identifier: &str) -> Result<(Connection, ProgressSql)> {
-    let session = Connection::open(&config.destination, &[], config.connect_timeout);
-    let mut session = at_destination(session)?;
+    let mut session = at_destination(open_session(config))?;
     let names = at_destination(tables::locate(&mut session))?;
     let unknown = DestinationIdentity {
         system: None,
         timeline: None,
         started: String::new(),
     };
-    let sql = ProgressSql::new(config, &names, system_identifier, &unknown);
+    let sql = ProgressSql::new(config, &names, system_identifier, &unknown, false);
     Ok((session, sql))
 }

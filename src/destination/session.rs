@@ -19,7 +19,7 @@ use crate::lsn::Lsn;
 use crate::observe::metrics::Metrics;
 use crate::resume::{Gap, GapReason, StreamStart};
 use crate::sqlstate;
-use crate::wire::Connection;
+use crate::wire::{Connection, literal};
 
 /// What every session of the writer works with.
 #[derive(Clone)]
@@ -70,6 +70,39 @@ impl Core {
         Ok(progress.map(|progress| progress.flushed))
     }
 
+    /// Makes sure that the guard finds the progress where it stands: a trigger or rule may keep it from that,
+    /// and all that the guard says is a division by zero.
+    ///
+    /// # Errors
+    /// It does not.
+    pub(super) fn check_guard(&mut self, position: Lsn, timeline: u32) -> Result<()> {
+        if self.read_progress()? != Some(position) {
+            return Ok(());
+        }
+        let guard = self.sql.advance(position, position, timeline);
+        let tried = self
+            .connection
+            .query(&format!("{}; {guard}", statements::BEGIN));
+        self.connection.query("ROLLBACK")?;
+        match tried {
+            Err(e) if e.is_sqlstate(sqlstate::DIVISION_BY_ZERO) => Err(self.hindered()),
+            other => other.map(drop),
+        }
+    }
+
+    fn hindered(&self) -> Error {
+        let table = self.tables.names.progress();
+        Error::new(
+            Kind::Transient,
+            format!("a row of {table} could not be written: a trigger or rule of that table hinders it"),
+        )
+        .hint(format!(
+            "SELECT tgname FROM pg_trigger WHERE tgrelid = {}::regclass AND NOT tgisinternal shows triggers; \
+             drop the one that returns NULL",
+            literal(table)
+        ))
+    }
+
     /// Acts on what the progress shows, so that it stands at `expected` or proves that the batch of unclear
     /// fate is durable.
     pub(super) fn reconcile(
@@ -93,7 +126,11 @@ impl Core {
                     "the progress was gone from zemi_progress: writing it again at {expected}"
                 );
                 let insert = self.sql.insert(expected, timeline);
-                self.transaction(&[insert]).map(|()| None)
+                self.transaction(&[insert])?;
+                match self.read_progress()? {
+                    Some(_) => Ok(None),
+                    None => Err(self.hindered()),
+                }
             }
         }
     }

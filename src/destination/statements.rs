@@ -78,7 +78,8 @@ mod tests {
             timeline: None,
             started: String::new(),
         };
-        ProgressSql::new(&config, &TableNames::in_schema("public"), "7", &identity)
+        let names = TableNames::in_schema("public");
+        ProgressSql::new(&config, &names, "7", &identity, false)
     }
 
     #[test]

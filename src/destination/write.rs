@@ -136,6 +136,9 @@ impl Session {
         if in_transaction {
             self.core.connection.query("ROLLBACK")?;
         }
+        if error.is_sqlstate(sqlstate::DIVISION_BY_ZERO) {
+            self.core.check_guard(self.position, timeline)?;
+        }
         match check_after(&error, self.core.prepared, batch.continues) {
             Check::None => {}
             Check::WithoutPrepared => {

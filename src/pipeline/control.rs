@@ -25,6 +25,8 @@ struct State {
     outage: Option<Outage>,
     /// The replication connection, while the reader has one.
     reader: Option<Arc<dyn Transport>>,
+    /// Since when it has none, after it had one.
+    reader_ended: Option<Instant>,
 }
 
 /// Shared by all threads.
@@ -62,12 +64,23 @@ impl Control {
     /// Registers the replication connection, so that its reader can be woken; `None` when it has ended.
     pub fn set_reader(&self, transport: Option<Arc<dyn Transport>>) {
         let mut state = lock(&self.state);
+        state.reader_ended = match transport {
+            Some(_) => None,
+            None if state.reader.is_some() => Some(Instant::now()),
+            None => state.reader_ended,
+        };
         state.reader = transport;
         if self.stopping()
             && let Some(transport) = &state.reader
         {
             transport.shutdown(Shutdown::Read);
         }
+    }
+
+    /// How long there has been no replication connection, after there was one; zero while there is one.
+    pub fn source_away_for(&self) -> Duration {
+        let ended = lock(&self.state).reader_ended;
+        ended.map_or(Duration::ZERO, |ended| ended.elapsed())
     }
 
     /// Notes that the destination cannot be reached; the first report sets the time.

@@ -161,6 +161,7 @@ impl Eyes {
         let Eyes {
             config, metrics, ..
         } = self;
+        source::session::release_own_commits(session)?;
         if let Some((end, kept)) = source::kept_by_slot(session, config)? {
             metrics.slot_retained.set(kept);
             // The stream does not tell it while the replication connection is closed.

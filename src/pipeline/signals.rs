@@ -15,11 +15,15 @@ const LIMIT_SLACK: Duration = Duration::from_millis(200);
 /// Calls `stop` at the first SIGTERM or SIGINT; the second one ends the process at once.
 ///
 /// The main thread may wait for a server that does not answer: the time limit is held by a thread of its
-/// own.
+/// own. `late` is the exit code of a process that had no time to do all that it was asked for.
 ///
 /// # Errors
 /// No handler can be registered, or no thread started.
-pub(super) fn listen(shutdown_timeout: Duration, stop: impl Fn() + Send + 'static) -> Result<()> {
+pub(super) fn listen(
+    shutdown_timeout: Duration,
+    late: Exit,
+    stop: impl Fn() + Send + 'static,
+) -> Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])
         .map_err(|e| Error::new(Kind::Bug, "cannot listen to signals").caused_by(e))?;
     thread::Builder::new()
@@ -28,23 +32,23 @@ pub(super) fn listen(shutdown_timeout: Duration, stop: impl Fn() + Send + 'stati
         .spawn(move || {
             for (count, _) in signals.forever().enumerate() {
                 if count > 0 {
-                    leave("stopped at once");
+                    leave("stopped at once", late);
                 }
                 stop();
-                leave_after(shutdown_timeout + LIMIT_SLACK);
+                leave_after(shutdown_timeout + LIMIT_SLACK, late);
             }
         })
         .map(drop)
         .map_err(|e| Error::new(Kind::Bug, "cannot start a thread").caused_by(e))
 }
 
-fn leave_after(limit: Duration) {
+fn leave_after(limit: Duration, late: Exit) {
     let spawned = thread::Builder::new()
         .name("limit".into())
         .stack_size(STACK)
         .spawn(move || {
             thread::sleep(limit);
-            leave("SHUTDOWN_TIMEOUT is over");
+            leave("SHUTDOWN_TIMEOUT is over", late);
         });
     if let Err(e) = spawned {
         log::warn!("cannot watch over SHUTDOWN_TIMEOUT: {e}");
@@ -52,7 +56,7 @@ fn leave_after(limit: Duration) {
 }
 
 /// Ends the process, as asked, whatever its threads wait for.
-fn leave(why: &str) {
+fn leave(why: &str, late: Exit) {
     log::warn!("{why}: what was not written yet comes again at the next start");
-    std::process::exit(i32::from(Exit::Ok as u8));
+    std::process::exit(i32::from(late as u8));
 }

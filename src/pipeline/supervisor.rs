@@ -29,6 +29,7 @@ use crate::destination::gap::GapAnnouncer;
 use crate::destination::removal;
 use crate::destination::tables::Destination;
 use crate::error::{At, Error, Exit, Kind, Remedy, Result};
+use crate::lsn::Lsn;
 use crate::observe::metrics::Metrics;
 use crate::observe::routes;
 use crate::source::SourceSessions;
@@ -38,6 +39,10 @@ use crate::threads::STACK;
 
 /// Chunks on their way to the decoder.
 const CHUNKS: usize = 4;
+
+/// How much WAL may lie behind the confirmed position, in bytes, when `CLEANUP_ON_SHUTDOWN` drops the slot:
+/// what a server writes by itself, and what is committed while zemi stops. One segment of WAL.
+const UNREAD: i64 = 16 << 20;
 
 /// Reader, decoder and writer.
 const THREADS: usize = 3;
@@ -89,7 +94,11 @@ impl Supervisor {
         let (tell, events) = unbounded();
         let control = Arc::new(Control::default());
         let (stopped, signalled) = (Arc::clone(&control), tell.clone());
-        signals::listen(config.shutdown_timeout, move || {
+        let late = match config.cleanup_on_shutdown {
+            true => Exit::Unavailable,
+            false => Exit::Ok,
+        };
+        signals::listen(config.shutdown_timeout, late, move || {
             stopped.stop();
             let _ = signalled.send(Event::Signal);
         })?;
@@ -110,10 +119,12 @@ impl Supervisor {
     fn run(self) -> Result<()> {
         let status_page = routes::open(&self.config, &self.metrics)?;
         self.log_start();
-        let preconnect = Preconnect::open(&self.config);
-        let (identity, preconnected) = self.identify()?;
-        let streams = self.start_writer(&identity, preconnect, preconnected)?;
-        let late = self.start_stream(&identity, streams)?;
+        let (identity, late) = match self.start() {
+            Err(e) if e.kind() == Kind::Stopped && self.config.cleanup_on_shutdown => {
+                return Err(kept("zemi was stopped before it streamed"));
+            }
+            started => started?,
+        };
         let outcome = self.watch(status_page, &late);
         self.feedback.close();
         if outcome.is_ok() && self.config.cleanup_on_shutdown {
@@ -121,6 +132,15 @@ impl Supervisor {
         }
         log::info!("stopped");
         outcome
+    }
+
+    /// Starts all threads.
+    fn start(&self) -> Result<(SourceIdentity, Arc<LateTables>)> {
+        let preconnect = Preconnect::open(&self.config);
+        let (identity, preconnected) = self.identify()?;
+        let streams = self.start_writer(&identity, preconnect, preconnected)?;
+        let late = self.start_stream(&identity, streams)?;
+        Ok((identity, late))
     }
 
     fn log_start(&self) {
@@ -380,9 +400,26 @@ impl Supervisor {
         }
     }
 
-    /// Removes slot, publications and progress, as `CLEANUP_ON_SHUTDOWN` asks.
+    /// Removes slot, publications and progress, as `CLEANUP_ON_SHUTDOWN` asks, unless that loses changes.
+    ///
+    /// # Errors
+    /// What was received is not written, or more than [`UNREAD`] was not even received.
     fn clean_up(&self, identity: &SourceIdentity) -> Result<()> {
+        let (_, durable) = self.feedback.epoch();
+        let received = Lsn(self.metrics.last_received_lsn.get());
+        if received > durable {
+            return Err(kept(format!(
+                "changes between {durable} and {received} are not written"
+            )));
+        }
         let mut session = source::open_session(&self.config)?;
+        let slot = source::slot::read_row(&mut session, &self.config.slot_name)?;
+        if let Some(slot) = slot.filter(|slot| slot.behind_bytes > Some(UNREAD)) {
+            return Err(kept(format!(
+                "{} of WAL were not read",
+                slot.behind_size.unwrap_or_default()
+            )));
+        }
         removal::drop_all(&self.config, &mut session, &identity.system_identifier)?;
         log::info!(
             "dropped slot {}, its publications and the progress",
@@ -410,7 +447,7 @@ impl Summary {
     fn log(&mut self, metrics: &Metrics) {
         let changes = metrics.changes();
         if changes > self.changes {
-            let flushed = crate::lsn::Lsn(metrics.last_flushed_lsn.get());
+            let flushed = Lsn(metrics.last_flushed_lsn.get());
             log::info!(
                 changes = changes - self.changes,
                 changes_total = changes,
@@ -422,6 +459,15 @@ impl Summary {
             self.changes = changes;
         }
     }
+}
+
+/// The error of a stop whose `CLEANUP_ON_SHUTDOWN` would lose changes; the process ends with exit code 69.
+fn kept(why: impl std::fmt::Display) -> Error {
+    Error::new(
+        Kind::Transient,
+        format!("CLEANUP_ON_SHUTDOWN has dropped nothing: {why}"),
+    )
+    .hint("start zemi again to write them; or give them up by zemi cleanup --yes")
 }
 
 /// The end was asked for.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::partitions;
 use super::relation_facts::{self, Found, Known};
-use super::session::{APPLICATION, is_unconvertible, open_session, take_bytes_as_stored};
+use super::session::{IS_STANDBY, is_unconvertible, open_session, take_bytes_as_stored};
 use super::types::{Types, facts_query, stamps_query};
 use crate::backoff::Backoff;
 use crate::change::json::{Ask, ValueType};
@@ -19,11 +19,13 @@ use crate::wire::{Connection, ResultSet, literal};
 pub use super::relation_facts::OwnNames;
 
 /// Where zemi is a synchronous standby, the longest wait for a transaction to become visible that does not
-/// show the wait event `SyncRep`: it may still be about to wait for zemi.
-const MAX_WAIT_AS_STANDBY: Duration = Duration::from_millis(300);
+/// show the wait event `SyncRep`: it may still be about to wait for zemi, and the event of another role's
+/// session is hidden without `pg_read_all_stats`. Other transactions become visible within microseconds.
+const MAX_WAIT_AS_STANDBY: Duration = Duration::from_millis(100);
 
-/// Between two looks at a transaction that is not visible yet.
-const VISIBILITY_POLL_INTERVAL: Duration = Duration::from_millis(1);
+/// Between two looks at a transaction that is not visible yet; each pause is twice the one before.
+const VISIBILITY_POLL_FIRST: Duration = Duration::from_millis(1);
+const VISIBILITY_POLL_LAST: Duration = Duration::from_millis(256);
 
 /// A transaction that is invisible for so long is logged: with a synchronous standby away, it stays so until
 /// that is back.
@@ -82,7 +84,10 @@ impl SourceCatalog {
         };
         let answer = ask(&mut session);
         // An error of a statement alone leaves the session as it was.
-        if answer.as_ref().map_or_else(is_of_statement, |_| true) {
+        if answer
+            .as_ref()
+            .map_or_else(Error::is_of_statement, |_| true)
+        {
             self.session = Some(session);
         }
         answer
@@ -146,7 +151,7 @@ impl Ask for SourceCatalog {
         );
         // What the cast itself refuses is no reason to ask again.
         let answer = self.ask(|session| match session.rows(&sql) {
-            Err(e) if is_of_statement(&e) => Ok(None),
+            Err(e) if e.is_of_statement() => Ok(None),
             other => other.map(Some),
         });
         let Ok(Some(answer)) = answer else {
@@ -165,7 +170,7 @@ fn bounds_within_a_second(session: &mut Connection, sql: &str) -> Result<Option<
     let sql = format!("BEGIN READ ONLY; SET LOCAL lock_timeout = '1s'; {sql}; COMMIT");
     match session.query(&sql) {
         Ok(mut sets) => Ok((sets.len() > 2).then(|| sets.swap_remove(2))),
-        Err(e) if is_of_statement(&e) => {
+        Err(e) if e.is_of_statement() => {
             session.query("ROLLBACK")?;
             match e.is_sqlstate(sqlstate::LOCK_NOT_AVAILABLE) {
                 true => Ok(None),
@@ -176,37 +181,35 @@ fn bounds_within_a_second(session: &mut Connection, sql: &str) -> Result<Option<
     }
 }
 
-/// Whether a server refused a statement and not the session: not a lost connection (class 08), a lack of
-/// resources (53) or an operator's act (57).
-fn is_of_statement(error: &Error) -> bool {
-    error.kind() == Kind::Server
-        && error
-            .sqlstate()
-            .is_some_and(|state| !matches!(state.class(), "08" | "53" | "57"))
+/// Asks whether other sessions see what a transaction did, which they do when its synchronous standbys have
+/// it, and whether it waits for those. By a snapshot, which takes none of the locks of `pg_locks`. The stream
+/// numbers a transaction by 32 bits, a snapshot by 64: the number meant is the one nearest to the snapshot's.
+fn visibility_query(transaction: Xid) -> String {
+    format!(
+        "SELECT pg_visible_in_snapshot((next + ahead - CASE WHEN ahead >= 2147483648 THEN 4294967296 \
+         ELSE 0 END)::text::xid8, snapshot) AS is_visible, {IS_STANDBY} AS is_standby, \
+         EXISTS (SELECT FROM pg_stat_activity WHERE backend_xid = '{transaction}'::xid \
+         AND wait_event = 'SyncRep') AS waits_for_standby \
+         FROM pg_current_snapshot() snapshot, \
+         LATERAL (SELECT pg_snapshot_xmax(snapshot)::text::bigint AS next) n, \
+         LATERAL (SELECT ({transaction} - next) & 4294967295 AS ahead) a"
+    )
 }
 
 impl Catalog for SourceCatalog {
     fn wait_until_visible(&mut self, transaction: Xid) -> Result<bool> {
-        // A transaction holds the lock on its own number until it is visible, which is when its synchronous
-        // standbys have it. Where zemi is one of those, the transaction may wait for zemi.
-        let sql = format!(
-            "SELECT bool_or(a.wait_event IS NOT DISTINCT FROM 'SyncRep') AS waits_for_standby, \
-             EXISTS (SELECT FROM pg_stat_replication WHERE application_name = '{}' \
-             AND sync_state IN ('sync', 'quorum')) AS is_standby \
-             FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid) \
-             WHERE l.locktype = 'transactionid' AND l.transactionid = '{transaction}' AND l.granted \
-             AND l.mode = 'ExclusiveLock'",
-            APPLICATION
-        );
+        let sql = visibility_query(transaction);
         let since = Instant::now();
+        let mut pause = VISIBILITY_POLL_FIRST;
         let mut warned = false;
         loop {
             let answer = self.ask(|session| session.rows(&sql))?;
-            let Some(waits_for_standby) = answer.value(0, "waits_for_standby") else {
+            if answer.value(0, "is_visible") == Some("t") {
                 return Ok(true);
-            };
+            }
+            let waits_for_standby = answer.value(0, "waits_for_standby") == Some("t");
             let is_standby = answer.value(0, "is_standby") == Some("t");
-            if is_standby && (waits_for_standby == "t" || since.elapsed() >= MAX_WAIT_AS_STANDBY) {
+            if is_standby && (waits_for_standby || since.elapsed() >= MAX_WAIT_AS_STANDBY) {
                 return Ok(false);
             }
             if !warned && since.elapsed() >= VISIBILITY_WARN_AFTER {
@@ -216,12 +219,13 @@ impl Catalog for SourceCatalog {
                      waits for a synchronous standby. What it says of tables and types is waited for, too"
                 );
             }
-            if !self.control.pause(VISIBILITY_POLL_INTERVAL) {
+            if !self.control.pause(pause) {
                 return Err(Error::new(
                     Kind::Stopped,
                     "stopped while a transaction waits for its synchronous standby",
                 ));
             }
+            pause = VISIBILITY_POLL_LAST.min(pause * 2);
         }
     }
 

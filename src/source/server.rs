@@ -143,7 +143,9 @@ pub(crate) fn check(session: &mut Connection) -> Result<Server> {
             Kind::Transient,
             "expected a primary, found a standby in recovery",
         )
-        .hint("promote it by SELECT pg_promote(), or point DB_HOST to the primary"));
+        .hint(
+            "point DB_HOST to the primary; if this standby is about to take over, zemi goes on by itself",
+        ));
     }
     Ok(server)
 }

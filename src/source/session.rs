@@ -7,30 +7,24 @@ use crate::config::Config;
 use crate::error::{At, Error, Result};
 use crate::sqlstate;
 use crate::threads::STACK;
+use crate::wire::session_settings::{set_version_dependent, startup};
 use crate::wire::{Connection, identifier, with_login_hint};
 
 /// `application_name` of every session on the source, which `synchronous_standby_names` may hold.
 pub(crate) const APPLICATION: &str = "zemi";
 
-/// Settings of every session on the source. A walsender prints values by some of them, and casts to json
-/// that an ordinary session is asked for have to be computed by the same ones, whatever the database's own
-/// settings are.
+/// Settings of every session on the source, beside those of every session at all. A walsender prints by
+/// some of them, and casts to json that an ordinary session is asked for have to be computed by the same.
+/// PostgreSQL 18 says by a warning that a publication is missing.
 ///
-/// `synchronous_commit=local`: with `synchronous_standby_names = 'zemi'` a commit of zemi itself would
-/// wait for zemi. A time limit would end a slot's creation, which waits for open transactions.
-const SESSION: [(&str, &str); 12] = [
+/// `synchronous_commit=local`: see [`IS_STANDBY`].
+const SESSION: [(&str, &str); 6] = [
     ("application_name", APPLICATION),
-    ("client_encoding", "UTF8"),
-    ("DateStyle", "ISO"),
     ("IntervalStyle", "postgres"),
     ("extra_float_digits", "3"),
-    ("TimeZone", "UTC"),
     ("bytea_output", "hex"),
+    ("client_min_messages", "warning"),
     ("synchronous_commit", "local"),
-    ("statement_timeout", "0"),
-    ("lock_timeout", "0"),
-    ("idle_in_transaction_session_timeout", "0"),
-    ("idle_session_timeout", "0"),
 ];
 
 /// Settings of a walsender of the database. Its time limit is longer than the interval of zemi's status
@@ -41,9 +35,41 @@ const WALSENDER: [(&str, &str); 3] = [
     ("wal_sender_timeout", "60s"),
 ];
 
+macro_rules! is_standby {
+    () => {
+        "pg_catalog.current_setting('synchronous_standby_names') OPERATOR(pg_catalog.~*) \
+         '(^|[[:space:],(])(\"zemi\"|zemi|[*]|\"[*]\")($|[[:space:],)])'"
+    };
+}
+
+macro_rules! commit_for_others {
+    () => {
+        concat!(
+            "pg_catalog.set_config('synchronous_commit', CASE WHEN \
+             pg_catalog.current_setting('synchronous_standby_names') = '' OR ",
+            is_standby!(),
+            " THEN 'local' ELSE 'on' END, true)"
+        )
+    };
+}
+
+/// An SQL condition: whether commits of this cluster wait for a standby called [`APPLICATION`]. By the
+/// setting and not by `pg_stat_replication`, whose columns are NULL without `pg_read_all_stats`, and which
+/// calls a walsender that has yet to catch up `potential`. Names are compared regardless of case, and `*` is
+/// every name (PostgreSQL documentation, "Replication").
+pub(crate) const IS_STANDBY: &str = is_standby!();
+
+/// An SQL expression: makes the commit of this transaction wait for the synchronous standbys of this cluster
+/// unless zemi is one of them, for whose confirmation it would wait. Without any it is `local` as well: a
+/// session goes by the setting as it was when its client sent the statements.
+pub(crate) const COMMIT_FOR_OTHERS: &str = commit_for_others!();
+
 /// Begins a transaction of DDL: under the role's own search path, by which functions of event triggers may
 /// name theirs without a schema.
-pub(crate) const BEGIN_DDL: &str = "BEGIN; SET LOCAL search_path TO DEFAULT";
+pub(crate) const BEGIN_DDL: &str = concat!(
+    "BEGIN; SET LOCAL search_path TO DEFAULT; SELECT ",
+    commit_for_others!()
+);
 
 /// Opens an ordinary session.
 ///
@@ -51,7 +77,7 @@ pub(crate) const BEGIN_DDL: &str = "BEGIN; SET LOCAL search_path TO DEFAULT";
 /// As for [`Connection::open`], with what to do about it.
 pub fn open_session(config: &Config) -> Result<Connection> {
     let open = || {
-        let opened = Connection::open(&config.source, &SESSION, config.connect_timeout);
+        let opened = Connection::open(&config.source, &startup(&SESSION), config.connect_timeout);
         let mut session = opened.map_err(|e| with_login_hint(e, &config.source, "DB"))?;
         // The search path is not in the startup packet, so that `SET search_path TO DEFAULT` gives the role's
         // own. Names may hold any bytes in a database without encoding, and the server would refuse to send
@@ -60,9 +86,28 @@ pub fn open_session(config: &Config) -> Result<Connection> {
             "SET search_path = ''; SELECT set_config('client_encoding', 'SQL_ASCII', false) \
              WHERE current_setting('server_encoding') = 'SQL_ASCII'",
         )?;
+        set_version_dependent(&mut session)?;
         Ok(session)
     };
     open().at(|| "source".into())
+}
+
+/// Ends the wait of zemi's own commits for zemi itself: of those whose statements were sent before it became
+/// a synchronous standby, see [`COMMIT_FOR_OTHERS`]. They are committed all the same.
+///
+/// # Errors
+/// The source's connection.
+pub(crate) fn release_own_commits(session: &mut Connection) -> Result<()> {
+    let released = session.rows(&format!(
+        "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE {IS_STANDBY} AND wait_event = 'SyncRep' \
+         AND application_name = '{APPLICATION}' AND usename = current_user"
+    ))?;
+    if !released.rows.is_empty() {
+        log::warn!(
+            "synchronous_standby_names has come to hold zemi: ended the wait of zemi's own commit for it"
+        );
+    }
+    Ok(())
 }
 
 /// The server holds text that it cannot convert to UTF-8, now or later.
@@ -84,15 +129,10 @@ pub(crate) fn take_bytes_as_stored(session: &mut Connection) -> Result<()> {
 /// # Errors
 /// As for [`Connection::open`], with what to do about it.
 pub(crate) fn open_replication(config: &Config, encoding: &str) -> Result<Connection> {
-    let mut parameters = Vec::with_capacity(SESSION.len() + WALSENDER.len());
-    parameters.extend(
-        SESSION
-            .iter()
-            .filter(|(name, _)| *name != "client_encoding"),
-    );
-    parameters.extend(WALSENDER);
-    parameters.push(("client_encoding", encoding));
-    Connection::open(&config.source, &parameters, config.connect_timeout)
+    let mut own = [SESSION.as_slice(), &WALSENDER].concat();
+    own.push(("client_encoding", encoding));
+    let opened = Connection::open(&config.source, &startup(&own), config.connect_timeout);
+    opened
         .map_err(|e| {
             if e.is_sqlstate(sqlstate::INSUFFICIENT_PRIVILEGE)
                 || e.is_sqlstate(sqlstate::INVALID_AUTHORIZATION_SPECIFICATION)
@@ -107,6 +147,7 @@ pub(crate) fn open_replication(config: &Config, encoding: &str) -> Result<Connec
             }
             with_login_hint(e, &config.source, "DB")
         })
+        .and_then(|mut session| set_version_dependent(&mut session).map(|()| session))
         .at(|| "source".into())
 }
 

@@ -184,6 +184,8 @@ pub(crate) struct SlotLimits {
     pub(crate) max_slots: String,
     /// `max_slot_wal_keep_size`; `-1` is unlimited.
     pub(crate) max_wal_keep_size: String,
+    /// `idle_replication_slot_timeout`, where it is set (18 and later).
+    pub(crate) idle_timeout: Option<String>,
 }
 
 /// Reads [`SlotLimits`].
@@ -191,13 +193,15 @@ pub(crate) fn read_limits(session: &mut Connection) -> Result<SlotLimits> {
     let row = session.rows(
         "SELECT (SELECT count(*) FROM pg_replication_slots) AS used, \
          current_setting('max_replication_slots') AS max_slots, \
-         current_setting('max_slot_wal_keep_size') AS max_wal_keep_size",
+         current_setting('max_slot_wal_keep_size') AS max_wal_keep_size, \
+         nullif(current_setting('idle_replication_slot_timeout', true), '0') AS idle_timeout",
     )?;
     let text = |column: &str| row.value(0, column).unwrap_or_default().to_owned();
     Ok(SlotLimits {
         used: text("used"),
         max_slots: text("max_slots"),
         max_wal_keep_size: text("max_wal_keep_size"),
+        idle_timeout: row.value(0, "idle_timeout").map(str::to_owned),
     })
 }
 
@@ -212,10 +216,14 @@ pub(crate) fn create_slot(session: &mut Connection, config: &Config) -> Result<L
             literal(&config.slot_name)
         ))
         .map_err(|e| {
-            if e.is_sqlstate(sqlstate::CONFIGURATION_LIMIT_EXCEEDED) {
-                return e
-                    .as_kind(Kind::Setting)
-                    .hint("raise max_replication_slots on the source");
+            // The limit is reached; it is 0.
+            if e.is_sqlstate(sqlstate::CONFIGURATION_LIMIT_EXCEEDED)
+                || e.is_sqlstate(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE)
+            {
+                return e.as_kind(Kind::Setting).replace_hint(
+                    "raise max_replication_slots on the source and restart it, or drop a slot that is not \
+                     needed",
+                );
             }
             e
         })

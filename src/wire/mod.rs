@@ -16,6 +16,7 @@ mod pooler;
 pub(crate) mod quote;
 pub(crate) mod response;
 pub(crate) mod result_set;
+pub(crate) mod session_settings;
 pub(crate) mod tls;
 pub(crate) mod transport;
 

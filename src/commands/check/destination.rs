@@ -82,9 +82,16 @@ fn indexes(session: &mut Connection, names: &TableNames, findings: &mut Findings
     let rows = session.rows(&format!(
         "SELECT a.attname, i.indisvalid FROM pg_catalog.pg_index i \
          JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] \
-         WHERE i.indrelid = {}::pg_catalog.regclass",
+         WHERE i.indrelid = {0}::pg_catalog.regclass UNION ALL SELECT '', false \
+         FROM pg_catalog.pg_class WHERE oid = {0}::pg_catalog.regclass AND relkind = 'p'",
         literal(table)
     ))?;
+    // PostgreSQL refuses CREATE INDEX CONCURRENTLY on a partitioned table.
+    let is_partitioned = rows
+        .rows
+        .iter()
+        .any(|row| row.first() == Some(&Some(String::new())));
+    let concurrently = if is_partitioned { "" } else { "CONCURRENTLY " };
     let has = |column: &str| {
         rows.rows.iter().any(|row| {
             let text = |i: usize| row.get(i).and_then(Option::as_deref);
@@ -97,8 +104,7 @@ fn indexes(session: &mut Connection, names: &TableNames, findings: &mut Findings
         return Ok(());
     }
     let columns: Vec<&str> = missing.iter().map(|(column, _)| *column).collect();
-    let create =
-        |(column, method): &&(&str, _)| create_index(names, column, *method, "CONCURRENTLY ");
+    let create = |(column, method): &&(&str, _)| create_index(names, column, *method, concurrently);
     let statements: Vec<String> = missing.iter().map(create).collect();
     findings.warn(
         "destination",

@@ -33,6 +33,16 @@ pub fn check(config: &Config, session: &mut Connection, findings: &mut Findings)
     if let Some((found, fix)) = predecessor::left_over(session, config)? {
         findings.warn("slot", found, fix);
     }
+    if let Some(timeout) = &limits.idle_timeout {
+        findings.warn(
+            "slot",
+            format!(
+                "idle_replication_slot_timeout is {timeout}: when zemi is stopped or its destination away \
+                 for longer, the source gives the slot up, and the changes since are missing"
+            ),
+            "ALTER SYSTEM SET idle_replication_slot_timeout = 0; SELECT pg_reload_conf()",
+        );
+    }
     if limits.max_wal_keep_size == "-1" {
         findings.warn(
             "slot",

@@ -10,7 +10,7 @@ use super::output::Output;
 use crate::change::{ClientEncoding, Tracked};
 use crate::config::Config;
 use crate::destination::gap::log_gap;
-use crate::error::{At, Error, Kind, Result};
+use crate::error::{At, Error, Kind, Remedy, Result};
 use crate::lsn::Lsn;
 use crate::observe::metrics::Metrics;
 use crate::pipeline::channel::ReaderEvent;
@@ -148,6 +148,10 @@ impl Connector {
         if self.saved.is_none() {
             self.look_for_predecessor(&mut source.session, before.is_some())?;
         }
+        let earlier = match before {
+            Some(_) => Vec::new(),
+            None => publication::existing(&mut source.session, &self.config)?,
+        };
         let looked = late::look(&mut source.session)?;
         let published = publication::reconcile(
             &mut source.session,
@@ -170,7 +174,19 @@ impl Connector {
         }
         let slot = match before {
             Some(slot) if !slot.lost => slot,
-            unusable => self.make_slot(&mut source.session, unusable.is_some())?,
+            Some(_) => self.make_slot(&mut source.session, true)?,
+            None => match self.make_slot(&mut source.session, false) {
+                Err(e) if e.remedy() != Remedy::Retry => {
+                    // A start that is refused leaves nothing behind.
+                    publication::drop_publications_but(
+                        &mut source.session,
+                        &self.config,
+                        &earlier,
+                    )?;
+                    return Err(e);
+                }
+                made => made?,
+            },
         };
         failover::reconcile(
             &mut source.session,

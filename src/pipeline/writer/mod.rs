@@ -4,9 +4,9 @@
 mod state;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use self::state::{OnStart, Position, ReadyTo, Recovery, Retry, State, Undelivered};
 use super::channel::WriterCommand;
@@ -27,6 +27,14 @@ use crate::error::{Error, Kind, Result};
 use crate::lsn::Lsn;
 use crate::observe::metrics::Metrics;
 use crate::resume::{SavedProgress, StreamStart};
+
+/// How long a transaction of the destination that holds the first fragments of a larger one stays open when
+/// the source is gone: they come again from their beginning. What the decoder still holds of it takes less. A
+/// connection that vanished is noticed within 30 s.
+const FRAGMENTS_WITHOUT_SOURCE: Duration = Duration::from_secs(15);
+
+/// How often the source is looked at while such a transaction is open.
+const STEP: Duration = Duration::from_secs(1);
 
 /// What the thread is started with.
 pub struct Writer {
@@ -90,7 +98,7 @@ impl Writer {
         };
         let mut stream = at_destination(Stream::start(&context, opened, start))?;
         loop {
-            match receive(&self.work)? {
+            match stream.receive(&self.work)? {
                 WriterCommand::Start(start) => at_destination(stream.restart(start))?,
                 WriterCommand::Batch(batch) => {
                     if batch.epoch == stream.epoch {
@@ -230,6 +238,24 @@ impl<'a> Stream<'a> {
             stream.ask_again();
         }
         Ok(stream)
+    }
+
+    /// The next command. Fragments whose source is gone are undone meanwhile, with the locks that they hold.
+    fn receive(&mut self, work: &Receiver<WriterCommand>) -> Result<WriterCommand> {
+        while self.state.has_fragments() {
+            match work.recv_timeout(STEP) {
+                Err(RecvTimeoutError::Timeout) => {}
+                received => return received.map_err(|_| Error::new(Kind::Stopped, "stopped")),
+            }
+            if self.context.control.source_away_for() >= FRAGMENTS_WITHOUT_SOURCE {
+                log::info!(
+                    "the source is gone in the middle of a large transaction: undid its first part at the \
+                     destination"
+                );
+                self.state = self.state.take().without_fragments(Session::rollback);
+            }
+        }
+        receive(work)
     }
 
     /// A later start: undoes the fragments of a transaction, which comes again from its beginning, and

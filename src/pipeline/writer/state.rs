@@ -72,6 +72,11 @@ impl<S: Position> State<S> {
         }
     }
 
+    /// Whether a transaction of fragments is open.
+    pub(super) fn has_fragments(&self) -> bool {
+        matches!(self, State::InTransaction { .. })
+    }
+
     /// Undoes the transaction of the fragments by `rollback`, which gives the session back where it answers:
     /// a source that goes away costs no session of the destination.
     pub(super) fn without_fragments(self, rollback: impl FnOnce(S) -> Option<S>) -> State<S> {

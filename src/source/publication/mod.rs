@@ -284,8 +284,20 @@ pub(crate) fn existing(session: &mut Connection, config: &Config) -> Result<Vec<
 /// Drops the publications that zemi made.
 ///
 /// # Errors
-/// The first one that cannot be dropped; those before it are gone then.
+/// As [`drop_publications_but`].
 pub(crate) fn drop_publications(session: &mut Connection, config: &Config) -> Result<()> {
+    drop_publications_but(session, config, &[])
+}
+
+/// As [`drop_publications`], except these, with what [`existing`] says of them.
+///
+/// # Errors
+/// The first one that cannot be dropped; those before it are gone then.
+pub(crate) fn drop_publications_but(
+    session: &mut Connection,
+    config: &Config,
+    kept: &[(String, bool)],
+) -> Result<()> {
     let (names, _) = resolve_names(session, config)?;
     let now = read_publications(session, &names)?;
     let tables = read_tables_in_any_encoding(session)?;
@@ -303,6 +315,9 @@ pub(crate) fn drop_publications(session: &mut Connection, config: &Config) -> Re
         let Some(publication) = publication else {
             continue;
         };
+        if kept.iter().any(|(kept, _)| kept == name) {
+            continue;
+        }
         if !publication.is_ours() {
             log::info!("publication {name} stays: it was not made by zemi");
             continue;

@@ -7,6 +7,16 @@ use rustls::{AlertDescription, CertificateError, Error as TlsError};
 use crate::config::TlsMode;
 use crate::error::{Error, Kind};
 
+/// What the server and zemi need to have in common. A server with a key of another kind than zemi knows ends
+/// the handshake by the same alert as one without a common cipher, before it has shown its certificate.
+const IN_COMMON: &str = "zemi knows TLS 1.2 and 1.3 with ECDHE and AES-GCM or ChaCha20-Poly1305, and \
+     servers with a key of RSA, of the curves P-256 and P-384, or of Ed25519: look at \
+     ssl_min_protocol_version, ssl_max_protocol_version and ssl_ciphers, and whether openssl x509 -noout \
+     -text -in server.crt shows a key of the curve P-521 or of the kind rsassaPss, which zemi does not know";
+
+/// The object identifier of the curve P-521, 1.3.132.0.35, in DER (RFC 5480, 2.1.1.1).
+const P521: [u8; 5] = [0x2b, 0x81, 0x04, 0x00, 0x23];
+
 /// The error of an established connection.
 pub(super) fn of_stream(e: &TlsError, mode: TlsMode) -> Error {
     explain(e).at(place(mode))
@@ -26,7 +36,7 @@ pub(super) fn explain(e: &TlsError) -> Error {
             Kind::Refused,
             format!("the server and zemi have no way to encrypt in common ({reason:?})"),
         )
-        .hint("zemi knows TLS 1.2 and 1.3 with ECDHE and AES-GCM or ChaCha20-Poly1305"),
+        .hint(IN_COMMON),
         TlsError::General(reason) => Error::new(Kind::Refused, reason.clone()),
         TlsError::NoCertificatesPresented => {
             Error::new(Kind::Refused, "the server shows no certificate")
@@ -59,6 +69,16 @@ fn certificate(reason: &CertificateError) -> Error {
                 "connect by a name that is in the certificate, or check the issuer only by verify-ca",
             )
         }
+        CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext {
+            public_key_algorithm_id,
+            ..
+        } if public_key_algorithm_id
+            .windows(P521.len())
+            .any(|part| part == P521) =>
+        {
+            refused("the server's certificate is signed by a key of the curve P-521")
+                .hint("zemi knows issuers with a key of RSA, of the curves P-256 and P-384, or of Ed25519")
+        }
         // The signature of an issuer with the same name and another key: a renewed certificate authority.
         CertificateError::BadSignature
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
@@ -69,7 +89,10 @@ fn certificate(reason: &CertificateError) -> Error {
         }
         CertificateError::UnsupportedSignatureAlgorithmContext { .. } => {
             refused("the server's certificate is signed by an algorithm that zemi does not know")
-                .hint("RSA and RSA-PSS with SHA-256, -384 and -512, ECDSA and Ed25519 are known")
+                .hint(
+                    "RSA and RSA-PSS with SHA-256, -384 and -512, ECDSA by a key of the curves P-256 and \
+                     P-384 (not P-521), and Ed25519 are known",
+                )
         }
         CertificateError::Other(_) => {
             refused("the server's certificate cannot be used").caused_by(reason_of(reason)).hint(
@@ -111,10 +134,7 @@ fn alerted(alert: AlertDescription) -> Error {
         A::HandshakeFailure
         | A::ProtocolVersion
         | A::InsufficientSecurity
-        | A::UnrecognisedName => Error::new(Kind::Refused, said).hint(
-            "zemi knows TLS 1.2 and 1.3 with ECDHE and AES-GCM or ChaCha20-Poly1305: look at the \
-                 server's ssl_min_protocol_version, ssl_max_protocol_version and ssl_ciphers",
-        ),
+        | A::UnrecognisedName => Error::new(Kind::Refused, said).hint(IN_COMMON),
         _ => Error::new(Kind::Transient, said),
     }
 }

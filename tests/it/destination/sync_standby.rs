@@ -3,7 +3,7 @@
 
 use std::thread::{self, JoinHandle};
 
-use crate::support::scene::{PATIENCE, caught_up, changes, settings, streaming};
+use crate::support::scene::{PATIENCE, Settings, caught_up, changes, settings, streaming};
 use crate::support::{Scene, Server, Sql, Zemi, wait_until};
 
 /// A source whose commits wait for zemi. What tests prepare on this session does not wait.
@@ -211,7 +211,7 @@ fn what_a_transaction_made_was_asked_for_before_its_synchronous_standby_had_it()
     waits_for_standby(&mut sql);
     // It is the last thing that zemi asks the source until the standby has it.
     let asking = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'zemi' \
-                  AND query LIKE '%''transactionid''%'";
+                  AND query LIKE '%pg_visible_in_snapshot%'";
     wait_until("zemi waits, too", PATIENCE, || sql.value(asking) == "1");
     for set in [
         "ALTER SYSTEM RESET synchronous_standby_names",
@@ -224,4 +224,104 @@ fn what_a_transaction_made_was_asked_for_before_its_synchronous_standby_had_it()
     let wanted = "7,1|{\"v\": 5, \"id\": 1, \"kind\": 7}";
     caught_up(&mut sql);
     assert_eq!(changes(&mut there, "primary_key, after"), wanted);
+}
+
+/// Changes the setting and waits until new commits go by it.
+fn set_names(server: &Server, names: &str) {
+    let mut sql = Sql::open(server, "postgres");
+    sql.run(&format!(
+        "ALTER SYSTEM SET synchronous_standby_names = '{names}'"
+    ));
+    sql.run("SELECT pg_reload_conf()");
+    wait_until("the setting holds", PATIENCE, || {
+        sql.value("SHOW synchronous_standby_names") == names
+    });
+}
+
+/// The role of README, for which the columns of `pg_stat_replication` are NULL.
+fn of_zemi(server: &Server) -> Settings {
+    let mut sql = Sql::open(server, "postgres");
+    sql.run(
+        "SET synchronous_commit = local; CREATE ROLE zemi LOGIN REPLICATION PASSWORD 'secret'; \
+         GRANT CREATE ON SCHEMA public TO zemi; CREATE PUBLICATION zemi FOR ALL TABLES",
+    );
+    let mut settings = settings(server, None);
+    for prefix in ["DB_", "DEST_DB_"] {
+        settings.push((format!("{prefix}USER"), "zemi".into()));
+        settings.push((format!("{prefix}PASSWORD"), "secret".into()));
+    }
+    settings
+}
+
+fn a_role_that_may_not_read_statistics_keeps_no_commit_waiting(major: u32) {
+    let server = Server::start(major, &[]);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run("CREATE TABLE t (id int PRIMARY KEY)");
+    let own = of_zemi(&server);
+    let mut zemi = streaming(&own);
+    let names = [
+        "zemi",
+        "*",
+        "FIRST 1 (nobody, \"ZEMI\")",
+        "ANY 1 (nobody,zemi)",
+    ];
+    for (id, names) in (1..).zip(names) {
+        set_names(&server, names);
+        returned(commit(&server, id));
+        let mut application = Sql::open(&server, "postgres");
+        returned(thread::spawn(move || {
+            application.run(&format!(
+                "CREATE TABLE made_{id} (id int PRIMARY KEY); INSERT INTO made_{id} VALUES (1)"
+            ));
+        }));
+    }
+    zemi.stop();
+
+    // It waits for zemi; meanwhile comes more than the channels and the batch hold.
+    let held = commit(&server, 5);
+    waits_for_standby(&mut sql);
+    sql.run(
+        "SET synchronous_commit = local; \
+         SELECT pg_logical_emit_message(false, 'noise', repeat('x', 1000000)) FROM generate_series(1, 50)",
+    );
+    let also = commit(&server, 6);
+    sql.run("INSERT INTO t SELECT g FROM generate_series(1000, 200000) g");
+    let _zemi = streaming(&own);
+    returned(held);
+    returned(also);
+    caught_up(&mut sql);
+    let rows = "SELECT count(*) FROM changes WHERE \"table\" = 't'";
+    assert_eq!(sql.value(rows), "199007");
+}
+
+#[test]
+fn a_role_that_may_not_read_statistics_keeps_no_commit_waiting_on_15() {
+    a_role_that_may_not_read_statistics_keeps_no_commit_waiting(15);
+}
+
+#[test]
+fn a_role_that_may_not_read_statistics_keeps_no_commit_waiting_on_18() {
+    a_role_that_may_not_read_statistics_keeps_no_commit_waiting(18);
+}
+
+#[test]
+fn commits_of_zemi_wait_for_other_standbys_until_zemi_is_one() {
+    let server = Server::start(15, &[]);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run("SET synchronous_commit = local; CREATE TABLE t (id int PRIMARY KEY)");
+    let _zemi = streaming(&settings(&server, None));
+    set_names(&server, "another");
+    sql.run("INSERT INTO t VALUES (1)");
+    let own = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'zemi' \
+               AND wait_event = 'SyncRep'";
+    wait_until("zemi waits for that standby", PATIENCE, || {
+        sql.value(own) == "1"
+    });
+    set_names(&server, "another, zemi");
+    set_names(&server, "ANY 1 (another, zemi)");
+    // A new relation is looked at soon, and whether zemi waits for itself with it.
+    sql.run("CREATE TABLE plain (v int); INSERT INTO plain VALUES (1)");
+    returned(commit(&server, 2));
+    caught_up(&mut sql);
+    assert_eq!(sql.value("SELECT count(*) FROM changes"), "3");
 }

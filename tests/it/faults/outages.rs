@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::load::{Load, TABLES, assert_all_is_there};
+use crate::support::proxy::NetworkFault;
 use crate::support::replay::assert_replays;
 use crate::support::scene::{PATIENCE, caught_up, settings, streaming};
 use crate::support::{Scene, Server, Sql, Zemi, wait_until};
@@ -95,6 +96,142 @@ fn sessions_that_are_terminated_under_load_lose_nothing() {
     progress(&scene, 100);
     load.stop();
     judge(&scene);
+}
+
+#[test]
+fn a_destination_that_refuses_for_a_moment_is_tried_again() {
+    let destination = Server::start(15, &[]);
+    let mut admin = Sql::open(&destination, "postgres");
+    admin.run("CREATE ROLE writer LOGIN SUPERUSER PASSWORD 'secret'");
+    let (mut scene, zemi) = Scene::on(Server::start(15, &[]), Some(destination))
+        .destination_database("audit", "")
+        .before("CREATE TABLE t (id int PRIMARY KEY, v text)")
+        .with(&[
+            ("DB_NAME", "postgres"),
+            ("DEST_DB_USER", "writer"),
+            ("DEST_DB_PASSWORD", "secret"),
+        ])
+        .streaming();
+    scene.insert(1, 1);
+    scene.caught_up();
+    let terminate =
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'audit'";
+    // Within one batch, and in the middle of a transaction that is larger.
+    for (close, open, sqlstate) in [
+        (
+            "ALTER DATABASE audit ALLOW_CONNECTIONS false",
+            "ALTER DATABASE audit ALLOW_CONNECTIONS true",
+            "55000",
+        ),
+        (
+            "ALTER ROLE writer NOLOGIN",
+            "ALTER ROLE writer LOGIN",
+            "28000",
+        ),
+        (
+            "ALTER DATABASE audit RENAME TO elsewhere",
+            "ALTER DATABASE elsewhere RENAME TO audit",
+            "3D000",
+        ),
+    ] {
+        for rows in [1, 20_000] {
+            admin.run("ALTER DATABASE audit ALLOW_CONNECTIONS false");
+            admin.run(terminate);
+            wait_until("its sessions are gone", PATIENCE, || {
+                admin.run(terminate);
+                admin.value("SELECT count(*) FROM pg_stat_activity WHERE datname = 'audit'") == "0"
+            });
+            admin.run(close);
+            if !close.contains("ALLOW") {
+                let name = if close.contains("RENAME") {
+                    "elsewhere"
+                } else {
+                    "audit"
+                };
+                admin.run(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true"));
+            }
+            let refusals = || {
+                zemi.log()
+                    .matches(&format!("(SQLSTATE {sqlstate})"))
+                    .count()
+            };
+            let before = refusals();
+            let last: u32 = scene.sql.value("SELECT max(id) FROM t").parse().unwrap();
+            scene.sql.run(&format!(
+                "INSERT INTO t SELECT {last} + g, repeat('x', 1000) FROM generate_series(1, {rows}) g"
+            ));
+            wait_until("zemi is refused twice", PATIENCE, || {
+                refusals() > before + 1
+            });
+            admin.run(open);
+            scene.caught_up();
+        }
+    }
+    scene.there = Sql::open(scene.destination(), "audit");
+    scene.judge(60_004);
+    assert!(!zemi.log().contains(" ERROR "), "{}", zemi.log());
+}
+
+#[test]
+fn a_destination_database_that_is_made_anew_is_written_to() {
+    let (mut scene, zemi) = Scene::two(15)
+        .destination_database("audit", "")
+        .before("CREATE TABLE t (id int PRIMARY KEY, v text)")
+        .with(&[("DB_NAME", "postgres")])
+        .streaming();
+    let mut admin = Sql::open(scene.destination(), "postgres");
+    scene.insert(1, 1);
+    scene.caught_up();
+    admin.run("DROP DATABASE audit WITH (FORCE)");
+    scene.insert(2, 2);
+    zemi.wait_for_log("(SQLSTATE 3D000)", PATIENCE);
+    admin.run("CREATE DATABASE audit");
+    scene.caught_up();
+    let mut there = Sql::open(scene.destination(), "audit");
+    assert_eq!(there.text("SELECT primary_key FROM changes"), "2");
+}
+
+#[test]
+fn a_source_that_is_gone_in_the_middle_of_a_large_transaction_holds_nothing_at_the_destination() {
+    let table = "CREATE TABLE t (id int PRIMARY KEY, v text)";
+    let (mut scene, zemi) = Scene::two(15).before(table).networked().streaming();
+    let open = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'zemi' \
+                AND backend_xid IS NOT NULL";
+    for (round, cut) in ["stopped", "unreachable"].into_iter().enumerate() {
+        let first = round * 40_000;
+        scene.sql.run(&format!(
+            "INSERT INTO t SELECT {first} + g, repeat('x', 1000) FROM generate_series(1, 40000) g"
+        ));
+        wait_until("a part is at the destination", PATIENCE, || {
+            scene.there.value(open) == "1"
+        });
+        match cut {
+            "stopped" => scene.source.stop("immediate"),
+            _ => {
+                scene.nets[0].set(NetworkFault::Refusing);
+                scene.nets[0].cut();
+            }
+        }
+        let began = Instant::now();
+        wait_until("its transaction ends", PATIENCE, || {
+            scene.there.value(open) == "0"
+        });
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(60), "{cut}: {took:?}");
+        zemi.wait_for_log("undid its first part", PATIENCE);
+        assert_eq!(
+            zemi.log().matches("undid its first part").count(),
+            round + 1
+        );
+        match cut {
+            "stopped" => {
+                scene.source.up();
+                scene.sql = Sql::open(&scene.source, "postgres");
+            }
+            _ => scene.nets[0].set(NetworkFault::None),
+        }
+        scene.judge((round + 1) * 40_000);
+    }
 }
 
 #[test]

@@ -361,6 +361,66 @@ fn cleaning_up_leaves_only_the_changes() {
 }
 
 #[test]
+fn cleaning_up_waits_until_everything_is_written() {
+    let clean_up = [("CLEANUP_ON_SHUTDOWN", "true"), ("SHUTDOWN_TIMEOUT", "2")];
+    let table = "CREATE TABLE t (id int PRIMARY KEY, v text)";
+    let mut scene = Scene::two(15).before(table).with(&clean_up).ready();
+    let left = "SELECT (SELECT count(*) FROM pg_replication_slots), \
+                (SELECT count(*) FROM pg_publication WHERE pubname = 'zemi')";
+    let dropped_nothing = |zemi: &mut Zemi, scene: &mut Scene, wanted: &str| {
+        zemi.sigterm();
+        assert_eq!(zemi.wait_exit(MOMENT), Some(69), "{}", zemi.log());
+        let log = zemi.log();
+        assert!(log.contains(wanted), "{log}");
+        assert_eq!(scene.sql.text(left), "1|1");
+    };
+    let not_written = "CLEANUP_ON_SHUTDOWN has dropped nothing: changes between";
+
+    // The time is over.
+    let mut zemi = scene.start();
+    scene
+        .there
+        .run("BEGIN; LOCK TABLE changes IN ACCESS EXCLUSIVE MODE");
+    scene.insert(1, 1);
+    let mut watcher = Sql::open(scene.destination(), "postgres");
+    wait_for_locked(&mut watcher, 1);
+    dropped_nothing(&mut zemi, &mut scene, not_written);
+    scene.there.run("COMMIT");
+
+    // The destination is away.
+    let mut zemi = scene.start();
+    scene.destination().stop("fast");
+    scene.insert(2, 2);
+    zemi.wait_for_log("trying again in", PATIENCE);
+    dropped_nothing(&mut zemi, &mut scene, not_written);
+
+    // It was away from the start on.
+    let mut zemi = Zemi::start(&scene.settings);
+    zemi.wait_for_log("trying again in", PATIENCE);
+    dropped_nothing(&mut zemi, &mut scene, "stopped before it streamed");
+
+    // There is more than what was received.
+    for from in (0..60).map(|n| n * 1000 + 1000) {
+        scene.insert(from, from + 999);
+    }
+    scene
+        .sql
+        .run("UPDATE t SET v = repeat('x', 1500) WHERE id >= 1000");
+    scene.destination().up();
+    scene.there = Sql::open(scene.destination(), "postgres");
+    let mut zemi = scene.start();
+    dropped_nothing(
+        &mut zemi,
+        &mut scene,
+        "CLEANUP_ON_SHUTDOWN has dropped nothing",
+    );
+    let mut zemi = scene.start();
+    scene.judge(120_002);
+    zemi.stop();
+    assert_eq!(scene.sql.text(left), "0|0");
+}
+
+#[test]
 fn a_slot_that_is_gone_leaves_a_gap_that_is_logged_and_recorded() {
     let (mut scene, mut zemi) = Scene::one(15)
         .before("CREATE TABLE t (id int PRIMARY KEY)")

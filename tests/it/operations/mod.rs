@@ -8,6 +8,8 @@ mod hostile;
 mod moving_in;
 mod privileges;
 mod prometheus;
+mod server_settings;
+mod server_states;
 mod status_page;
 mod supervise;
 mod tls;

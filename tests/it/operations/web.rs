@@ -212,6 +212,37 @@ fn a_destination_that_answers_and_takes_nothing_is_never_ready() {
 }
 
 #[test]
+fn no_text_of_a_trigger_is_shown_since_it_may_hold_a_row() {
+    let source = Server::start(15, &[]);
+    let destination = Server::start(15, &[]);
+    let port = free_port();
+    let settings = with_ports(settings(&source, Some(&destination)), port, port);
+    let zemi = streaming(&with(&settings, &[("LOG_LEVEL", "debug")]));
+    let mut sql = Sql::open(&source, "postgres");
+    let mut other = Sql::open(&destination, "postgres");
+    sql.run("CREATE TABLE t (id int PRIMARY KEY, x text)");
+    for (id, sqlstate) in ["P0001", "53100", "ZZ001", "40001"].iter().enumerate() {
+        other.run(&format!(
+            "CREATE OR REPLACE FUNCTION bad() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
+                 RAISE EXCEPTION 'bad %', NEW USING ERRCODE = '{sqlstate}', DETAIL = NEW, HINT = NEW; END$$;
+             CREATE TRIGGER bad BEFORE INSERT ON changes FOR EACH ROW EXECUTE FUNCTION bad()"
+        ));
+        sql.run(&format!("INSERT INTO t VALUES ({id}, 'TopSecret')"));
+        let place = format!("public.bad() line 2 at RAISE (SQLSTATE {sqlstate})");
+        wait_until("the pages show the error", PATIENCE, || {
+            get(port, "/readyz").1.contains(&place)
+        });
+        for path in ["/status.json", "/status", "/healthz", "/readyz"] {
+            let (_, body) = get(port, path);
+            assert!(!body.contains("TopSecret"), "{path}: {body}");
+        }
+        other.run("DROP TRIGGER bad ON changes");
+        caught_up(&mut sql);
+    }
+    assert!(!zemi.log().contains("TopSecret"), "{}", zemi.log());
+}
+
+#[test]
 fn waiting_for_the_destination_is_not_decoding() {
     let server = Server::start(15, &[]);
     let port = free_port();

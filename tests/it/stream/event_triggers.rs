@@ -76,7 +76,7 @@ fn an_event_trigger_that_refuses_everything_is_named_with_what_helps() {
     let mut settings = settings(&server, None);
     settings.push(("DEST_DB_NAME".into(), "audit".into()));
     let zemi = Zemi::start(&settings);
-    zemi.wait_for_log("no CREATE TABLE AS here", PATIENCE);
+    zemi.wait_for_log("function refuse() line 1 at RAISE", PATIENCE);
     zemi.wait_for_log("ALTER EVENT TRIGGER \"Refusing\" DISABLE; then: ", PATIENCE);
     // What it says, and it goes on by itself.
     audit.run("ALTER EVENT TRIGGER \"Refusing\" DISABLE");

@@ -9,6 +9,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub const RSA: &[&str] = &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
 /// An elliptic curve.
 pub const ECDSA: &[&str] = &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
+/// A curve that zemi does not know.
+pub const P521: &[&str] = &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"];
+/// A key for RSA-PSS alone, which zemi does not know.
+pub const RSA_PSS: &[&str] = &["-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"];
 /// A key whose signatures have no hash of their own.
 pub const ED25519: &[&str] = &["-algorithm", "ED25519"];
 

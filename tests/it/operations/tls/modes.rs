@@ -2,7 +2,7 @@
 
 use zemi::error::{Exit, Remedy};
 
-use super::authority::{Authority, ECDSA, ED25519, Pair, RSA};
+use super::authority::{Authority, ECDSA, ED25519, P521, Pair, RSA, RSA_PSS};
 use super::server::{self, role, set, show};
 use crate::support::scene::PATIENCE;
 use crate::support::{Server, Sql, Zemi};
@@ -250,6 +250,15 @@ fn older_versions_and_all_kinds_of_signatures_are_spoken() {
         connects(&server, &with("verify-full", &ed25519.cert())),
         "t|TLSv1.3"
     );
+    // Keys that the server takes and zemi does not know: it is told by an alert, before any certificate.
+    for (name, kind, said) in [("p521", P521, "P-521"), ("rsa-pss", RSA_PSS, "rsassaPss")] {
+        show(&server, &authority.issue(name, kind, "/CN=x", names, &[]));
+        refused(&server, &[("DB_SSL_MODE", "require")], said);
+    }
+    // Signed by such a key.
+    let other = Authority::new(P521);
+    show(&server, &other.server("by-p521", RSA));
+    refused(&server, &with("verify-ca", &other.root.cert()), "P-521");
     show(
         &server,
         &authority.issue("sha1", RSA, "/CN=x", names, &["-sha1"]),
