@@ -34,6 +34,7 @@
 //! | where the stream goes on, and what is a gap | `resume` |
 //! | published tables, and how | `source::publication`: `catalog`, `plan` (decides), `apply` (does) |
 //! | which tables `TABLES` names | `change::Tracked` |
+//! | settings that match no table or column | `source::filters` |
 //! | which published rows are dropped all the same | `change::relation` |
 //! | which types a column has | `source::types`, `source::catalog` |
 //! | which kind of JSON a type becomes | `change::json::types` (`interval`, `uuid` and others are text) |
