@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::identity::Identity;
 use super::state::{ALL_OPERATIONS, GENERATED_COLUMNS, LeftOut, Publication, State, Table};
 use crate::change::Tracked;
 use crate::lsn::Oid;
@@ -82,6 +83,7 @@ pub(super) fn left_out(
         found.extend(generated_columns(name, publication, state.version, &wanted));
         if publication.via_root && state.tables.iter().any(|t| t.partitioned) {
             found.push(by_root(name));
+            found.extend(keys_alone(name, state, &wanted));
         }
     }
     for oid in foreign.refusing(state) {
@@ -266,6 +268,35 @@ fn generated_columns(
     })
 }
 
+/// Partitions that are published by a root with REPLICA IDENTITY FULL, and that have another one themselves.
+fn keys_alone(name: &str, state: &State, wanted: &[&Table]) -> Option<LeftOut> {
+    let full: BTreeSet<Oid> = state
+        .tables
+        .iter()
+        .filter(|table| table.partitioned && table.identity == Identity::Full)
+        .map(|table| table.oid)
+        .collect();
+    let has_full = |table: &Table| table.above.iter().any(|oid| full.contains(oid));
+    let parts: Vec<&Table> = wanted
+        .iter()
+        .copied()
+        .filter(|table| table.identity != Identity::Full && has_full(table))
+        .collect();
+    let names: Vec<String> = parts.iter().take(NAMED).map(|t| t.quoted()).collect();
+    let alter = |table: &String| format!("ALTER TABLE {table} REPLICA IDENTITY FULL");
+    let alter: Vec<String> = names.iter().map(alter).collect();
+    (!parts.is_empty()).then(|| LeftOut {
+        found: format!(
+            "{} publishes partitions by a root with REPLICA IDENTITY FULL, and {} of them, such as {}, have \
+             another one: their old rows are sent as far as that goes",
+            called(name),
+            parts.len(),
+            names.join(", ")
+        ),
+        fix: alter.join("; "),
+    })
+}
+
 fn by_root(name: &str) -> LeftOut {
     LeftOut {
         found: format!(
@@ -283,7 +314,7 @@ fn by_root(name: &str) -> LeftOut {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::identity::{Generated, Identity, IdentityIndex};
+    use super::super::identity::{Generated, IdentityIndex};
     use super::super::names::Names;
     use super::super::state::Publications;
     use super::*;

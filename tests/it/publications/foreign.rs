@@ -256,6 +256,7 @@ fn two_that_disagree_are_not_followed_together_on_18() {
 fn by_the_root() {
     let made = "CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id);
         CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10);
+        ALTER TABLE p REPLICA IDENTITY FULL;
         CREATE PUBLICATION zemi FOR ALL TABLES WITH (publish_via_partition_root = true)";
     let (_, found) = used(15, made, &[]);
     let fix = fix_of(
@@ -265,6 +266,12 @@ fn by_the_root() {
     assert_eq!(
         fix,
         "ALTER PUBLICATION \"zemi\" SET (publish_via_partition_root = false)"
+    );
+    let begin =
+        format!("{Z} publishes partitions by a root with REPLICA IDENTITY FULL, and 1 of them");
+    assert_eq!(
+        fix_of(&found, &begin),
+        "ALTER TABLE \"public\".\"p1\" REPLICA IDENTITY FULL"
     );
 }
 

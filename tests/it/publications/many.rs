@@ -99,12 +99,9 @@ fn thousands_of_tables_are_published_with_few_locks() {
 
 #[test]
 fn the_check_of_a_first_start_locks_no_table() {
-    let (mut scene, _) = (
-        Scene::one(15)
-            .before("CREATE TABLE t (id int PRIMARY KEY)")
-            .ready(),
-        (),
-    );
+    let mut scene = Scene::one(15)
+        .before("CREATE TABLE t (id int PRIMARY KEY)")
+        .ready();
     let mut other = Sql::open(&scene.source, "postgres");
     other.run("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE");
     scene.set(&[("TABLES", "t")]);
