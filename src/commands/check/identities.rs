@@ -5,10 +5,9 @@ use crate::change::{Ancestor, Lineage, Tracked};
 use crate::config::Config;
 use crate::error::Result;
 use crate::source::own_tables;
-use crate::wire::{Connection, ResultSet, identifier, literal};
+use crate::wire::{Connection, ResultSet, identifier};
 
-/// Finds tables whose identity lacks the primary key, and partitions that send their key in the name of a
-/// table with REPLICA IDENTITY FULL.
+/// Finds tables whose identity lacks the primary key.
 pub fn check(config: &Config, session: &mut Connection, findings: &mut Findings) -> Result<()> {
     let tracked = Tracked::new(config);
     let is_tracked = |found: &ResultSet, row: usize| {
@@ -53,39 +52,6 @@ pub fn check(config: &Config, session: &mut Connection, findings: &mut Findings)
     if !names.is_empty() {
         let found = "replica identity without the primary key, so that DELETE has no primary_key";
         findings.group(Level::Warn, "tables", found, names, fixes.join("; "));
-    }
-    let parts = session.rows(&format!(
-        "WITH RECURSIVE down(root, oid) AS (SELECT c.oid, c.oid FROM pg_class c \
-         WHERE c.relkind = 'p' AND c.relreplident = 'f' AND EXISTS (SELECT FROM pg_publication_tables t \
-         JOIN pg_namespace n ON n.nspname = t.schemaname WHERE t.pubname IN ({}, {}) \
-         AND n.oid = c.relnamespace AND t.tablename = c.relname) \
-         UNION ALL SELECT root, inhrelid FROM pg_inherits, down WHERE inhparent = down.oid) \
-         SELECT n.nspname, c.relname, r.nspname AS root_schema, p.relname AS root FROM down d \
-         JOIN pg_class c ON c.oid = d.oid AND c.relkind = 'r' AND c.relreplident <> 'f' \
-         JOIN pg_namespace n ON n.oid = c.relnamespace \
-         JOIN pg_class p ON p.oid = d.root JOIN pg_namespace r ON r.oid = p.relnamespace \
-         ORDER BY 3, 4, 1, 2",
-        literal(&config.publication_name),
-        literal(&format!("{}_updates", config.publication_name))
-    ))?;
-    let mut roots: Vec<(String, Vec<String>)> = Vec::new();
-    for row in (0..parts.rows.len()).filter(|row| is_tracked(&parts, *row)) {
-        let part = |column: &str| identifier(parts.value(row, column).unwrap_or_default());
-        let root = format!("{}.{}", part("root_schema"), part("root"));
-        let leaf = name(&parts, row);
-        match roots.last_mut() {
-            Some((last, leaves)) if *last == root => leaves.push(leaf),
-            _ => roots.push((root, vec![leaf])),
-        }
-    }
-    for (root, leaves) in roots {
-        let alter = |leaf: &String| format!("ALTER TABLE {leaf} REPLICA IDENTITY FULL");
-        let fix: Vec<String> = leaves.iter().map(alter).collect();
-        let found = format!(
-            "{root} is published by its own name with REPLICA IDENTITY FULL, and `before` holds the key \
-             alone where a partition has another one"
-        );
-        findings.group(Level::Warn, "tables", found, leaves, fix.join("; "));
     }
     Ok(())
 }

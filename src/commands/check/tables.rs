@@ -1,13 +1,13 @@
 //! The tracked tables: which of them will have a `primary_key`, and which a `before`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::super::finding::{Findings, Level};
 use crate::change::Tracked;
 use crate::config::Config;
 use crate::error::Result;
 use crate::source::publication;
-use crate::wire::{Connection, identifier};
+use crate::wire::Connection;
 
 /// Sorts them by what their changes will hold. `untracked` are those whose UPDATE and DELETE PostgreSQL
 /// would refuse if they were published, as [`identifier`] writes their names.
@@ -19,10 +19,10 @@ pub fn check(
 ) -> Result<()> {
     let tracked = Tracked::new(config);
     let (mut without_key, mut whole, mut key_only) = (Vec::new(), Vec::new(), Vec::new());
-    let mut names = Vec::new();
+    let mut all = 0;
     for table in publication::tracked_tables(session, &tracked)? {
+        all += 1;
         let name = table.name;
-        names.push(name.clone());
         if !table.has_key {
             without_key.push(name.clone());
         }
@@ -32,7 +32,6 @@ pub fn check(
             false => key_only.push(name),
         }
     }
-    let all = names.len();
     if all == 0 {
         findings.warn(
             "tables",
@@ -50,17 +49,6 @@ pub fn check(
             ),
             fix.as_str(),
         );
-    }
-    let by_index = by_other_index(session)?;
-    let by_index: Vec<String> = names.into_iter().filter(|n| by_index.contains(n)).collect();
-    if !by_index.is_empty() {
-        let found = format!(
-            "{} whose replica identity is an index other than the primary key: the primary key of a row \
-             that was deleted is not sent",
-            by_index.len()
-        );
-        let fix = "ALTER TABLE … REPLICA IDENTITY DEFAULT, or FULL";
-        findings.group(Level::Warn, "tables", found, by_index, fix);
     }
     if !without_key.is_empty() {
         let found = format!("{} without a primary key", without_key.len());
@@ -85,23 +73,4 @@ pub fn check(
         );
     }
     Ok(())
-}
-
-/// The tables with REPLICA IDENTITY USING INDEX that have a primary key, and the index is not that one.
-fn by_other_index(session: &mut Connection) -> Result<BTreeSet<String>> {
-    let rows = session.rows(
-        "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-         JOIN pg_index k ON k.indrelid = c.oid AND k.indisprimary \
-         JOIN pg_index x ON x.indrelid = c.oid AND x.indisreplident AND NOT x.indisprimary \
-         WHERE c.relreplident = 'i'",
-    )?;
-    let name = |row: usize| {
-        let text = |column: &str| rows.value(row, column).unwrap_or_default();
-        format!(
-            "{}.{}",
-            identifier(text("nspname")),
-            identifier(text("relname"))
-        )
-    };
-    Ok((0..rows.rows.len()).map(name).collect())
 }

@@ -227,7 +227,7 @@ fn check_sorts_tables_by_what_their_changes_will_hold() {
     assert_eq!(without_key["names"], expected);
     let key_only = find("11 without `before` but for the key");
     assert_eq!(key_only["names"].as_array().unwrap().len(), 11);
-    let by_index = find("1 whose replica identity is an index other than the primary key");
+    let by_index = find("replica identity without the primary key");
     assert_eq!(
         by_index["names"],
         serde_json::json!(["\"public\".\"coded\""])
