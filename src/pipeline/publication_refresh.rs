@@ -137,14 +137,17 @@ impl Eyes {
             }
         };
         let before = late::look(&mut session)?;
-        let now = publication::stamp(&mut session, stamp.as_ref(), before.next_transaction)?;
-        if look == Look::Full || *stamp != Some(now.clone()) {
-            self.reconcile(&mut session, &server, before)?;
-            // What changed meanwhile differs from this at the next look.
-            *stamp = Some(now);
-        } else {
-            self.late.looked(before);
+        let now = publication::stamp(&mut session, stamp.as_ref(), &before)?;
+        let is_same = stamp.as_ref().is_some_and(|stamp| stamp.is_same(&now));
+        match is_same && look == Look::Glance {
+            true => {
+                log::debug!("looking for new tables: nothing has changed");
+                self.late.looked(before);
+            }
+            false => self.reconcile(&mut session, &server, before)?,
         }
+        // What changed since it was taken differs from this at the next look.
+        *stamp = Some(now);
         self.late.settle(&mut session)?;
         *kept = Some((session, server));
         Ok(())

@@ -2,7 +2,7 @@
 
 use crate::support::proxy::NetworkFault;
 use crate::support::scene::PATIENCE;
-use crate::support::{Scene, Zemi, wait_until};
+use crate::support::{Scene, Zemi};
 
 /// The key for `HASH_COLUMNS`.
 const KEY: (&str, &str) = ("HASH_KEY", "0123456789abcdef");
