@@ -101,17 +101,17 @@ pub fn encode(
     lenient: bool,
 ) -> Result<Option<u64>, EncodeError> {
     let start = out.len();
-    let (values, key) = as_sent(plan, values);
+    let sparse = !plan.partition_keys.is_empty() && is_key_of_partition(plan, values.old);
     let mut row = RowEncoder {
         out,
         plan,
         settings,
         tools,
         lenient,
-        key,
+        sparse,
         replaced: 0,
     };
-    let encoded = row.encode(head, &values);
+    let encoded = row.encode(head, values);
     let replaced = row.replaced;
     if !matches!(encoded, Ok(true)) {
         out.truncate(start);
@@ -119,28 +119,17 @@ pub fn encode(
     encoded.map(|is_row| is_row.then_some(replaced))
 }
 
-/// What the leaf sent. Published by its partitioned root, whose replica identity is FULL, the old row comes
-/// as a whole one also where the leaf sent its key alone, with NULL in the place of all other columns
-/// (`logicalrep_write_delete`, `proto.c`). Columns of a key are never NULL. Returns the columns of that key.
-fn as_sent<'a, 'p>(
-    plan: &'p RelationPlan,
-    values: &RowValues<'a>,
-) -> (RowValues<'a>, Option<&'p [bool]>) {
-    let may_be_key = !plan.partition_keys.is_empty();
-    let Some(OldTuple::Full(old)) = values.old.filter(|_| may_be_key) else {
-        return (*values, None);
+/// Whether the old row is the key of a partition. Published by its partitioned root, whose replica identity
+/// is FULL, it comes as a whole one also where the partition sent its key alone, with NULL in the place of
+/// all other columns (`logicalrep_write_delete`, `proto.c`). Columns of a key are never NULL.
+fn is_key_of_partition(plan: &RelationPlan, old: Option<OldTuple<'_>>) -> bool {
+    let Some(OldTuple::Full(old)) = old else {
+        return false;
     };
-    let is_key = |key: &&Vec<bool>| {
+    plan.partition_keys.iter().any(|key| {
         let mut parts = key.iter().zip(old.values());
         parts.all(|(part, value)| *part != matches!(value, ColumnValue::Null))
-    };
-    match plan.partition_keys.iter().find(is_key) {
-        Some(key) => {
-            let old = Some(OldTuple::Key(old));
-            (RowValues { old, ..*values }, Some(key))
-        }
-        None => (*values, None),
-    }
+    })
 }
 
 /// What encoding needs beside its input.
@@ -161,8 +150,8 @@ struct RowEncoder<'a, 't> {
     settings: &'a Settings,
     tools: &'a mut Tools<'t>,
     lenient: bool,
-    /// The columns of the key that was sent, where they are not those that the Relation message marks.
-    key: Option<&'a [bool]>,
+    /// The old row is a key, and its NULLs say nothing: see [`is_key_of_partition`].
+    sparse: bool,
     replaced: u64,
 }
 
@@ -177,7 +166,7 @@ impl RowEncoder<'_, '_> {
         self.before(head.operation, values)?;
         let after = self.out.len();
         self.after(values)?;
-        let whole = matches!(values.old, Some(OldTuple::Full(_)));
+        let whole = matches!(values.old, Some(OldTuple::Full(_))) && !self.sparse;
         // Two replaced values may look the same.
         if self.plan.leaves_out
             && whole
@@ -207,15 +196,14 @@ impl RowEncoder<'_, '_> {
         Ok(true)
     }
 
-    /// Whether a column belongs to the key of the old row.
-    fn is_key(&self, place: usize, column: &ColumnPlan) -> bool {
-        let sent = self.key.and_then(|key| key.get(place));
-        sent.copied().unwrap_or(column.key)
+    /// A NULL in the place of a value that was not sent.
+    fn says_nothing(&self, value: ColumnValue<'_>) -> bool {
+        self.sparse && matches!(value, ColumnValue::Null)
     }
 
     fn before(&mut self, operation: Operation, values: &RowValues<'_>) -> Result<(), EncodeError> {
         match values.old {
-            Some(OldTuple::Full(old)) => self.object(old, false, None),
+            Some(OldTuple::Full(old)) => self.object(old, self.sparse, None),
             Some(OldTuple::Key(old)) => self.object(old, true, None),
             // The old row of an UPDATE exists even where it was not sent.
             None => self.no_object(operation == Operation::Update),
@@ -262,18 +250,18 @@ impl RowEncoder<'_, '_> {
         // A key tuple knows the values of its key columns only.
         let old_full = matches!(old, Some(OldTuple::Full(_)));
         let mut old_values = old.map(|old| old.data().values());
-        for ((place, column), value) in plan.columns.iter().enumerate().zip(tuple.values()) {
+        for (column, value) in plan.columns.iter().zip(tuple.values()) {
             let old_value = old_values.as_mut().and_then(Iterator::next);
             let value = match (value, old_value) {
                 (ColumnValue::UnchangedToast, Some(old))
-                    if old_full || self.is_key(place, column) =>
+                    if (old_full || column.key) && !self.says_nothing(old) =>
                 {
                     old
                 }
                 (value, _) => value,
             };
-            let left_out =
-                column.policy == ColumnPolicy::LeaveOut || keys_only && !self.is_key(place, column);
+            let left_out = column.policy == ColumnPolicy::LeaveOut
+                || keys_only && (!column.key || self.says_nothing(value));
             if left_out || matches!(value, ColumnValue::UnchangedToast) {
                 continue;
             }
@@ -357,12 +345,12 @@ impl RowEncoder<'_, '_> {
         };
         // A key tuple of an index that lacks a part of the primary key: the other parts alone could be
         // the key of another row.
-        let key_only = values.new.is_none() && matches!(values.old, Some(OldTuple::Key(_)));
-        let columns = &self.plan.columns;
+        let key_only =
+            values.new.is_none() && (self.sparse || matches!(values.old, Some(OldTuple::Key(_))));
         let sent = |&index: &usize| {
-            columns
-                .get(index)
-                .is_some_and(|column| self.is_key(index, column))
+            let value = tuple.values().nth(index);
+            let column = self.plan.columns.get(index);
+            column.is_some_and(|c| c.key) && !value.is_none_or(|value| self.says_nothing(value))
         };
         if key_only && !self.plan.primary_key.iter().all(sent) {
             return copy::null(self.out);
