@@ -136,6 +136,7 @@ impl Eyes {
                 (session, server)
             }
         };
+        source::session::release_own_commits(&mut session)?;
         let before = late::look(&mut session)?;
         let now = publication::stamp(&mut session, stamp.as_ref(), &before)?;
         let is_same = stamp.as_ref().is_some_and(|stamp| stamp.is_same(&now));
