@@ -33,7 +33,11 @@
 //! | how long until then, and which errors stop | `backoff`, [`error`] |
 //! | where the stream goes on, and what is a gap | `resume` |
 //! | published tables, and how | `source::publication`: `catalog`, `plan` (decides), `apply` (does) |
+//! | what a table lost that was published late | `source::late` (judges), `pipeline::late_tables` (follows) |
 //! | which tables `TABLES` names | `change::Tracked` |
+//! | by which names a table is known | `change::lineage`; `source::relation_facts`, `source::own_tables` |
+//! | what a TRUNCATE of partitions becomes | `change::truncate` (decides), `change::truncated_parts` |
+//! | settings that match no table or column | `source::filters` |
 //! | which published rows are dropped all the same | `change::relation` |
 //! | which types a column has | `source::types`, `source::catalog` |
 //! | which kind of JSON a type becomes | `change::json::types` (`interval`, `uuid` and others are text) |

@@ -13,7 +13,8 @@ use zemi::fuzzing::Chunk;
 use zemi::fuzzing::StreamStart;
 use zemi::fuzzing::change::json::{Ask, CompositeField, Reason, ValueType, builtin};
 use zemi::fuzzing::change::{
-    Assembler, Batch, Catalog, Encoding, RelationFacts, RowShape, Settings, TypesAt, copy,
+    Ancestor, Assembler, Batch, Catalog, Described, Encoding, Note, RelationFacts, RowShape,
+    Settings, TreeNode, TypesAt, copy,
 };
 use zemi::fuzzing::source::message::StreamMessage;
 use zemi::fuzzing::{Sink, StreamDecoder};
@@ -179,6 +180,8 @@ impl Sink for Rows {
     fn limit_reached(&mut self) {}
 
     fn new_relation(&mut self, _: &Relation<'_>) {}
+
+    fn noted(&mut self, _: &str, _: &str, _: Note) {}
 }
 
 impl Rows {
@@ -260,16 +263,57 @@ impl Ask for Types {
 }
 
 impl Catalog for Types {
-    fn relation(&mut self, relation: Oid) -> Result<RelationFacts> {
+    fn relation(&mut self, described: &Described<'_>) -> Result<RelationFacts> {
+        let relation = described.relation;
         let names = |bit: u32| match relation.0 & bit {
             0 => vec![],
             _ => vec!["id".to_owned(), "b".to_owned()],
+        };
+        let above = |bit: u32, table: &str| {
+            (relation.0 & bit != 0).then(|| Ancestor {
+                schema: "public".into(),
+                table: table.into(),
+                partitioned: true,
+            })
         };
         Ok(RelationFacts {
             ours: relation.0 & 0x4000_0000 != 0,
             primary_key: names(0x100),
             identity_index: names(0x200),
+            key_is_usable: relation.0 & 0x400 != 0,
+            unknown: relation.0 & 0x800 != 0,
+            ancestors: [above(0x1000, "m"), above(0x3000, "p")]
+                .into_iter()
+                .flatten()
+                .collect(),
+            maybe_below: above(0x8000, "q").into_iter().collect(),
+            partition_keys: [names(0x4000)].into(),
         })
+    }
+
+    fn partition_tree(&mut self, relations: &[Oid]) -> Result<Vec<TreeNode>> {
+        let node = |relation, parent, table: &str, holds_rows| TreeNode {
+            relation,
+            parent,
+            schema: "public".into(),
+            table: table.into(),
+            holds_rows,
+        };
+        let (p, m) = (Oid(1), Oid(2));
+        let leaves = relations
+            .iter()
+            .map(|oid| node(*oid, Some(m), "leaf", true));
+        let above = [node(p, None, "p", false), node(m, Some(p), "m", false)];
+        Ok(above.into_iter().chain(leaves).collect())
+    }
+
+    fn partition_bounds(&mut self, relations: &[Oid], _: bool) -> Result<Vec<Option<String>>> {
+        let bounds = |oid: &Oid| (!oid.0.is_multiple_of(3)).then(|| format!("(id = {oid})"));
+        Ok(relations.iter().map(bounds).collect())
+    }
+
+    fn is_type_gone(&self, type_oid: Oid) -> bool {
+        type_oid.0.is_multiple_of(7)
     }
 
     fn value_type(&mut self, type_oid: Oid) -> Result<ValueType> {

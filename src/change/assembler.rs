@@ -3,7 +3,7 @@
 //! Keeps what one transaction needs: its head, the nearest context, and the position of the last
 //! change, so that every change has a position of its own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::batch::{Batch, Patch, TruncatedTables};
@@ -11,11 +11,13 @@ use super::catalog::Catalog;
 use super::context::{self, context_json};
 use super::encoding::Encoding;
 use super::json;
+use super::notes::Note;
 use super::reasons::Reasons;
 use super::relation::RelationPlan;
 use super::row::{self, EncodeError, Operation, RowHead, RowValues, Tools};
 use super::settings::Settings;
 use super::shape::RowShape;
+use super::truncated_parts::{self, Named, TruncatedPart, TruncatedRow};
 use crate::error::{At, Error, Kind, Result};
 use crate::lsn::{Lsn, Oid, PgTimestamp, Xid};
 use crate::pgoutput::{Begin, Commit, LogicalMessage, Message, Relation, Truncate};
@@ -34,6 +36,8 @@ struct Transaction {
     catalog_visible: bool,
     /// The first and the last change that came before any context.
     without_context: Option<(Lsn, Lsn)>,
+    /// Some of those changes have a context that names a partition.
+    has_members: bool,
 }
 
 /// Where a message stands in the stream.
@@ -58,6 +62,14 @@ pub struct Assembler {
     warned: HashMap<Oid, Reasons>,
     /// Those that [`Assembler::take_new_reasons`] has not returned yet.
     new_reasons: Vec<(Arc<str>, Reasons)>,
+    /// The remarks that were made so far.
+    noted: HashSet<(Oid, Note)>,
+    /// Those that [`Assembler::take_new_note`] has not returned yet.
+    new_notes: Vec<(Oid, Note)>,
+    /// The names in rows: one for all partitions of a table, so that they are counted together.
+    row_names: HashSet<Arc<str>>,
+    /// A context with what a row says of its partition.
+    merged: Vec<u8>,
     /// Transactions that end here or before are in the destination, or on their way there.
     done: Lsn,
     /// The WAL record of the last change, and how many changes of that record came before it.
@@ -76,6 +88,10 @@ impl Assembler {
             text: Vec::new(),
             warned: HashMap::new(),
             new_reasons: Vec::new(),
+            noted: HashSet::new(),
+            new_notes: Vec::new(),
+            row_names: HashSet::new(),
+            merged: Vec::new(),
             done: Lsn::ZERO,
             record: (Lsn::ZERO, 0),
         }
@@ -86,6 +102,7 @@ impl Assembler {
     /// their rows were discarded on the way and have to come again.
     pub fn restart(&mut self, done: Lsn, forget: bool) {
         self.relations.clear();
+        self.row_names.clear();
         self.transaction = None;
         self.record = (Lsn::ZERO, 0);
         self.done = if forget { done } else { self.done.max(done) };
@@ -113,15 +130,33 @@ impl Assembler {
         self.new_reasons.pop()
     }
 
+    /// Schema and name of a relation, and what is remarkable about it that was not said yet.
+    pub fn take_new_note(&mut self) -> Option<(&str, &str, Note)> {
+        while let Some((relation, note)) = self.new_notes.pop() {
+            // Only a relation that was described has notes; it may be forgotten since.
+            if self.relations.contains_key(&relation) {
+                let plan = self.relations.get(&relation)?;
+                let (schema, table) = plan.lineage.own();
+                return Some((schema, table, note));
+            }
+        }
+        None
+    }
+
     /// The name of a relation that was described, with its schema.
     pub fn relation_name(&self, relation: Oid) -> Option<&str> {
         self.relations.get(&relation).map(|plan| &*plan.name)
     }
 
-    /// Forgets a relation that was dropped and of which nothing comes any more.
-    pub fn forget(&mut self, relation: Oid) {
-        self.relations.remove(&relation);
-        self.warned.remove(&relation);
+    /// Forgets relations that were dropped and of which nothing comes any more.
+    pub fn forget(&mut self, gone: &[Oid]) {
+        for relation in gone {
+            self.relations.remove(relation);
+            self.warned.remove(relation);
+        }
+        self.noted.retain(|(relation, _)| !gone.contains(relation));
+        // A name that no other relation has any more.
+        self.row_names.retain(|name| Arc::strong_count(name) > 1);
     }
 
     /// How many rows of a relation were inserted, updated and deleted since this was asked last, as far as
@@ -145,8 +180,8 @@ impl Assembler {
         self.transaction.is_some()
     }
 
-    /// Takes the next message and appends the row that it makes to `batch`. A Truncate makes one for each
-    /// relation: give them one by one, by [`Message::each`].
+    /// Takes the next message and appends the row that it makes to `batch`. A Truncate makes several: see
+    /// [`Assembler::truncated`], by which a caller bounds what it holds.
     ///
     /// # Errors
     /// A message that has no place here, or whose row does not fit its relation: nothing of it was
@@ -185,44 +220,31 @@ impl Assembler {
                     old: None,
                     new: Some(insert.new),
                 };
-                self.change(
-                    place,
-                    insert.relation,
-                    Operation::Insert,
-                    values,
-                    catalog,
-                    batch,
-                )
+                let of = Change::new(insert.relation, Operation::Insert);
+                self.change(place, of, values, catalog, batch)
             }
             Message::Update(update) => {
                 let values = RowValues {
                     old: update.old,
                     new: Some(update.new),
                 };
-                self.change(
-                    place,
-                    update.relation,
-                    Operation::Update,
-                    values,
-                    catalog,
-                    batch,
-                )
+                let of = Change::new(update.relation, Operation::Update);
+                self.change(place, of, values, catalog, batch)
             }
             Message::Delete(delete) => {
                 let values = RowValues {
                     old: Some(delete.old),
                     new: None,
                 };
-                self.change(
-                    place,
-                    delete.relation,
-                    Operation::Delete,
-                    values,
-                    catalog,
-                    batch,
-                )
+                let of = Change::new(delete.relation, Operation::Delete);
+                self.change(place, of, values, catalog, batch)
             }
-            Message::Truncate(truncate) => self.truncate(place, truncate, catalog, batch),
+            Message::Truncate(truncate) => {
+                for part in self.truncated(truncate, catalog)? {
+                    self.truncate(place, &part, catalog, batch)?;
+                }
+                Ok(())
+            }
         }
     }
 
@@ -243,9 +265,12 @@ impl Assembler {
             has_context: false,
             catalog_visible: false,
             without_context: None,
+            has_members: false,
         });
         self.context.clear();
         self.context.shrink_to(KEPT_CONTEXT);
+        self.merged.clear();
+        self.merged.shrink_to(KEPT_CONTEXT);
         self.context.extend_from_slice(context::NONE);
         self.record = (Lsn::ZERO, 0);
         batch.begin(begin.commit_time);
@@ -271,24 +296,36 @@ impl Assembler {
     }
 
     fn relation(&mut self, relation: &Relation<'_>, catalog: &mut dyn Catalog) -> Result<()> {
-        let mut time = PgTimestamp(i64::MIN);
+        let mut transaction = None;
         if let Some(open) = &mut self.transaction {
-            time = open.commit_time;
+            transaction = Some((open.xid, open.commit_time));
             if !open.catalog_visible {
                 open.catalog_visible = catalog.wait_until_visible(open.xid)?;
             }
         }
-        let mut plan = RelationPlan::new(relation, &self.settings, catalog, time).at(|| {
-            let (schema, name) = (relation.schema(), relation.name);
-            format!(
-                "relation {}.{} (OID {})",
-                String::from_utf8_lossy(schema),
-                String::from_utf8_lossy(name),
-                relation.relation
-            )
-        })?;
+        let mut plan =
+            RelationPlan::new(relation, &self.settings, catalog, transaction).at(|| {
+                let (schema, name) = (relation.schema(), relation.name);
+                format!(
+                    "relation {}.{} (OID {})",
+                    String::from_utf8_lossy(schema),
+                    String::from_utf8_lossy(name),
+                    relation.relation
+                )
+            })?;
         if let Some(earlier) = self.relations.get(&relation.relation) {
             plan.streamed = earlier.streamed;
+        }
+        match self.row_names.get(&plan.row_name) {
+            Some(same) => plan.row_name = Arc::clone(same),
+            None => {
+                self.row_names.insert(Arc::clone(&plan.row_name));
+            }
+        }
+        for note in plan.notes.drain(..) {
+            if self.noted.insert((relation.relation, note)) {
+                self.new_notes.push((relation.relation, note));
+            }
         }
         self.relations.insert(relation.relation, plan);
         Ok(())
@@ -328,6 +365,7 @@ impl Assembler {
             first,
             last,
             context,
+            has_members: open.has_members,
         });
         Ok(())
     }
@@ -335,12 +373,16 @@ impl Assembler {
     fn change(
         &mut self,
         place: Place,
-        relation: Oid,
-        operation: Operation,
+        of: Change<'_>,
         values: RowValues<'_>,
         catalog: &mut dyn Catalog,
         batch: &mut Batch,
     ) -> Result<()> {
+        let Change {
+            relation,
+            operation,
+            named,
+        } = of;
         let Some(open) = &mut self.transaction else {
             return Err(misplaced(operation.sql(), "no transaction is open".into()));
         };
@@ -348,22 +390,20 @@ impl Assembler {
             return Ok(());
         }
         let Some(plan) = self.relations.get_mut(&relation) else {
-            return Err(misplaced(
-                operation.sql(),
-                format!("no Relation message described the relation with OID {relation}"),
-            ));
+            return Err(undescribed(operation, relation));
         };
         // Counted for all changes, so that positions do not depend on which tables are tracked.
         let position = next_position(&mut self.record, place.lsn);
         if let Some(count) = plan.streamed.get_mut(operation as usize) {
             *count += 1;
         }
-        if !plan.tracked {
+        if named.is_none() && !plan.tracked {
             batch.open_counts().filtered += u64::from(!plan.ours);
             return Ok(());
         }
-        if !open.has_context {
-            open.without_context = Some((open.without_context.map_or(position, |w| w.0), position));
+        let member = named.map_or(&[][..], |row| &row.member);
+        if !member.is_empty() {
+            context::with_member(&self.context, member, &mut self.merged);
         }
         let head = RowHead {
             operation,
@@ -371,7 +411,11 @@ impl Assembler {
             xid: open.xid,
             commit_time: open.commit_time,
             queued_at: place.queued_at,
-            context: &self.context,
+            context: match member.is_empty() {
+                true => &self.context,
+                false => &self.merged,
+            },
+            fixed: named.map(|row| row.fixed.as_slice()),
         };
         let mut tools = Tools {
             json: &mut self.json,
@@ -395,11 +439,9 @@ impl Assembler {
                 open.xid
             )
         })?;
-        let reasons = tools.reasons;
-        if !reasons.is_empty() {
+        if !tools.reasons.is_empty() {
             let warned = self.warned.entry(relation).or_default();
-            let new = reasons.without(*warned);
-            *warned = warned.with(reasons);
+            let new = warned.extend(tools.reasons);
             if !new.is_empty() {
                 self.new_reasons.push((Arc::clone(&plan.name), new));
             }
@@ -407,18 +449,28 @@ impl Assembler {
         if self.text.len() > KEPT_CONTEXT {
             self.text = Vec::new();
         }
+        let Some(replaced) = replaced else {
+            batch.open_counts().filtered += 1;
+            return Ok(());
+        };
+        if !open.has_context {
+            open.without_context = Some((open.without_context.map_or(position, |w| w.0), position));
+            open.has_members |= !member.is_empty();
+        }
         batch.count += 1;
+        let (name, mut index) = match named {
+            Some(row) => (&row.name, 0),
+            None => (&plan.row_name, plan.table_counts_index),
+        };
         batch
             .table_counts
-            .count(&plan.name, operation as usize, &mut plan.table_counts_index);
+            .count(name, operation as usize, &mut index);
+        if named.is_none() {
+            plan.table_counts_index = index;
+        }
         let counts = batch.open_counts();
         counts.replaced += replaced;
-        match operation {
-            Operation::Insert => counts.insert += 1,
-            Operation::Update => counts.update += 1,
-            Operation::Delete => counts.delete += 1,
-            Operation::Truncate => counts.truncate += 1,
-        }
+        counts.count(operation as usize);
         if operation == Operation::Truncate {
             batch.note_truncate(TruncatedTables {
                 xid: open.xid,
@@ -429,18 +481,91 @@ impl Assembler {
         Ok(())
     }
 
-    fn truncate(
+    /// What the relations of a Truncate message become, in their order, for [`Assembler::truncate`] one
+    /// by one: each may be a row, with a context that may be long.
+    ///
+    /// # Errors
+    /// As for [`Assembler::apply`].
+    pub fn truncated(
+        &mut self,
+        message: &Truncate<'_>,
+        catalog: &mut dyn Catalog,
+    ) -> Result<Vec<TruncatedPart>> {
+        let Some(open) = &mut self.transaction else {
+            return Err(misplaced("TRUNCATE", "no transaction is open".into()));
+        };
+        if open.skip {
+            return Ok(Vec::new());
+        }
+        let relations: Vec<Oid> = message.relations.iter().collect();
+        let mut plans = Vec::with_capacity(relations.len());
+        for relation in &relations {
+            let plan = self.relations.get(relation);
+            plans.push(plan.ok_or_else(|| undescribed(Operation::Truncate, *relation))?);
+        }
+        if !plans.iter().any(|plan| plan.is_tracked_part()) {
+            return Ok(relations.iter().map(|r| TruncatedPart::plain(*r)).collect());
+        }
+        if !open.catalog_visible {
+            open.catalog_visible = catalog.wait_until_visible(open.xid)?;
+        }
+        truncated_parts::find(
+            &relations,
+            &plans,
+            &self.settings,
+            catalog,
+            open.catalog_visible,
+        )
+    }
+
+    /// Appends the row of a relation of a Truncate message, where it has one.
+    ///
+    /// # Errors
+    /// As for [`Assembler::apply`].
+    pub fn truncate(
         &mut self,
         place: Place,
-        truncate: &Truncate<'_>,
+        part: &TruncatedPart,
         catalog: &mut dyn Catalog,
         batch: &mut Batch,
     ) -> Result<()> {
-        for relation in truncate.relations.iter() {
-            let values = RowValues::default();
-            self.change(place, relation, Operation::Truncate, values, catalog, batch)?;
+        let named = match &part.row {
+            TruncatedRow::Covered => {
+                // A position is counted for each relation of the message.
+                next_position(&mut self.record, place.lsn);
+                return Ok(());
+            }
+            TruncatedRow::Plain => None,
+            TruncatedRow::Of(named) => Some(named),
+        };
+        let of = Change {
+            named,
+            ..Change::new(part.relation, Operation::Truncate)
+        };
+        let record = self.record;
+        let result = self.change(place, of, RowValues::default(), catalog, batch);
+        if result.is_err() {
+            self.record = record;
         }
-        Ok(())
+        result
+    }
+}
+
+/// What was done to which relation, and the name in its row where that is another one.
+#[derive(Clone, Copy)]
+struct Change<'a> {
+    relation: Oid,
+    operation: Operation,
+    named: Option<&'a Named>,
+}
+
+impl Change<'_> {
+    fn new(relation: Oid, operation: Operation) -> Self {
+        Change {
+            relation,
+            operation,
+            named: None,
+        }
     }
 }
 
@@ -452,7 +577,7 @@ fn encode(
     head: &RowHead<'_>,
     values: &RowValues<'_>,
     tools: &mut Tools<'_>,
-) -> Result<u64> {
+) -> Result<Option<u64>> {
     if head.commit_time > plan.types_until {
         plan.check_types(head.commit_time, tools.catalog)?;
     }
@@ -491,6 +616,13 @@ fn next_position(record: &mut (Lsn, u64), lsn: Lsn) -> Lsn {
         (lsn, 0)
     };
     Lsn(lsn.0.saturating_add(record.1))
+}
+
+fn undescribed(operation: Operation, relation: Oid) -> Error {
+    misplaced(
+        operation.sql(),
+        format!("no Relation message described the relation with OID {relation}"),
+    )
 }
 
 fn misplaced(message: &str, found: String) -> Error {

@@ -1,5 +1,6 @@
 //! Encoded rows between decoder and writer, and where transactions end among them.
 
+use super::context;
 use super::copy::{self, Tuples};
 use super::shape::RowShape;
 use super::table_counts::TableCounts;
@@ -39,6 +40,16 @@ impl Counts {
         self.insert + self.update + self.delete + self.truncate
     }
 
+    /// Counts a row. `operation` is its place in [`super::table_counts::ByOperation`].
+    pub(super) fn count(&mut self, operation: usize) {
+        match operation {
+            0 => self.insert += 1,
+            1 => self.update += 1,
+            2 => self.delete += 1,
+            _ => self.truncate += 1,
+        }
+    }
+
     /// Adds another count.
     pub fn add(&mut self, other: &Counts) {
         self.insert += other.insert;
@@ -64,6 +75,8 @@ pub struct Patch {
     pub last: Lsn,
     /// The context, as JSON that jsonb accepts.
     pub context: Vec<u8>,
+    /// Some of the rows have a context that says more: it is kept.
+    pub has_members: bool,
 }
 
 /// The rows of one TRUNCATE of several tables. Another tracker may have written all of them at the position
@@ -246,8 +259,8 @@ impl Batch {
         self.commit_time.or(self.open_commit_time)
     }
 
-    /// Gives the rows of the open transaction in this batch another context. Returns false, with
-    /// nothing changed, where that would make the batch larger than its limit.
+    /// Gives the rows of the open transaction in this batch a context, beside what theirs says already.
+    /// Returns false, with nothing changed, where that would make the batch larger than its limit.
     pub fn rewrite_open_context(&mut self, context: &[u8]) -> bool {
         let rows = (self.count - self.committed.count) as usize;
         let grown = self
@@ -258,14 +271,21 @@ impl Batch {
             return false;
         }
         let old = self.rows.split_off(self.committed.bytes);
+        let mut merged = Vec::new();
         for tuple in Tuples::new(&old) {
             // The context is the last field of a row.
-            let last = copy::fields(tuple).last().flatten().map_or(0, <[u8]>::len);
+            let last = copy::fields(tuple).last().flatten().unwrap_or_default();
             let kept = tuple
-                .get(..tuple.len().saturating_sub(last + 4))
+                .get(..tuple.len().saturating_sub(last.len() + 4))
                 .unwrap_or_default();
             self.rows.extend_from_slice(kept);
-            jsonb(&mut self.rows, context);
+            match last.get(1..).and_then(context::added_member) {
+                None => jsonb(&mut self.rows, context),
+                Some(member) => {
+                    context::with_member(context, member, &mut merged);
+                    jsonb(&mut self.rows, &merged);
+                }
+            }
         }
         true
     }
@@ -399,6 +419,27 @@ mod tests {
     }
 
     #[test]
+    fn a_late_context_leaves_what_a_row_says_of_its_partition() {
+        let mut batch = Batch::default();
+        for context in [&b"{}"[..], br#"{"zemi_partition":{"table":"p"}}"#] {
+            copy::tuple(&mut batch.rows, 1);
+            jsonb(&mut batch.rows, context);
+            batch.count += 1;
+        }
+        assert!(batch.rewrite_open_context(b"[1]"));
+        let contexts: Vec<_> = Tuples::new(&batch.rows)
+            .map(|t| copy::fields(t).last().unwrap().unwrap().to_vec())
+            .collect();
+        assert_eq!(
+            contexts,
+            [
+                &b"\x01[1]"[..],
+                b"\x01{\"zemi_context\":[1],\"zemi_partition\":{\"table\":\"p\"}}"
+            ]
+        );
+    }
+
+    #[test]
     fn late_contexts_count_towards_the_limit() {
         let mut batch = Batch::default();
         let context = vec![b' '; BYTES_LIMIT / 2];
@@ -412,6 +453,7 @@ mod tests {
                 first,
                 last,
                 context: context.clone(),
+                has_members: false,
             });
             batch.commit(Lsn(end));
         }

@@ -65,6 +65,18 @@ impl Lineage {
         self.root > 0
     }
 
+    /// The lineage of a table above this one, not beyond [`Lineage::root`]; `None` for any other name.
+    pub(super) fn of_part(&self, schema: &str, table: &str) -> Option<Lineage> {
+        let parts = self.names().take(self.root + 1).enumerate().skip(1);
+        let (place, _) = parts
+            .into_iter()
+            .find(|(_, name)| *name == (schema, table))?;
+        Some(Lineage {
+            names: self.names.get(place..)?.to_vec(),
+            root: self.root - place,
+        })
+    }
+
     /// All names: its own first, then from the nearest to the topmost.
     pub fn names(&self) -> impl Iterator<Item = (&str, &str)> {
         self.names

@@ -33,16 +33,12 @@ impl Reasons {
         self.0 == 0
     }
 
-    /// Those that are not in `other`.
+    /// Adds those of `more`; returns the ones that were not here yet.
     #[must_use]
-    pub fn without(self, other: Reasons) -> Reasons {
-        Reasons(self.0 & !other.0)
-    }
-
-    /// Those of both.
-    #[must_use]
-    pub fn with(self, other: Reasons) -> Reasons {
-        Reasons(self.0 | other.0)
+    pub fn extend(&mut self, more: Reasons) -> Reasons {
+        let new = Reasons(more.0 & !self.0);
+        self.0 |= more.0;
+        new
     }
 
     /// One by one.
@@ -71,8 +67,8 @@ mod tests {
         assert_eq!(set.iter().collect::<Vec<_>>(), ALL);
         let mut one = Reasons::default();
         one.add(Reason::TooDeep);
-        assert!(one.without(set).is_empty());
-        assert_eq!(set.without(one).iter().count(), ALL.len() - 1);
-        assert_eq!(Reasons::default().with(one), one);
+        assert_eq!(one.extend(set).iter().count(), ALL.len() - 1);
+        assert_eq!(one, set);
+        assert!(one.extend(set).is_empty());
     }
 }

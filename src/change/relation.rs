@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use super::catalog::{Catalog, FIRST_USER_OID, RelationFacts};
+use super::catalog::{Catalog, Described, FIRST_USER_OID, RelationFacts};
 use super::copy;
 use super::json::{self, ValueType};
 use super::lineage::Lineage;
+use super::notes::Note;
 use super::settings::{ColumnPolicy, Settings};
 use crate::error::Result;
-use crate::lsn::{Oid, PgTimestamp};
+use crate::lsn::{Oid, PgTimestamp, Xid};
 use crate::pgoutput::{Relation, ReplicaIdentity};
 
 /// One published column.
@@ -31,9 +32,21 @@ pub struct RelationPlan {
     pub(super) columns: Vec<ColumnPlan>,
     /// Indexes into `columns` of what makes the `primary_key`.
     pub(super) primary_key: Vec<usize>,
+    /// Of a partitioned table, the keys by which partitions may send old rows as if they were whole: which
+    /// of the columns belong to each.
+    pub(super) partition_keys: Vec<Vec<bool>>,
+    /// Columns are left out: an UPDATE of these alone shows nothing.
+    pub(super) leaves_out: bool,
     /// The fields `database`, `schema` and `table`, encoded.
     pub(super) fixed: Vec<u8>,
+    /// Its own name and those of the tables above it.
+    pub(super) lineage: Lineage,
+    /// The name of the relation itself.
     pub(super) name: Arc<str>,
+    /// The name in its rows, by which they are counted.
+    pub(super) row_name: Arc<str>,
+    /// What the log has to say.
+    pub(super) notes: Vec<Note>,
     /// Where the batch counts its changes.
     pub(super) table_counts_index: usize,
     /// Inserts, updates, deletes and truncates of the stream, see [`super::Assembler::take_streamed`].
@@ -63,16 +76,22 @@ impl RelationPlan {
         relation: &Relation<'_>,
         settings: &Settings,
         catalog: &mut dyn Catalog,
-        commit_time: PgTimestamp,
+        transaction: Option<(Xid, PgTimestamp)>,
     ) -> Result<RelationPlan> {
+        let commit_time = transaction.map_or(PgTimestamp(i64::MIN), |(_, time)| time);
         let encoding = settings.encoding;
         let schema = encoding.name(relation.schema());
         let table = encoding.name(relation.name);
-        let facts = catalog.relation(relation.relation)?;
-        let tracked = !facts.ours
-            && settings
-                .tracked()
-                .tracks(&Lineage::new(&schema, &table, &[]));
+        let facts = catalog.relation(&Described {
+            relation: relation.relation,
+            schema: &schema,
+            table: &table,
+            xid: transaction.map(|(xid, _)| xid),
+        })?;
+        let lineage = Lineage::new(&schema, &table, &facts.ancestors);
+        let tracked = !facts.ours && settings.tracked().tracks(&lineage);
+        let maybe = Lineage::new(&schema, &table, &facts.maybe_below);
+        let mut notes = Vec::new();
         let mut types: Vec<Oid> = Vec::new();
         let mut columns = Vec::with_capacity(relation.columns.len());
         let mut names = Vec::with_capacity(relation.columns.len());
@@ -81,7 +100,14 @@ impl RelationPlan {
             let mut prefix = Vec::with_capacity(name.len() + 3);
             json::write_string(&mut prefix, name.as_bytes());
             prefix.push(b':');
-            let policy = settings.policy(&schema, &table, &name);
+            let mut policy = settings.policy(&lineage, facts.unknown, &name);
+            // A value that should be masked is never written.
+            if policy == ColumnPolicy::Keep && !facts.maybe_below.is_empty() {
+                policy = settings.policy(&maybe, false, &name);
+                if policy != ColumnPolicy::Keep && !notes.contains(&Note::MaybeDetached) {
+                    notes.push(Note::MaybeDetached);
+                }
+            }
             // The types of what is not written are never asked for.
             let asked = tracked && settings.coerce && policy == ColumnPolicy::Keep;
             if asked && column.type_oid.0 >= FIRST_USER_OID && !types.contains(&column.type_oid) {
@@ -103,15 +129,35 @@ impl RelationPlan {
             });
             names.push(name);
         }
-        let mut fixed = Vec::new();
-        for text in [settings.database.as_str(), &schema, &table] {
-            copy::field(&mut fixed, text.as_bytes());
-        }
+        let row_names = if settings.via_root {
+            lineage.root()
+        } else {
+            lineage.own()
+        };
+        let name: Arc<str> = format!("{schema}.{table}").into();
+        let key = primary_key(&facts, relation.replica_identity, &names, &columns);
+        note(
+            &mut notes,
+            &facts,
+            relation.replica_identity,
+            settings,
+            &key,
+            &columns,
+        );
+        let part_of = |key: &Vec<String>| names.iter().map(|name| key.contains(name)).collect();
         let mut plan = RelationPlan {
-            primary_key: primary_key(&facts, relation.replica_identity, &names, &columns),
+            partition_keys: facts.partition_keys.iter().map(part_of).collect(),
+            leaves_out: columns.iter().any(|c| c.policy == ColumnPolicy::LeaveOut),
+            notes,
+            primary_key: key,
             columns,
-            fixed,
-            name: format!("{schema}.{table}").into(),
+            fixed: fixed(settings, row_names),
+            row_name: match lineage.own() == row_names {
+                true => Arc::clone(&name),
+                false => format!("{}.{}", row_names.0, row_names.1).into(),
+            },
+            name,
+            lineage,
             table_counts_index: 0,
             streamed: [0; 4],
             tracked,
@@ -129,7 +175,15 @@ impl RelationPlan {
             }
             plan.check_types(commit_time, catalog)?;
         }
+        if plan.types.iter().any(|oid| catalog.is_type_gone(*oid)) {
+            plan.notes.push(Note::LostTypes);
+        }
         Ok(plan)
+    }
+
+    /// Whether it is part of a table that may be tracked.
+    pub(super) fn is_tracked_part(&self) -> bool {
+        self.lineage.is_part() && !self.ours
     }
 
     /// Makes sure that the types of the columns are those of a transaction that committed at this time.
@@ -186,6 +240,40 @@ impl RelationPlan {
             }
         }
         Ok(())
+    }
+}
+
+/// The fields `database`, `schema` and `table` of a row, encoded.
+pub(super) fn fixed(settings: &Settings, (schema, table): (&str, &str)) -> Vec<u8> {
+    let mut fixed = Vec::new();
+    for text in [settings.database.as_str(), schema, table] {
+        copy::field(&mut fixed, text.as_bytes());
+    }
+    fixed
+}
+
+/// Notes what the log has to say about a relation. `key` is its primary key.
+fn note(
+    notes: &mut Vec<Note>,
+    facts: &RelationFacts,
+    identity: ReplicaIdentity,
+    settings: &Settings,
+    key: &[usize],
+    columns: &[ColumnPlan],
+) {
+    if facts.ours {
+        return notes.clear();
+    }
+    if facts.unknown && settings.has_filters() {
+        notes.push(Note::UnknownTables);
+    }
+    if facts.unknown && identity != ReplicaIdentity::Full && key.len() > 1 {
+        notes.push(Note::UnknownKeyOrder);
+    }
+    let sent = |&place: &usize| columns.get(place).is_some_and(|column| column.key);
+    if identity == ReplicaIdentity::Index && !key.iter().all(sent) {
+        let by_default = facts.key_is_usable;
+        notes.push(Note::KeyNotSent { by_default });
     }
 }
 

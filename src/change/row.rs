@@ -63,6 +63,8 @@ pub struct RowHead<'a> {
     pub queued_at: PgTimestamp,
     /// JSON that jsonb accepts.
     pub context: &'a [u8],
+    /// The fields `database`, `schema` and `table`, encoded, where they are not the relation's.
+    pub fixed: Option<&'a [u8]>,
 }
 
 /// The values of a row, before and after, as far as they were sent.
@@ -87,8 +89,8 @@ pub enum EncodeError {
 }
 
 /// Appends the row to `out`; on an error, `out` is as it was. Returns how many values were written in
-/// their safe form. With `lenient`, a value that does not fit its type is written as the type was
-/// earlier, else kept as a string.
+/// their safe form; `None` for an UPDATE of columns that are left out alone, which makes no row. With
+/// `lenient`, a value that does not fit its type is written as the type was earlier, else kept as a string.
 pub fn encode(
     out: &mut Vec<u8>,
     plan: &RelationPlan,
@@ -97,23 +99,37 @@ pub fn encode(
     values: &RowValues<'_>,
     tools: &mut Tools<'_>,
     lenient: bool,
-) -> Result<u64, EncodeError> {
+) -> Result<Option<u64>, EncodeError> {
     let start = out.len();
+    let sparse = !plan.partition_keys.is_empty() && is_key_of_partition(plan, values.old);
     let mut row = RowEncoder {
         out,
         plan,
         settings,
         tools,
         lenient,
+        sparse,
         replaced: 0,
     };
-    match row.encode(head, values) {
-        Ok(()) => Ok(row.replaced),
-        Err(error) => {
-            out.truncate(start);
-            Err(error)
-        }
+    let encoded = row.encode(head, values);
+    let replaced = row.replaced;
+    if !matches!(encoded, Ok(true)) {
+        out.truncate(start);
     }
+    encoded.map(|is_row| is_row.then_some(replaced))
+}
+
+/// Whether the old row is the key of a partition. Published by its partitioned root, whose replica identity
+/// is FULL, it comes as a whole one also where the partition sent its key alone, with NULL in the place of
+/// all other columns (`logicalrep_write_delete`, `proto.c`). Columns of a key are never NULL.
+fn is_key_of_partition(plan: &RelationPlan, old: Option<OldTuple<'_>>) -> bool {
+    let Some(OldTuple::Full(old)) = old else {
+        return false;
+    };
+    plan.partition_keys.iter().any(|key| {
+        let mut parts = key.iter().zip(old.values());
+        parts.all(|(part, value)| *part != matches!(value, ColumnValue::Null))
+    })
 }
 
 /// What encoding needs beside its input.
@@ -134,18 +150,36 @@ struct RowEncoder<'a, 't> {
     settings: &'a Settings,
     tools: &'a mut Tools<'t>,
     lenient: bool,
+    /// The old row is a key, and its NULLs say nothing: see [`is_key_of_partition`].
+    sparse: bool,
     replaced: u64,
 }
 
 impl RowEncoder<'_, '_> {
-    fn encode(&mut self, head: &RowHead<'_>, values: &RowValues<'_>) -> Result<(), EncodeError> {
+    /// False where the row shows no change.
+    fn encode(&mut self, head: &RowHead<'_>, values: &RowValues<'_>) -> Result<bool, EncodeError> {
         copy::tuple(self.out, self.settings.shape.fields());
         let id = uuid::change_id(head.commit_time, head.position, self.settings.id_source);
         copy::field(self.out, &id);
         self.primary_key(values);
+        let before = self.out.len();
         self.before(head.operation, values)?;
+        let after = self.out.len();
         self.after(values)?;
-        self.out.extend_from_slice(&self.plan.fixed);
+        let whole = matches!(values.old, Some(OldTuple::Full(_))) && !self.sparse;
+        // Two replaced values may look the same.
+        if self.plan.leaves_out
+            && whole
+            && head.operation == Operation::Update
+            && self.replaced == 0
+        {
+            let field = |from: usize, to: usize| self.out.get(from..to);
+            if field(before, after) == field(after, self.out.len()) {
+                return Ok(false);
+            }
+        }
+        let fixed = head.fixed.unwrap_or(&self.plan.fixed);
+        self.out.extend_from_slice(fixed);
         copy::field(
             self.out,
             head.operation.name(self.settings.format).as_bytes(),
@@ -159,12 +193,17 @@ impl RowEncoder<'_, '_> {
             copy::int8(self.out, head.queued_at.0);
         }
         jsonb(self.out, head.context);
-        Ok(())
+        Ok(true)
+    }
+
+    /// A NULL in the place of a value that was not sent.
+    fn says_nothing(&self, value: ColumnValue<'_>) -> bool {
+        self.sparse && matches!(value, ColumnValue::Null)
     }
 
     fn before(&mut self, operation: Operation, values: &RowValues<'_>) -> Result<(), EncodeError> {
         match values.old {
-            Some(OldTuple::Full(old)) => self.object(old, false, None),
+            Some(OldTuple::Full(old)) => self.object(old, self.sparse, None),
             Some(OldTuple::Key(old)) => self.object(old, true, None),
             // The old row of an UPDATE exists even where it was not sent.
             None => self.no_object(operation == Operation::Update),
@@ -214,10 +253,15 @@ impl RowEncoder<'_, '_> {
         for (column, value) in plan.columns.iter().zip(tuple.values()) {
             let old_value = old_values.as_mut().and_then(Iterator::next);
             let value = match (value, old_value) {
-                (ColumnValue::UnchangedToast, Some(old)) if old_full || column.key => old,
+                (ColumnValue::UnchangedToast, Some(old))
+                    if (old_full || column.key) && !self.says_nothing(old) =>
+                {
+                    old
+                }
                 (value, _) => value,
             };
-            let left_out = column.policy == ColumnPolicy::LeaveOut || keys_only && !column.key;
+            let left_out = column.policy == ColumnPolicy::LeaveOut
+                || keys_only && (!column.key || self.says_nothing(value));
             if left_out || matches!(value, ColumnValue::UnchangedToast) {
                 continue;
             }
@@ -301,14 +345,20 @@ impl RowEncoder<'_, '_> {
         };
         // A key tuple of an index that lacks a part of the primary key: the other parts alone could be
         // the key of another row.
-        let key_only = values.new.is_none() && matches!(values.old, Some(OldTuple::Key(_)));
-        let sent = |&index: &usize| self.plan.columns.get(index).is_some_and(|c| c.key);
+        let key_only =
+            values.new.is_none() && (self.sparse || matches!(values.old, Some(OldTuple::Key(_))));
+        let sent = |&index: &usize| {
+            let value = tuple.values().nth(index);
+            let column = self.plan.columns.get(index);
+            column.is_some_and(|c| c.key) && !value.is_none_or(|value| self.says_nothing(value))
+        };
         if key_only && !self.plan.primary_key.iter().all(sent) {
             return copy::null(self.out);
         }
         let at = copy::open(self.out);
         let start = self.out.len();
         let mut found = false;
+        let composite = self.plan.primary_key.len() > 1;
         for &index in &self.plan.primary_key {
             let Some(column) = self.plan.columns.get(index) else {
                 continue;
@@ -326,11 +376,15 @@ impl RowEncoder<'_, '_> {
                 self.out.push(b',');
             }
             found = true;
+            let part = self.out.len();
             let lossy = self.settings.encoding.decode(text, self.tools.text);
             let text = lossy.map_or(text, |_| self.tools.text.as_slice());
             match (column.policy, &self.settings.masker) {
                 (ColumnPolicy::Hash, Some(masker)) => masker.hash(text, self.out),
                 _ => push_utf8(self.out, text),
+            }
+            if composite {
+                quote_part(self.out, part);
             }
         }
         if !found {
@@ -365,6 +419,27 @@ fn write_earlier_form(
     }
     let at = out.len();
     json::write_as_text(out, at, text, Reason::TypeChanged)
+}
+
+/// Quotes the part of a key that begins at `from` as CSV does, where it could be taken for several or for
+/// another one (RFC 4180, section 2).
+fn quote_part(out: &mut Vec<u8>, from: usize) {
+    let part = out.get(from..).unwrap_or_default();
+    if !part
+        .iter()
+        .any(|b| matches!(b, b',' | b'"' | b'\r' | b'\n'))
+    {
+        return;
+    }
+    let part = out.split_off(from);
+    out.push(b'"');
+    for byte in part {
+        if byte == b'"' {
+            out.push(b'"');
+        }
+        out.push(byte);
+    }
+    out.push(b'"');
 }
 
 /// Appends text as UTF-8, with U+FFFD for what is not, and for a zero byte, which `text` cannot hold.

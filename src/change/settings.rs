@@ -57,6 +57,8 @@ pub struct Settings {
     pub(super) format: ChangesFormat,
     pub(super) coerce: bool,
     tracked: Tracked,
+    /// Rows name the topmost partitioned table, and not the partition.
+    pub(super) via_root: bool,
     exclude_columns: Vec<ColumnPattern>,
     hash_columns: Vec<ColumnPattern>,
     pub(super) masker: Option<Masker>,
@@ -78,6 +80,7 @@ impl Settings {
             format: config.changes_format,
             coerce: config.json_type_coercion,
             tracked: Tracked::new(config),
+            via_root: config.publish_via_partition_root,
             exclude_columns: config.exclude_columns.clone(),
             hash_columns: config.hash_columns.clone(),
             masker: config
@@ -96,9 +99,21 @@ impl Settings {
         &self.tracked
     }
 
-    pub(super) fn policy(&self, schema: &str, table: &str, column: &str) -> ColumnPolicy {
-        let any =
-            |patterns: &[ColumnPattern]| patterns.iter().any(|p| p.matches(schema, table, column));
+    /// Whether it matters to a filter what is above a table.
+    pub(super) fn has_filters(&self) -> bool {
+        let columns = self.exclude_columns.len() + self.hash_columns.len();
+        columns > 0 || self.tracked.tables.is_some() || !self.tracked.exclude_tables.is_empty()
+    }
+
+    /// A name in a filter covers a table and all below it. Where `unknown`, the table may have been below any
+    /// other one, so that the column's name alone counts: a value that should be masked is never written.
+    pub(super) fn policy(&self, table: &Lineage, unknown: bool, column: &str) -> ColumnPolicy {
+        let matches = |p: &ColumnPattern| {
+            let mut names = table.names();
+            unknown && p.matches_column(column)
+                || names.any(|(schema, table)| p.matches(schema, table, column))
+        };
+        let any = |patterns: &[ColumnPattern]| patterns.iter().any(matches);
         if any(&self.exclude_columns) {
             ColumnPolicy::LeaveOut
         } else if any(&self.hash_columns) {

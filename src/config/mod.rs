@@ -6,7 +6,7 @@
 //! three cannot differ.
 
 mod endpoint;
-mod nearest;
+pub(crate) mod nearest;
 pub(crate) mod pattern;
 mod secret;
 pub(crate) mod settings;
@@ -64,7 +64,7 @@ pub struct Config {
     pub publication_folded: Option<String>,
     /// `SLOT_FAILOVER`: the slot is synchronised to standbys, from PostgreSQL 17 on.
     pub slot_failover: bool,
-    /// `PUBLISH_VIA_PARTITION_ROOT`: changes of partitions are published as the parent's.
+    /// `PUBLISH_VIA_PARTITION_ROOT`: changes of partitions carry the name of the topmost table.
     pub publish_via_partition_root: bool,
     /// The tables to track (`TABLES`), never an empty list; `None`: all.
     pub tables: Option<Vec<Pattern>>,

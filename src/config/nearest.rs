@@ -17,6 +17,15 @@ pub(super) fn nearest<'a>(
     })
 }
 
+/// The candidate that `name` is likely to mean: the nearest one, where it differs by case alone or by at most
+/// one character in four.
+pub(crate) fn near<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let found = nearest(name, candidates)?;
+    let is_near = found.eq_ignore_ascii_case(name)
+        || distance(name.as_bytes(), found.as_bytes()) <= name.len().div_ceil(4);
+    is_near.then_some(found)
+}
+
 /// Levenshtein's distance: the least number of characters to add, drop or replace.
 fn distance(a: &[u8], b: &[u8]) -> usize {
     // row[j] is the distance between what has been read of a and the first j characters of b.
@@ -50,6 +59,16 @@ mod tests {
         ] {
             assert_eq!(distance(a.as_bytes(), b.as_bytes()), expected, "{a} {b}");
         }
+    }
+
+    #[test]
+    fn only_a_near_one_is_meant() {
+        let names = || ["Orders", "customers", "x"].into_iter();
+        assert_eq!(near("orders", names()), Some("Orders"));
+        assert_eq!(near("ORDERS", names()), Some("Orders"));
+        assert_eq!(near("custmers", names()), Some("customers"));
+        assert_eq!(near("invoices", names()), None);
+        assert_eq!(near("orders", [].into_iter()), None);
     }
 
     #[test]

@@ -37,6 +37,11 @@ impl Pattern {
         self.schema.as_ref().is_some_and(|schema| !schema.is_any())
     }
 
+    /// The name of the table, where it is one name and not several.
+    pub fn table(&self) -> Option<&str> {
+        self.table.name()
+    }
+
     /// From a comma list. Entries without text are left out.
     ///
     /// # Errors
@@ -59,9 +64,27 @@ impl Pattern {
 impl ColumnPattern {
     /// Whether a column matches. Names are those of the catalog, without quotes.
     pub fn matches(&self, schema: &str, table: &str, column: &str) -> bool {
+        self.column.matches(column) && self.matches_table(schema, table)
+    }
+
+    /// Whether columns of this table may match.
+    pub fn matches_table(&self, schema: &str, table: &str) -> bool {
+        self.table.matches(table) && any_or_matches(self.schema.as_ref(), schema)
+    }
+
+    /// The name of the table, where it is one name and not several.
+    pub fn table(&self) -> Option<&str> {
+        self.table.name()
+    }
+
+    /// The name of the column, where it is one name and not several.
+    pub fn column(&self) -> Option<&str> {
+        self.column.name()
+    }
+
+    /// Whether a column of some table matches.
+    pub fn matches_column(&self, column: &str) -> bool {
         self.column.matches(column)
-            && self.table.matches(table)
-            && any_or_matches(self.schema.as_ref(), schema)
     }
 
     /// From a comma list. Entries without text are left out.
@@ -176,6 +199,11 @@ impl Glob {
             return Err("has an empty name");
         }
         Ok(Glob { head, rest })
+    }
+
+    /// The one name that it stands for.
+    fn name(&self) -> Option<&str> {
+        self.rest.is_none().then_some(self.head.as_str())
     }
 
     /// Stands for every name.

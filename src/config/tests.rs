@@ -84,7 +84,7 @@ fn nothing_set_gives_the_defaults_of_the_documentation() {
         publication_name: "zemi".into(),
         publication_folded: None,
         slot_failover: false,
-        publish_via_partition_root: false,
+        publish_via_partition_root: true,
         tables: None,
         exclude_tables: Vec::new(),
         exclude_columns: Vec::new(),
@@ -233,7 +233,7 @@ fn values_are_read_as_documented() {
         config(&[("PUBLICATION_NAME", &publication)]).publication_name,
         publication
     );
-    assert!(config(&[("PUBLISH_VIA_PARTITION_ROOT", "on")]).publish_via_partition_root);
+    assert!(!config(&[("PUBLISH_VIA_PARTITION_ROOT", "off")]).publish_via_partition_root);
     assert_eq!(
         config(&[("CHANGES_FORMAT", "sql")]).changes_format,
         ChangesFormat::Sql
@@ -334,7 +334,8 @@ fn every_setting_of_the_table_has_an_effect() {
             _ if name.ends_with("_FILE") => file.path(),
             _ if name.ends_with("PORT") || name.ends_with("TIMEOUT") => "77",
             "INITIAL_SNAPSHOT" | "SLOT_FAILOVER" => "true",
-            "PUBLISH_VIA_PARTITION_ROOT" | "CLEANUP_ON_SHUTDOWN" => "true",
+            "PUBLISH_VIA_PARTITION_ROOT" => "false",
+            "CLEANUP_ON_SHUTDOWN" => "true",
             "JSON_TYPE_COERCION" => "false",
             "MAX_TRANSACTION_CHANGES" => "5",
             "LOG_LEVEL" => "debug",

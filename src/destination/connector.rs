@@ -59,6 +59,9 @@ impl Connector {
             Some(tables) => tables,
             None => schema::prepare(&mut connection, config)?,
         };
+        if self.same_cluster.get().is_none() {
+            schema::mark_progress(&mut connection, &tables)?;
+        }
         let system = &self.source.system_identifier;
         let sql = ProgressSql::new(config, &tables.names, system, &identity, same_cluster);
         progress::prepare(&mut connection, &tables.names, same_cluster)?;

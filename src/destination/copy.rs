@@ -1,7 +1,7 @@
 //! Sending a batch in one flight: its statements and rows, without waiting in between.
 
 use super::tables::TableNames;
-use crate::change::{Patch, RowShape, TruncatedTables, copy};
+use crate::change::{Patch, RowShape, TruncatedTables, context, copy};
 use crate::error::{Error, Result};
 use crate::wire::{
     COPY_DONE, Connection, command_tag, copy_data_head, literal, query_message, server_error,
@@ -26,11 +26,23 @@ pub(super) fn copy_statement(names: &TableNames, shape: RowShape) -> String {
 
 /// The statement that gives rows their late context.
 pub(super) fn patch_statement(names: &TableNames, patch: &Patch, database: &str) -> String {
+    let context = literal(&String::from_utf8_lossy(&patch.context));
+    let context = match patch.has_members {
+        false => context,
+        // What a row says of its partition stays.
+        true => {
+            let mut object = Vec::new();
+            context::as_object(&patch.context, &mut object);
+            let object = literal(&String::from_utf8_lossy(&object));
+            format!(
+                "CASE context WHEN '{{}}' THEN {context}::jsonb ELSE {object}::jsonb || context END"
+            )
+        }
+    };
     format!(
-        "UPDATE {} SET context = {} WHERE transaction_id = {} AND database = {} \
+        "UPDATE {} SET context = {context} WHERE transaction_id = {} AND database = {} \
          AND position BETWEEN {} AND {} AND {}",
         names.changes(),
-        literal(&String::from_utf8_lossy(&patch.context)),
         patch.xid,
         literal(database),
         patch.first.0,

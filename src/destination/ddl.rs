@@ -8,6 +8,7 @@
 
 use super::tables::TableNames;
 use crate::config::ChangesFormat;
+use crate::source::own_tables::COLUMN_MARK;
 use crate::wire::identifier;
 
 /// The constraint by which another tracker recognises a change that comes again.
@@ -99,7 +100,21 @@ pub(crate) fn create_changes(names: &TableNames, format: ChangesFormat) -> Vec<S
             .iter()
             .map(|(column, method)| create_index(names, column, *method, "")),
     );
+    statements.push(mark(table, "position"));
     statements
+}
+
+/// The column of the table of the progress that bears the mark.
+pub(crate) const MARKED: &str = "flushed_lsn";
+
+/// The statement by which every zemi knows the table for one that a zemi writes.
+fn mark(table: &str, column: &str) -> String {
+    format!("COMMENT ON COLUMN {table}.{column} IS '{COLUMN_MARK}'")
+}
+
+/// The statement that marks the table of the progress.
+pub(crate) fn mark_progress(names: &TableNames) -> String {
+    mark(names.progress(), MARKED)
 }
 
 /// The statements that make the table of the progress.
@@ -126,5 +141,6 @@ pub(crate) fn create_progress(names: &TableNames) -> Vec<String> {
              ADD CONSTRAINT zemi_progress_pkey PRIMARY KEY (slot_name, system_identifier, database)",
             required.join(", ")
         ),
+        mark_progress(names),
     ]
 }

@@ -8,6 +8,7 @@ use super::tables::{TableNames, Tables, locate};
 use crate::config::Config;
 use crate::error::{At, Error, Kind, Result};
 use crate::lsn::Oid;
+use crate::source::own_tables::COLUMN_MARK;
 use crate::sqlstate;
 use crate::wire::{Connection, identifier, literal};
 
@@ -66,6 +67,42 @@ pub(crate) fn prepare(session: &mut Connection, config: &Config) -> Result<Table
         }
     }
     Err(Error::new(Kind::Bug, "the tables were never found"))
+}
+
+/// Marks a table of the progress that an earlier version made, where the role owns it: no zemi follows it
+/// then, wherever it is. Another process may hold the table, and an event trigger may refuse: that is tried
+/// again at the next start.
+pub(crate) fn mark_progress(session: &mut Connection, tables: &Tables) -> Result<()> {
+    let progress = tables.progress;
+    let found = session.rows(&format!(
+        "SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE') AND c.relkind IN ('r', 'p') \
+         AND pg_catalog.col_description(c.oid, a.attnum) IS DISTINCT FROM '{}' AS unmarked \
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid \
+         AND a.attname = '{}' WHERE c.oid = {progress}",
+        COLUMN_MARK,
+        ddl::MARKED
+    ))?;
+    if found.value(0, "unmarked") != Some("t") {
+        return Ok(());
+    }
+    let marked = session.query(&statements::transaction(&[
+        "SET LOCAL lock_timeout = '1s'".to_owned(),
+        "SET LOCAL search_path TO DEFAULT".to_owned(),
+        ddl::mark_progress(&tables.names),
+    ]));
+    let Err(error) = marked else {
+        return Ok(());
+    };
+    if session.in_transaction() {
+        session.query("ROLLBACK")?;
+    }
+    match error.kind() {
+        Kind::Server => {
+            log::debug!("{} was not marked: {error}", tables.names.progress());
+            Ok(())
+        }
+        _ => Err(error),
+    }
 }
 
 /// What [`dry_run`] found.
@@ -145,7 +182,7 @@ fn why_refused(
          SELECT pg_catalog.quote_ident(evtname) AS name FROM pg_catalog.pg_event_trigger \
          WHERE evtenabled <> 'D' AND evtevent IN ('ddl_command_start', 'ddl_command_end') \
          AND (evttags IS NULL OR evttags && \
-         '{{CREATE TABLE AS,ALTER TABLE,CREATE INDEX}}') ORDER BY evtname",
+         '{{CREATE TABLE AS,ALTER TABLE,CREATE INDEX,COMMENT}}') ORDER BY evtname",
         literal(names.schema())
     ))?;
     let may_create = found.first().and_then(|set| set.value(0, "may_create")) == Some("t");

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use crate::change::RowShape;
 use crate::error::Result;
 use crate::lsn::Oid;
-use crate::source::catalog::OwnTables;
+use crate::source::catalog::{OwnNames, OwnTables};
 use crate::threads::lock;
 use crate::wire::{Connection, identifier};
 
@@ -104,7 +104,13 @@ pub(crate) fn locate(session: &mut Connection) -> Result<TableNames> {
 struct Facts {
     tables: Option<Tables>,
     is_source: bool,
+    /// The tables that were found so far, where they are in the source's database: one that was renamed
+    /// away holds what was written to it.
+    oids: Vec<Oid>,
 }
+
+/// How many OIDs of earlier tables are kept.
+const KEPT_OIDS: usize = 64;
 
 /// The destination's tables as they were last found; they can be made anew while zemi runs.
 #[derive(Debug, Default)]
@@ -113,10 +119,17 @@ pub struct Destination(Mutex<Facts>);
 impl Destination {
     /// Notes the tables, and whether they are in the source's own database.
     pub(crate) fn set(&self, tables: Tables, is_source: bool) {
-        *lock(&self.0) = Facts {
-            tables: Some(tables),
-            is_source,
-        };
+        let mut facts = lock(&self.0);
+        if is_source {
+            for oid in [tables.changes, tables.progress] {
+                facts.oids.retain(|known| *known != oid);
+                facts.oids.push(oid);
+            }
+            let excess = facts.oids.len().saturating_sub(KEPT_OIDS);
+            facts.oids.drain(..excess);
+        }
+        facts.tables = Some(tables);
+        facts.is_source = is_source;
     }
 
     /// Which columns a row needs, and how many characters the column `primary_key` takes.
@@ -132,11 +145,16 @@ impl Destination {
 }
 
 impl OwnTables for Destination {
-    fn in_source(&self) -> Vec<Oid> {
+    fn in_source(&self) -> OwnNames {
         let facts = lock(&self.0);
-        match &facts.tables {
-            Some(tables) if facts.is_source => vec![tables.changes, tables.progress],
-            _ => Vec::new(),
+        let Some(tables) = facts.tables.as_ref().filter(|_| facts.is_source) else {
+            return OwnNames::default();
+        };
+        let schema = tables.names.schema();
+        let name = |table: &str| (schema.to_owned(), table.to_owned());
+        OwnNames {
+            oids: facts.oids.clone(),
+            names: vec![name("changes"), name("zemi_progress")],
         }
     }
 }

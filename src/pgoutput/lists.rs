@@ -192,12 +192,6 @@ impl<'a> Oids<'a> {
         self.len() == 0
     }
 
-    /// Each table as a list of its own.
-    pub(super) fn each(self) -> impl Iterator<Item = Oids<'a>> {
-        let lists = self.bytes.chunks_exact(size_of::<u32>());
-        lists.map(|bytes| Oids { bytes })
-    }
-
     /// The OIDs in order.
     pub fn iter(&self) -> TruncatedRelations<'a> {
         TruncatedRelations { rest: self.bytes }

@@ -30,26 +30,6 @@ pub enum Message<'a> {
     Logical(LogicalMessage<'a>),
 }
 
-impl<'a> Message<'a> {
-    /// The message itself; a Truncate of several relations as one of each. All of them are a row, with a
-    /// context that may be long, so a caller that takes them one by one can bound what it holds.
-    pub fn each(self) -> impl Iterator<Item = Message<'a>> {
-        let (whole, parts) = match self {
-            Message::Truncate(truncate) => (None, Some(truncate)),
-            other => (Some(other), None),
-        };
-        let parts = parts.into_iter().flat_map(|truncate| {
-            truncate.relations.each().map(move |relations| {
-                Message::Truncate(Truncate {
-                    relations,
-                    ..truncate
-                })
-            })
-        });
-        whole.into_iter().chain(parts)
-    }
-}
-
 /// The start of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Begin {

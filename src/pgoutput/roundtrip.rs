@@ -143,16 +143,7 @@ proptest! {
         let owned = OidsBuf::new(&oids);
         prop_assert_eq!(owned.oids().iter().collect::<Vec<_>>(), oids.clone());
         let relations = owned.oids();
-        let message = Message::Truncate(Truncate { relations, cascade, restart_identity });
-        let each: Vec<_> = message.each().collect();
-        prop_assert_eq!(each.len(), oids.len());
-        for (one, oid) in each.into_iter().zip(&oids) {
-            let owned = OidsBuf::new(&[*oid]);
-            let relations = owned.oids();
-            let wanted = Truncate { relations, cascade, restart_identity };
-            prop_assert_eq!(one, Message::Truncate(wanted));
-        }
-        round_trip(message)?;
+        round_trip(Message::Truncate(Truncate { relations, cascade, restart_identity }))?;
     }
 
     #[test]

@@ -11,8 +11,8 @@ use super::control::Control;
 use super::late_tables::NewRelation;
 use super::stream_decoder::{Sink, StreamDecoder};
 use super::table_watch::TableWatch;
-use crate::change::Batch;
 use crate::change::json::Reason;
+use crate::change::{Batch, Note};
 use crate::destination::tables::Destination;
 use crate::error::{Error, Kind, Result};
 use crate::lsn::{Lsn, PgTimestamp};
@@ -20,6 +20,7 @@ use crate::observe::metrics::Metrics;
 use crate::pgoutput::Relation;
 use crate::resume::StreamStart;
 use crate::source::message::StreamMessage;
+use crate::wire::identifier;
 
 /// What the thread works with.
 pub(crate) struct Decoder {
@@ -156,9 +157,8 @@ impl Decoder {
     }
 }
 
-/// Replaced values are logged for so many relations and reasons, and then no more: relations may come and go
-/// without end.
-const MAX_REPLACEMENTS_NAMED: u64 = 200;
+/// So many facts about relations are logged, and then no more: relations may come and go without end.
+const MAX_FACTS_LOGGED: u64 = 300;
 
 /// The way to the writer, and what the decoder's progress shows elsewhere.
 pub(crate) struct Handover {
@@ -167,8 +167,8 @@ pub(crate) struct Handover {
     spare_batches: Receiver<Box<Batch>>,
     on_new_relation: Box<dyn Fn(NewRelation) + Send>,
     control: Arc<Control>,
-    /// How many relations and reasons were to be warned about.
-    replacements: u64,
+    /// How many facts about relations were to be logged.
+    facts: u64,
     /// How long the writer was waited for while the chunk at hand was decoded.
     waited: Duration,
 }
@@ -189,7 +189,7 @@ impl Handover {
             spare_batches,
             on_new_relation: Box::new(on_new_relation),
             control,
-            replacements: 0,
+            facts: 0,
             waited: Duration::ZERO,
         }
     }
@@ -200,6 +200,17 @@ impl Handover {
 
     fn spare(&self) -> Box<Batch> {
         self.spare_batches.try_recv().unwrap_or_default()
+    }
+
+    /// Whether one more fact about a relation is to be logged.
+    fn has_room(&mut self) -> bool {
+        self.facts += 1;
+        if self.facts == MAX_FACTS_LOGGED + 1 {
+            log::warn!(
+                "further relations whose rows are not as they could be are not named, only counted"
+            );
+        }
+        self.facts <= MAX_FACTS_LOGGED
     }
 
     /// What the batch that is not yet with the writer holds, for the metrics.
@@ -242,13 +253,7 @@ impl Sink for Handover {
 
     /// Warns once for each relation and reason.
     fn replaced(&mut self, relation: &str, reason: Reason) {
-        self.replacements += 1;
-        if self.replacements == MAX_REPLACEMENTS_NAMED + 1 {
-            log::warn!(
-                "values of many relations are written in another form: further ones are only counted"
-            );
-        }
-        if self.replacements > MAX_REPLACEMENTS_NAMED {
+        if !self.has_room() {
             return;
         }
         match reason {
@@ -265,6 +270,44 @@ impl Sink for Handover {
                 table = relation;
                 "{relation} holds {reason}: written in another form, here and in rows to come, and counted"
             ),
+        }
+    }
+
+    fn noted(&mut self, schema: &str, table: &str, note: Note) {
+        if !self.has_room() {
+            return;
+        }
+        let name = format!("{}.{}", identifier(schema), identifier(table));
+        match note {
+            Note::UnknownTables => log::warn!(
+                table = name;
+                "{name} is gone from the source's catalog before its rows were read, so that the tables it \
+                 belonged to are not known: TABLES and EXCLUDE_TABLES apply by its own name, EXCLUDE_COLUMNS \
+                 and HASH_COLUMNS by the name of the column alone"
+            ),
+            Note::MaybeDetached => log::warn!(
+                table = name;
+                "{name} was altered after its rows were written, and may have been a partition until then: \
+                 EXCLUDE_COLUMNS and HASH_COLUMNS for partitioned tables with its columns apply to it"
+            ),
+            Note::UnknownKeyOrder => log::warn!(
+                table = name;
+                "{name} is gone from the source's catalog before its rows were read: the columns of its key \
+                 come in the order of the table in primary_key"
+            ),
+            Note::LostTypes => log::warn!(
+                table = name;
+                "{name} has columns of types that are gone from the source's catalog: their values are \
+                 written as text"
+            ),
+            Note::KeyNotSent { by_default } => {
+                let identity = if by_default { "DEFAULT" } else { "FULL" };
+                log::warn!(
+                    table = name;
+                    "the replica identity of {name} is an index that lacks the primary key: rows of DELETE \
+                     have no primary_key. ALTER TABLE {name} REPLICA IDENTITY {identity} mends it"
+                );
+            }
         }
     }
 

@@ -113,7 +113,7 @@ impl LateTables {
             true => before,
             false => look(session)?,
         };
-        let untracked = published.untracked.iter();
+        let untracked = published.untracked.keys();
         let names: Vec<&str> = untracked
             .chain(published.forbidden.keys())
             .take(REMEMBERED)

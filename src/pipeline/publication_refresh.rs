@@ -34,7 +34,6 @@ pub(crate) enum Look {
 struct Memory {
     /// The session of the look before, with the server behind it.
     session: Option<(Connection, Server)>,
-    warned: BTreeSet<String>,
     /// The state of the catalog at the last look at all tables.
     stamp: Option<CatalogStamp>,
 }
@@ -53,6 +52,8 @@ struct Eyes {
     destination: Arc<Destination>,
     metrics: Arc<Metrics>,
     late: Arc<LateTables>,
+    /// What the log has said already.
+    warned: Arc<Mutex<BTreeSet<String>>>,
     memory: Mutex<Memory>,
 }
 
@@ -63,6 +64,7 @@ impl PublicationRefresh {
         destination: &Arc<Destination>,
         metrics: &Arc<Metrics>,
         late: &Arc<LateTables>,
+        warned: &Arc<Mutex<BTreeSet<String>>>,
     ) -> PublicationRefresh {
         PublicationRefresh {
             eyes: Arc::new(Eyes {
@@ -70,6 +72,7 @@ impl PublicationRefresh {
                 destination: Arc::clone(destination),
                 metrics: Arc::clone(metrics),
                 late: Arc::clone(late),
+                warned: Arc::clone(warned),
                 memory: Mutex::default(),
             }),
             running: None,
@@ -122,7 +125,6 @@ impl Eyes {
         let mut memory = lock(&self.memory);
         let Memory {
             session: kept,
-            warned,
             stamp,
         } = &mut *memory;
         let (mut session, server) = match kept.take() {
@@ -135,16 +137,19 @@ impl Eyes {
             }
         };
         source::session::release_own_commits(&mut session)?;
-        source::session::release_walsender(&mut session, warned)?;
+        source::session::release_walsender(&mut session, &mut lock(&self.warned))?;
         let before = late::look(&mut session)?;
-        let now = publication::stamp(&mut session, stamp.as_ref(), before.next_transaction)?;
-        if look == Look::Full || *stamp != Some(now.clone()) {
-            self.reconcile(&mut session, &server, before, warned)?;
-            // What changed meanwhile differs from this at the next look.
-            *stamp = Some(now);
-        } else {
-            self.late.looked(before);
+        let now = publication::stamp(&mut session, stamp.as_ref(), &before)?;
+        let is_same = stamp.as_ref().is_some_and(|stamp| stamp.is_same(&now));
+        match is_same && look == Look::Glance {
+            true => {
+                log::debug!("looking for new tables: nothing has changed");
+                self.late.looked(before);
+            }
+            false => self.reconcile(&mut session, &server, before)?,
         }
+        // What changed since it was taken differs from this at the next look.
+        *stamp = Some(now);
         self.late.settle(&mut session)?;
         *kept = Some((session, server));
         Ok(())
@@ -157,7 +162,6 @@ impl Eyes {
         session: &mut Connection,
         server: &Server,
         before: late::Look,
-        warned: &mut BTreeSet<String>,
     ) -> Result<()> {
         let Eyes {
             config, metrics, ..
@@ -168,9 +172,9 @@ impl Eyes {
             metrics.source_wal_end.raise(end.0);
         }
         let tracked = Tracked::new(config);
-        let own = self.destination.in_source();
+        let own = self.destination.in_source().oids;
         let published = publication::reconcile(session, server, config, &tracked, &own)?;
-        publication::warn(&published, warned);
+        publication::warn(&published, &mut lock(&self.warned));
         if let Some(first) = published.names.first() {
             let everything = publication::publishes_everything(session, first)?;
             self.late.dropped(session, before, everything, &tracked)?;

@@ -5,7 +5,7 @@ mod known;
 
 use self::known::Known;
 use crate::change::json::Reason;
-use crate::change::{Assembler, Batch, Catalog, Place, RowShape};
+use crate::change::{Assembler, Batch, Catalog, Note, Place, RowShape};
 use crate::error::{At, Error, Kind, Result};
 use crate::lsn::{Lsn, Oid, PgTimestamp};
 use crate::pgoutput::{self, Message, Relation};
@@ -28,6 +28,9 @@ pub trait Sink {
 
     /// Values of a relation were replaced, for a reason that the relation had not had before.
     fn replaced(&mut self, relation: &str, reason: Reason);
+
+    /// Something is remarkable about a relation; said once for each.
+    fn noted(&mut self, schema: &str, table: &str, note: Note);
 
     /// A Relation message described an OID for the first time.
     fn new_relation(&mut self, relation: &Relation<'_>);
@@ -204,13 +207,26 @@ impl StreamDecoder {
             lsn: data.start,
             queued_at,
         };
-        for message in message.each() {
+        if let Message::Truncate(truncate) = &message {
+            let parts = self.assembler.truncated(truncate, &mut *self.catalog);
+            for part in parts.at(|| self.place(data))? {
+                self.assembler
+                    .truncate(place, &part, &mut *self.catalog, &mut self.batch)
+                    .at(|| self.place(data))?;
+                if self.batch.is_full() {
+                    self.hand_over_full(sink)?;
+                }
+            }
+        } else {
             self.assembler
                 .apply(place, &message, &mut *self.catalog, &mut self.batch)
                 .at(|| self.place(data))?;
             if self.batch.is_full() {
                 self.hand_over_full(sink)?;
             }
+        }
+        while let Some((schema, table, note)) = self.assembler.take_new_note() {
+            sink.noted(schema, table, note);
         }
         while let Some((relation, reasons)) = self.assembler.take_new_reasons() {
             for reason in reasons.iter() {
@@ -226,9 +242,9 @@ impl StreamDecoder {
             && let Some(asked) = self.known.due(commit.end_lsn)
         {
             let (gone, wal_end) = self.catalog.gone(&asked)?;
-            for relation in self.known.answered(gone, wal_end) {
-                self.assembler.forget(relation);
-            }
+            let gone = self.known.answered(gone, wal_end);
+            self.assembler.forget(&gone);
+            self.catalog.forget_relations(&gone);
         }
         Ok(())
     }

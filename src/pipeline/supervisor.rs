@@ -1,7 +1,7 @@
 //! The main thread: starts the others, keeps the publications in line, stops, and gives the exit code.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
@@ -83,6 +83,8 @@ struct Supervisor {
     feedback: Arc<Feedback>,
     metrics: Arc<Metrics>,
     destination: Arc<Destination>,
+    /// What the log has said already of tables and publications.
+    warned: Arc<Mutex<BTreeSet<String>>>,
     events: Receiver<Event>,
     tell: Sender<Event>,
 }
@@ -106,6 +108,7 @@ impl Supervisor {
             feedback: Arc::default(),
             metrics: Arc::default(),
             destination: Arc::default(),
+            warned: Arc::default(),
             events,
             tell,
         })
@@ -313,7 +316,7 @@ impl Supervisor {
                 saved: streams.ready.known,
                 gaps,
                 late: Arc::clone(&late),
-                warned: BTreeSet::new(),
+                warned: Arc::clone(&self.warned),
                 preconnected: streams.preconnected,
             },
             output: Output {
@@ -335,8 +338,13 @@ impl Supervisor {
         let mut shutdown = Shutdown::new(self.config.shutdown_timeout, THREADS);
         let mut schedule = Schedule::new(Instant::now(), status_page);
         let mut summary = Summary::default();
-        let mut refresh =
-            PublicationRefresh::new(&self.config, &self.destination, &self.metrics, late);
+        let mut refresh = PublicationRefresh::new(
+            &self.config,
+            &self.destination,
+            &self.metrics,
+            late,
+            &self.warned,
+        );
         while shutdown.is_running() {
             let until = shutdown.deadline().unwrap_or_else(|| schedule.next());
             match self.events.recv_deadline(until) {

@@ -3,15 +3,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::partitions;
+use super::relation_facts::{self, Found, Known};
 use super::session::{IS_STANDBY, is_unconvertible, open_session, take_bytes_as_stored};
 use super::types::{Types, facts_query, stamps_query};
 use crate::backoff::Backoff;
 use crate::change::json::{Ask, ValueType};
-use crate::change::{Catalog, RelationFacts, TypesAt};
+use crate::change::{Catalog, Described, RelationFacts, TreeNode, TypesAt};
 use crate::config::Config;
 use crate::error::{At, Error, Kind, Remedy, Result};
 use crate::lsn::{Lsn, Oid, PgTimestamp, Xid};
+use crate::sqlstate;
 use crate::wire::{Connection, ResultSet, literal};
+
+pub use super::relation_facts::OwnNames;
 
 /// Where zemi is a synchronous standby, the longest wait for a transaction to become visible that does not
 /// show the wait event `SyncRep`: it may still be about to wait for zemi, and the event of another role's
@@ -29,7 +34,7 @@ const VISIBILITY_WARN_AFTER: Duration = Duration::from_secs(10);
 /// Which relations are zemi's own.
 pub trait OwnTables: Send + Sync {
     /// The tables of changes and of progress, where they are in the source's database; else empty.
-    fn in_source(&self) -> Vec<Oid>;
+    fn in_source(&self) -> OwnNames;
 }
 
 /// How a question that has to wait is ended.
@@ -48,6 +53,7 @@ pub struct SourceCatalog {
     own: Arc<dyn OwnTables>,
     session: Option<Connection>,
     types: Types,
+    known: Known,
 }
 
 impl SourceCatalog {
@@ -63,6 +69,7 @@ impl SourceCatalog {
             own,
             session: None,
             types: Types::default(),
+            known: Known::default(),
         }
     }
 
@@ -157,10 +164,21 @@ impl Ask for SourceCatalog {
     }
 }
 
-/// The values of a column that are not NULL.
-fn all(answer: &ResultSet, column: &str) -> Vec<String> {
-    let value = |row| answer.value(row, column).map(str::to_owned);
-    (0..answer.rows.len()).filter_map(value).collect()
+/// Asks for what locks tables; `None` where another transaction holds one of them for longer: it may wait for
+/// zemi, which is its synchronous standby.
+fn bounds_within_a_second(session: &mut Connection, sql: &str) -> Result<Option<ResultSet>> {
+    let sql = format!("BEGIN READ ONLY; SET LOCAL lock_timeout = '1s'; {sql}; COMMIT");
+    match session.query(&sql) {
+        Ok(mut sets) => Ok((sets.len() > 2).then(|| sets.swap_remove(2))),
+        Err(e) if e.is_of_statement() => {
+            session.query("ROLLBACK")?;
+            match e.is_sqlstate(sqlstate::LOCK_NOT_AVAILABLE) {
+                true => Ok(None),
+                false => Err(e),
+            }
+        }
+        Err(e) => Err(e),
+    }
 }
 
 /// Asks whether other sessions see what a transaction did, which they do when its synchronous standbys have
@@ -211,35 +229,54 @@ impl Catalog for SourceCatalog {
         }
     }
 
-    fn relation(&mut self, relation: Oid) -> Result<RelationFacts> {
+    fn relation(&mut self, described: &Described<'_>) -> Result<RelationFacts> {
         let own = self.own.in_source();
-        // The arrays of both indexes in one row, and the relation's ancestors, by which the parts of a
-        // partitioned or inherited table of changes are recognised.
-        let columns = |which: &str| {
-            format!(
-                "SELECT a.attname FROM pg_index i, unnest(i.indkey) WITH ORDINALITY k(attnum, place) \
-                 JOIN pg_attribute a ON a.attrelid = {relation} AND a.attnum = k.attnum \
-                 WHERE i.indrelid = {relation} AND i.{which} AND k.place <= i.indnkeyatts \
-                 ORDER BY k.place"
-            )
-        };
-        let sql = format!(
-            "{}; {}; WITH RECURSIVE up(oid) AS (SELECT {relation}::oid UNION \
-             SELECT inhparent FROM pg_inherits, up WHERE inhrelid = up.oid) SELECT oid FROM up",
-            columns("indisprimary"),
-            columns("indisreplident")
-        );
+        let relation = described.relation;
+        let sql = relation_facts::query(relation);
         let answers = self
             .ask(|session| session.query(&sql))
             .at(|| format!("relation with OID {relation}"))?;
-        let values =
-            |set: usize, column: &str| answers.get(set).map_or(Vec::new(), |a| all(a, column));
-        let mut ancestors = values(2, "oid").into_iter();
-        Ok(RelationFacts {
-            ours: ancestors.any(|oid| oid.parse().is_ok_and(|oid| own.contains(&Oid(oid)))),
-            primary_key: values(0, "attname"),
-            identity_index: values(1, "attname"),
-        })
+        let mut found = Found::read(&answers, described, &own);
+        if found.is_partitioned() {
+            let sql = relation_facts::keys_query(relation);
+            found.partition_keys(&self.ask(|session| session.rows(&sql))?);
+        }
+        if self.known.may_be_detached(relation, described.xid, &found) {
+            let sql = relation_facts::alike_query(relation);
+            let answer = self.ask(|session| session.rows(&sql))?;
+            found.maybe_below(relation_facts::alike(&answer));
+        }
+        Ok(self.known.settle(relation, described.xid, found, &own))
+    }
+
+    fn partition_tree(&mut self, relations: &[Oid]) -> Result<Vec<TreeNode>> {
+        let sql = partitions::tree_query(relations);
+        let answer = self.ask(|session| session.rows(&sql))?;
+        Ok(partitions::tree(&answer))
+    }
+
+    fn partition_bounds(
+        &mut self,
+        relations: &[Oid],
+        may_lock: bool,
+    ) -> Result<Vec<Option<String>>> {
+        let mut bounds = Vec::with_capacity(relations.len());
+        for relations in relations.chunks(partitions::AT_ONCE) {
+            let mut found = None;
+            if may_lock {
+                let sql = partitions::bounds_query(relations, true);
+                found = self.ask(|session| bounds_within_a_second(session, &sql))?;
+            }
+            let found = match found {
+                Some(found) => found,
+                None => {
+                    let sql = partitions::bounds_query(relations, false);
+                    self.ask(|session| session.rows(&sql))?
+                }
+            };
+            bounds.extend(partitions::bounds(&found));
+        }
+        Ok(bounds)
     }
 
     fn value_type(&mut self, type_oid: Oid) -> Result<ValueType> {
@@ -248,6 +285,10 @@ impl Catalog for SourceCatalog {
         }
         self.learn(&[type_oid])?;
         Ok(self.types.known(type_oid).unwrap_or(ValueType::Text))
+    }
+
+    fn is_type_gone(&self, type_oid: Oid) -> bool {
+        self.types.is_gone(type_oid)
     }
 
     fn types_at(&mut self, types: &[Oid], at: PgTimestamp) -> Result<TypesAt> {
@@ -281,9 +322,13 @@ impl Catalog for SourceCatalog {
             }
         };
         let wal_end = answer.value(0, "wal_end").and_then(|end| end.parse().ok());
-        let gone = all(&answer, "oid").into_iter();
+        let gone = answer.values("oid").into_iter();
         let gone = gone.filter_map(|oid| oid.parse().ok().map(Oid));
         Ok(wal_end.map_or_else(Default::default, |wal_end| (gone.collect(), wal_end)))
+    }
+
+    fn forget_relations(&mut self, relations: &[Oid]) {
+        self.known.forget(relations);
     }
 
     fn forget_types(&mut self) {

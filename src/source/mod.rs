@@ -2,11 +2,14 @@
 
 pub mod catalog;
 pub(crate) mod failover;
+pub(crate) mod filters;
 pub(crate) mod late;
 pub mod message;
 pub(crate) mod own_tables;
+mod partitions;
 pub(crate) mod predecessor;
 pub(crate) mod publication;
+mod relation_facts;
 pub mod server;
 pub mod session;
 pub(crate) mod slot;

@@ -24,6 +24,19 @@ pub(crate) fn query() -> String {
     )
 }
 
+/// Whether [`query`] finds the table with the OID that this expression gives, as a condition that looks at no
+/// other table.
+pub(crate) fn condition(oid: &str) -> String {
+    format!(
+        "(EXISTS (SELECT FROM pg_catalog.pg_description WHERE objoid = {oid} \
+         AND classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND objsubid > 0 \
+         AND description = '{COLUMN_MARK}') OR EXISTS (SELECT FROM pg_catalog.pg_class o \
+         JOIN pg_catalog.pg_class p ON p.relnamespace = o.relnamespace AND p.relname = 'zemi_progress' \
+         AND p.relkind = 'r' WHERE o.oid = {oid} AND o.relname IN ('changes', 'zemi_progress') \
+         AND o.relkind IN ('r', 'p')))"
+    )
+}
+
 /// The tables of [`query`] and those with OIDs in `known`, with their partitions and children, whose rows are
 /// theirs.
 ///

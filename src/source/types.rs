@@ -126,6 +126,12 @@ impl Types {
         found
     }
 
+    /// Whether the catalog lacked this type when it was asked last.
+    pub(super) fn is_gone(&self, type_oid: Oid) -> bool {
+        let fact = self.facts.get(&type_oid);
+        fact.is_some_and(|fact| fact.stamp.is_empty())
+    }
+
     /// The types that these are made of and that can have changed before this time.
     pub(super) fn stale(&self, types: &[Oid], at: PgTimestamp) -> Vec<Oid> {
         let mut stale = self.parts(types);

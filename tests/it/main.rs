@@ -7,5 +7,6 @@
 mod destination;
 mod faults;
 mod operations;
+mod publications;
 mod stream;
 mod support;

@@ -2,9 +2,11 @@
 
 mod destination;
 mod encryption;
+mod identities;
 mod slot;
 mod source;
 mod tables;
+mod versions;
 
 use super::finding::Findings;
 use super::output::print;

@@ -1,12 +1,14 @@
 //! The source: server, walsender, slot, publications.
 
+use std::collections::BTreeMap;
+
 use super::super::finding::Findings;
-use super::{encryption, slot, tables};
+use super::{encryption, identities, slot, tables, versions};
 use crate::change::Tracked;
 use crate::config::Config;
 use crate::destination::connect::SourceIdentity;
 use crate::error::{Error, Result};
-use crate::source::{self, Identity, Server, failover, predecessor, publication};
+use crate::source::{self, Identity, Server, failover, filters, predecessor, publication};
 use crate::sqlstate;
 use crate::wire::Connection;
 
@@ -41,6 +43,7 @@ pub fn check(config: &Config, findings: &mut Findings) -> Option<Source> {
             server.version_text, config.source, server.wal_level
         ),
     );
+    versions::check(server.version, findings);
     encryption::check(&config.source, session.encryption(), "source", findings);
     if server.encoding == "SQL_ASCII" {
         findings.warn(
@@ -75,6 +78,9 @@ pub fn check(config: &Config, findings: &mut Findings) -> Option<Source> {
     match publications(config, &mut session, &server, findings) {
         Ok(untracked) => {
             if let Err(e) = tables::check(config, &mut session, &untracked, findings) {
+                findings.error("tables", &e);
+            }
+            if let Err(e) = identities::check(config, &mut session, findings) {
                 findings.error("tables", &e);
             }
         }
@@ -136,7 +142,7 @@ fn publications(
     session: &mut Connection,
     server: &Server,
     findings: &mut Findings,
-) -> Result<Vec<String>> {
+) -> Result<BTreeMap<String, String>> {
     let tracked = Tracked::new(config);
     let published = publication::dry_run(session, server, config, &tracked)?;
     match published.names.as_slice() {
@@ -155,6 +161,9 @@ fn publications(
     for left_out in &published.left_out {
         findings.warn("publication", &left_out.found, &left_out.fix);
     }
+    for no_match in filters::without_match(session, config)? {
+        findings.warn("tables", no_match.found, no_match.fix);
+    }
     for (table, fix) in &published.forbidden {
         findings.fail(
             "tables",
@@ -162,5 +171,5 @@ fn publications(
             fix,
         );
     }
-    Ok(published.untracked.into_iter().collect())
+    Ok(published.untracked)
 }

@@ -1,45 +1,35 @@
 //! The tracked tables: which of them will have a `primary_key`, and which a `before`.
 
+use std::collections::BTreeMap;
+
 use super::super::finding::{Findings, Level};
-use crate::change::{Lineage, Tracked};
+use crate::change::Tracked;
 use crate::config::Config;
 use crate::error::Result;
-use crate::wire::{Connection, identifier};
+use crate::source::publication;
+use crate::wire::Connection;
 
 /// Sorts them by what their changes will hold. `untracked` are those whose UPDATE and DELETE PostgreSQL
 /// would refuse if they were published, as [`identifier`] writes their names.
 pub fn check(
     config: &Config,
     session: &mut Connection,
-    untracked: &[String],
+    untracked: &BTreeMap<String, String>,
     findings: &mut Findings,
 ) -> Result<()> {
     let tracked = Tracked::new(config);
-    let rows = session.rows(
-        "SELECT n.nspname, c.relname, c.relreplident, \
-         EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary) AS has_primary_key \
-         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384 \
-         AND n.nspname <> 'information_schema' ORDER BY 1, 2",
-    )?;
     let (mut without_key, mut whole, mut key_only) = (Vec::new(), Vec::new(), Vec::new());
     let mut all = 0;
-    for row in 0..rows.rows.len() {
-        let text = |column: &str| rows.value(row, column).unwrap_or_default();
-        let (schema, table) = (text("nspname"), text("relname"));
-        let ours = schema == "public" && matches!(table, "changes" | "zemi_progress");
-        if ours || !tracked.tracks(&Lineage::new(schema, table, &[])) {
-            continue;
-        }
+    for table in publication::tracked_tables(session, &tracked)? {
         all += 1;
-        let name = format!("{}.{}", identifier(schema), identifier(table));
-        if text("has_primary_key") != "t" {
+        let name = table.name;
+        if !table.has_key {
             without_key.push(name.clone());
         }
-        match text("relreplident") {
-            "f" => whole.push(name),
-            _ if untracked.contains(&name) => {}
-            _ => key_only.push(name),
+        match table.is_whole {
+            true => whole.push(name),
+            false if untracked.contains_key(&name) => {}
+            false => key_only.push(name),
         }
     }
     if all == 0 {
@@ -51,13 +41,13 @@ pub fn check(
         return Ok(());
     }
     findings.ok("tables", format!("{all} tracked"));
-    for table in untracked {
+    for (table, fix) in untracked {
         findings.warn(
             "tables",
             format!(
                 "no usable replica identity, so that UPDATE and DELETE are not tracked: {table}"
             ),
-            format!("ALTER TABLE {table} REPLICA IDENTITY FULL"),
+            fix.as_str(),
         );
     }
     if !without_key.is_empty() {

@@ -2,7 +2,7 @@
 //! START_REPLICATION. Each step takes what the step before it found.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::findings::Findings;
@@ -21,8 +21,9 @@ use crate::resume::{
 };
 use crate::source::catalog::OwnTables;
 use crate::source::publication::{self, Published};
-use crate::source::{self, Identity, Server, SourceSessions, failover, late, predecessor};
+use crate::source::{self, Identity, Server, SourceSessions, failover, filters, late, predecessor};
 use crate::sqlstate;
+use crate::threads::lock;
 use crate::wire::{
     Connection, Transport, identifier, literal, query_message, server_error, unexpected,
 };
@@ -48,7 +49,7 @@ pub(crate) struct Connector {
     /// The tables that were published late.
     pub late: Arc<LateTables>,
     /// What was warned about already.
-    pub warned: BTreeSet<String>,
+    pub warned: Arc<Mutex<BTreeSet<String>>>,
     /// Sessions for the first connection: those by which the source was identified.
     pub preconnected: Option<SourceSessions>,
 }
@@ -157,9 +158,10 @@ impl Connector {
             &source.server,
             &self.config,
             &self.tracked,
-            &self.own.in_source(),
+            &self.own.in_source().oids,
         )?;
-        publication::warn(&published, &mut self.warned);
+        publication::warn(&published, &mut lock(&self.warned));
+        filters::warn(&mut source.session, &self.config, &mut lock(&self.warned));
         let flushed = self.saved.map(|saved| saved.flushed);
         self.late
             .published(&mut source.session, looked, flushed, &published)?;
@@ -190,7 +192,7 @@ impl Connector {
             &mut source.session,
             &mut source.walsender,
             &self.config,
-            &mut self.warned,
+            &mut lock(&self.warned),
         )?;
         Ok(Prepared {
             source,
@@ -206,14 +208,14 @@ impl Connector {
     fn look_for_predecessor(&mut self, session: &mut Connection, has_slot: bool) -> Result<()> {
         if has_slot {
             if let Some((found, fix)) = predecessor::left_over(session, &self.config)?
-                && self.warned.insert(found.clone())
+                && lock(&self.warned).insert(found.clone())
             {
                 log::warn!("{found}. Hint: {fix}");
             }
             return predecessor::check_publication(session, &self.config);
         }
         if let Some(found) = predecessor::look(session, &self.config)?
-            && self.warned.insert(predecessor::SLOT.into())
+            && lock(&self.warned).insert(predecessor::SLOT.into())
         {
             log::warn!("{}. Hint: {}", found.found(), found.fix());
         }

@@ -2,7 +2,7 @@
 use super::*;
 use crate::change::batch::BYTES_LIMIT;
 use crate::change::json::{Ask, ValueType};
-use crate::change::{Encoding, RelationFacts, Settings, TypesAt};
+use crate::change::{Described, Encoding, RelationFacts, Settings, TreeNode, TypesAt};
 use crate::config::Config;
 use crate::lsn::{Lsn, Xid};
 use crate::pgoutput::{
@@ -19,8 +19,17 @@ impl Ask for NoCatalog {
 }
 
 impl Catalog for NoCatalog {
-    fn relation(&mut self, _: Oid) -> Result<RelationFacts> {
+    fn relation(&mut self, _: &Described<'_>) -> Result<RelationFacts> {
         Ok(RelationFacts::default())
+    }
+    fn partition_tree(&mut self, _: &[Oid]) -> Result<Vec<TreeNode>> {
+        Ok(Vec::new())
+    }
+    fn partition_bounds(&mut self, _: &[Oid], _: bool) -> Result<Vec<Option<String>>> {
+        Ok(Vec::new())
+    }
+    fn is_type_gone(&self, _: Oid) -> bool {
+        false
     }
     fn value_type(&mut self, _: Oid) -> Result<ValueType> {
         Ok(ValueType::Text)
@@ -61,6 +70,8 @@ impl Sink for Seen {
     fn limit_reached(&mut self) {
         self.limits += 1;
     }
+
+    fn noted(&mut self, _: &str, _: &str, _: Note) {}
 
     fn new_relation(&mut self, _: &Relation<'_>) {
         self.relations += 1;

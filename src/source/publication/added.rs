@@ -1,9 +1,6 @@
 //! Pure: which tables a reconcile published that were not published before, or not their updates and deletes.
 
-use std::collections::BTreeSet;
-
 use super::state::{AddedTable, Publication, Publications, State, Table};
-use crate::lsn::Oid;
 
 /// Compares the publications of `before` with those `after`. Only tables that hold rows are named, by their
 /// own names. Empty where a publication was made just now: before the first one nothing was published, and
@@ -22,8 +19,8 @@ pub(super) fn added(before: &State, after: &Publications) -> Vec<AddedTable> {
         let updates = is.updates && !was.updates;
         (first || updates).then(|| AddedTable {
             oid: table.oid,
-            schema: table.schema.clone(),
-            table: table.name.clone(),
+            schema: table.lineage.own().0.to_owned(),
+            table: table.lineage.own().1.to_owned(),
             first,
             updates,
         })
@@ -60,22 +57,18 @@ impl Covered {
 impl Publication {
     /// Publishes the table: by FOR ALL TABLES, by its name or by that of a partitioned table above it.
     fn holds(&self, table: &Table) -> bool {
-        let listed = |oid: &Oid| self.tables.contains(oid);
-        self.all_tables || listed(&table.oid) || listed(&table.root)
-    }
-
-    /// Whether this operation is published.
-    fn sends(&self, operation: &str) -> bool {
-        let operations: BTreeSet<&str> = self.publish.split(", ").collect();
-        operations.contains(operation)
+        self.all_tables || table.chain().any(|oid| self.tables.contains(&oid))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::identity::{Generated, Identity, IdentityIndex};
     use super::super::names::Names;
-    use super::super::state::{ALL_OPERATIONS, Identity};
+    use super::super::state::ALL_OPERATIONS;
     use super::*;
+    use crate::change::Lineage;
+    use crate::lsn::Oid;
 
     const NEW_ROWS: &str = "insert, truncate";
     const OLD_ROWS: &str = "update, delete";
@@ -84,11 +77,13 @@ mod tests {
     fn state(publications: Publications) -> State {
         let table = |oid: u32, name: &str, root: u32| Table {
             oid: Oid(oid),
-            schema: "public".into(),
-            name: name.into(),
-            root: Oid(root),
+            lineage: Lineage::new("public", name, &[]),
+            above: (root != oid).then_some(Oid(root)).into_iter().collect(),
             partitioned: name == "p",
             identity: Identity::Full,
+            primary_key: IdentityIndex::Missing,
+            in_identity: Generated::default(),
+            columns: Generated::default(),
             owned: true,
             owner: "app".into(),
             owner_is_superuser: false,
@@ -96,6 +91,7 @@ mod tests {
         State {
             version: 150_000,
             superuser: true,
+            has_tools: false,
             tables: vec![
                 table(1, "a", 1),
                 table(2, "b", 2),
@@ -114,6 +110,7 @@ mod tests {
             all_tables: tables.is_none(),
             publish: publish.into(),
             via_root: false,
+            generated: false,
             tables: tables
                 .unwrap_or_default()
                 .iter()
@@ -129,6 +126,7 @@ mod tests {
             first,
             updates,
             next: None,
+            columns_differ: false,
         }
     }
 

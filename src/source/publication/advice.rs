@@ -49,12 +49,12 @@ pub(crate) fn warn(published: &Published, warned: &mut BTreeSet<String>) {
             log::warn!("{}. Hint: {}", left_out.found, left_out.fix);
         }
     }
-    for table in &published.untracked {
+    for (table, fix) in &published.untracked {
         if insert(warned, format!("u{table}")) {
             log::warn!(
                 table = table.as_str();
                 "UPDATE and DELETE of {table} are not tracked: it has no usable replica identity. To \
-                 track them: ALTER TABLE {table} REPLICA IDENTITY FULL"
+                 track them: {fix}"
             );
         }
     }
@@ -71,18 +71,21 @@ pub(crate) fn warn(published: &Published, warned: &mut BTreeSet<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::change::Lineage;
     use crate::lsn::Oid;
-    use crate::source::publication::state::Identity;
+    use crate::source::publication::identity::{Generated, Identity, IdentityIndex};
 
     #[test]
     fn membership_is_asked_for_in_a_role_and_not_in_a_superuser() {
         let mut table = Table {
             oid: Oid(20_000),
-            schema: "public".into(),
-            name: "t".into(),
-            root: Oid(20_000),
+            lineage: Lineage::new("public", "t", &[]),
+            above: Vec::new(),
             partitioned: false,
             identity: Identity::Full,
+            primary_key: IdentityIndex::Missing,
+            in_identity: Generated::default(),
+            columns: Generated::default(),
             owned: false,
             owner: "the app".into(),
             owner_is_superuser: false,
@@ -97,7 +100,7 @@ mod tests {
     #[test]
     fn each_fact_is_logged_once() {
         let mut published = Published {
-            untracked: ["a".to_owned()].into(),
+            untracked: [("a".to_owned(), "ALTER".to_owned())].into(),
             forbidden: [("a".to_owned(), "GRANT".to_owned())].into(),
             remark: Some("a".into()),
             ..Published::default()
@@ -107,12 +110,12 @@ mod tests {
         assert_eq!(warned.len(), 3, "three facts about one name");
         warn(&published, &mut warned);
         assert_eq!(warned.len(), 3);
-        published.untracked.insert("b".into());
+        published.untracked.insert("b".into(), "ALTER".into());
         warn(&published, &mut warned);
         assert_eq!(warned.len(), 4);
         published
             .untracked
-            .extend((0..1000).map(|n| format!("t{n}")));
+            .extend((0..1000).map(|n| (format!("t{n}"), "ALTER".to_owned())));
         warn(&published, &mut warned);
         assert_eq!(warned.len(), MAX_NAMED + 1);
     }

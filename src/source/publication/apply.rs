@@ -1,13 +1,9 @@
 //! Executes a plan, or tries it and undoes it.
 
-use std::collections::BTreeMap;
-
-use super::added::added;
-use super::catalog::{listed_tables, read_publications};
 use super::deferred_switch::{take_place, wait_for_earlier_transactions};
 use super::names::Names;
-use super::plan::{Forbidden, Plan, Step};
-use super::state::{Publications, Published, State};
+use super::plan::{Plan, Step};
+use super::state::Publications;
 use crate::config::Config;
 use crate::error::{At, Error, Kind, Result};
 use crate::source::session::BEGIN_DDL;
@@ -27,19 +23,18 @@ pub(super) enum Mode {
     DryRun,
 }
 
-/// Executes the plan that was made from this state. Where there is a first publication already, a step that
-/// fails is logged, and the publications are used as they are.
+/// Executes the steps of a plan that was made from this state. Where there is a first publication already, a
+/// step that fails is logged, and the publications are used as they are.
 ///
 /// # Errors
 /// A step that fails where there is no first publication; the source's connection.
 pub(super) fn apply(
     session: &mut Connection,
-    plan: Plan,
-    state: State,
+    plan: &Plan,
+    names: &Names,
     config: &Config,
     mode: Mode,
-) -> Result<Published> {
-    let names = &state.names;
+) -> Result<()> {
     let done = match mode {
         Mode::Commit => execute(session, &plan.steps, names, config),
         Mode::DryRun => dry_run(session, &plan.steps, names, config),
@@ -52,27 +47,14 @@ pub(super) fn apply(
         }
         log::warn!("{error}");
     }
-    let forbidden = unlisted(session, plan.forbidden, names)?;
-    // As they are: a step that failed, or the one before it, may have published some tables and not others.
-    let publications = if plan.steps.is_empty() {
-        state.publications.clone()
-    } else {
-        read_publications(session, names)?
-    };
-    Ok(Published {
-        added: added(&state, &publications),
-        names: followed(state.names, &publications),
-        untracked: plan.untracked,
-        forbidden,
-        left_out: Vec::new(),
-        remark: None,
-    })
+    Ok(())
 }
 
 fn execute(session: &mut Connection, steps: &[Step], names: &Names, config: &Config) -> Result<()> {
     for step in steps {
         match step {
             Step::Transaction(statements) => {
+                let statements = statements.iter().map(|s| s.sql.as_str()).collect();
                 transact(session, statements, "COMMIT", names, config)?
             }
             Step::WaitForEarlierTransactions(name) => wait_for_earlier_transactions(session, name)?,
@@ -90,25 +72,26 @@ fn execute(session: &mut Connection, steps: &[Step], names: &Names, config: &Con
     Ok(())
 }
 
+/// No table is locked: what only its owner can list is known from the catalog.
 fn dry_run(session: &mut Connection, steps: &[Step], names: &Names, config: &Config) -> Result<()> {
-    let statements: Vec<String> = steps
+    let statements: Vec<&str> = steps
         .iter()
         .flat_map(|step| match step {
             Step::Transaction(statements) => statements.as_slice(),
             Step::WaitForEarlierTransactions(_) | Step::DeferredSwitch => &[],
         })
-        .cloned()
+        .filter_map(|statement| statement.bare.as_deref())
         .collect();
     if statements.is_empty() {
         return Ok(());
     }
-    transact(session, &statements, "ROLLBACK", names, config)
+    transact(session, statements, "ROLLBACK", names, config)
 }
 
 /// Runs these statements in one transaction that ends by `end`.
 fn transact(
     session: &mut Connection,
-    statements: &[String],
+    statements: Vec<&str>,
     end: &str,
     names: &Names,
     config: &Config,
@@ -144,27 +127,10 @@ fn retry_when_dropped(error: Error) -> Error {
     }
 }
 
-/// Those of these tables that the first publication does not list either, with the SQL that allows it.
-fn unlisted(
-    session: &mut Connection,
-    forbidden: Vec<Forbidden>,
-    names: &Names,
-) -> Result<BTreeMap<String, String>> {
-    if forbidden.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let listed = listed_tables(session, &names.first)?;
-    Ok(forbidden
-        .into_iter()
-        .filter(|table| !listed.contains(&table.oid) && !listed.contains(&table.root))
-        .map(|table| (table.table, table.fix))
-        .collect())
-}
-
 /// The names for START_REPLICATION. The third publication is not followed before it is the first.
-fn followed(names: Names, publications: &Publications) -> Vec<String> {
+pub(super) fn followed(names: Names, publications: &Publications) -> Vec<String> {
     let first = publications.first.as_ref().map(|_| names.first);
-    let updates = publications.updates.as_ref().map(|_| names.updates);
+    let updates = publications.follows_updates().then_some(names.updates);
     first.into_iter().chain(updates).collect()
 }
 
@@ -190,6 +156,7 @@ mod tests {
             all_tables: true,
             publish: String::new(),
             via_root: false,
+            generated: false,
             tables: [].into(),
             marked: true,
             owned: true,
@@ -198,11 +165,44 @@ mod tests {
             first: first.then(|| publication.clone()),
             updates: updates.then(|| publication.clone()),
             next: Some(publication.clone()),
+            columns_differ: false,
         };
         let names = |first, updates| followed(Names::of("p"), &publications(first, updates));
         assert_eq!(names(true, true), ["p", "p_updates"]);
         assert_eq!(names(true, false), ["p"]);
         assert_eq!(names(false, true), ["p_updates"]);
         assert!(names(false, false).is_empty());
+    }
+
+    #[test]
+    fn beside_one_that_zemi_did_not_make_the_second_one_is_followed_where_both_agree() {
+        let publication = |ours: bool, publish: &str| super::super::state::Publication {
+            all_tables: true,
+            publish: publish.into(),
+            via_root: false,
+            generated: false,
+            tables: [].into(),
+            marked: ours,
+            owned: true,
+        };
+        let with = |publish, updates, columns_differ| {
+            let publications = Publications {
+                first: Some(publication(false, publish)),
+                updates: Some(updates),
+                next: None,
+                columns_differ,
+            };
+            followed(Names::of("p"), &publications).len()
+        };
+        let (new, all) = ("insert, truncate", "insert, update, delete, truncate");
+        let by_hand = || publication(false, "update, delete");
+        assert_eq!(with(new, by_hand(), false), 2);
+        assert_eq!(with(new, by_hand(), true), 1);
+        let mut generated = by_hand();
+        generated.generated = true;
+        assert_eq!(with(new, generated, false), 1);
+        let ours = || publication(true, "update, delete");
+        assert_eq!(with(new, ours(), false), 2);
+        assert_eq!(with(all, ours(), false), 1);
     }
 }

@@ -36,6 +36,12 @@ impl fmt::Display for Followed {
     }
 }
 
+/// The condition, for SQL, that the publication of this alias has the comment of those that zemi made.
+pub(super) fn is_marked(publication: &str) -> String {
+    let comment = format!("pg_catalog.obj_description({publication}.oid, 'pg_publication')");
+    format!("coalesce({comment} = '{MARK}' OR {comment} LIKE '{MARK} [%', false)")
+}
+
 /// Reads them; none where the publication is not one that zemi made.
 ///
 /// # Errors
@@ -45,9 +51,10 @@ pub(crate) fn read_followed(session: &mut Connection, publication: &str) -> Resu
         "SELECT f.* FROM pg_catalog.pg_publication p, pg_catalog.jsonb_to_recordset(nullif(pg_catalog.substr(\
          pg_catalog.obj_description(p.oid, 'pg_publication'), {}), '')::jsonb) AS f(oid text, schema text, \
          \"table\" text, inserts boolean, updates boolean, \"from\" text, \"to\" text) \
-         WHERE p.pubname = {} AND pg_catalog.obj_description(p.oid, 'pg_publication') LIKE '{MARK} [%'",
+         WHERE p.pubname = {} AND {}",
         MARK.len() + 2,
-        literal(publication)
+        literal(publication),
+        is_marked("p")
     ))?;
     Ok((0..found.rows.len())
         .filter_map(|row| read(&found, row))
@@ -77,9 +84,9 @@ pub(crate) fn keep_followed<'a>(
     tables: impl Iterator<Item = &'a Followed>,
 ) -> Result<()> {
     let ours = session.rows(&format!(
-        "SELECT FROM pg_catalog.pg_publication WHERE pubname = {} \
-         AND pg_catalog.obj_description(oid, 'pg_publication') LIKE '{MARK}%'",
-        literal(publication)
+        "SELECT FROM pg_catalog.pg_publication p WHERE pubname = {} AND {}",
+        literal(publication),
+        is_marked("p")
     ))?;
     if ours.rows.is_empty() {
         return Ok(());

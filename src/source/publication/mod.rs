@@ -7,27 +7,33 @@ mod apply;
 mod catalog;
 mod deferred_switch;
 mod followed;
+mod identity;
 mod left_out;
+mod lineages;
 mod names;
 mod plan;
 mod stamp;
 mod state;
+mod statements;
 
 pub(crate) use advice::warn;
 pub(crate) use followed::{Followed, keep_followed, read_followed};
 pub(crate) use stamp::{CatalogStamp, stamp};
 pub(crate) use state::{MARK, Published};
 
-use apply::{Mode, apply};
+use added::added;
+use apply::{Mode, apply, followed};
 use catalog::{
-    is_superuser, listed_tables, read_publications, read_tables, read_tables_in_any_encoding,
-    resolve_names,
+    has_tools, is_superuser, read_alternatives, read_foreign, read_publications, read_tables,
+    read_tables_in_any_encoding, resolve_names,
 };
-use left_out::{is_foreign_list, left_out};
+use identity::{Identity, IdentityIndex};
+use left_out::left_out;
 use plan::{Refusal, plan};
-use state::State;
+use state::{State, Table};
+use statements::{Writer, transactions};
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::own_tables;
 use super::server::Server;
@@ -90,36 +96,146 @@ fn run(
     own_tables: &[Oid],
     mode: Mode,
 ) -> Result<Published> {
+    let version = server.version;
     let superuser = is_superuser(session)?;
+    let has_tools = has_tools(session)?;
     let tables = read_tables_in_any_encoding(session)?;
     let own_tables = own_tables::read(session, own_tables)?;
     let (names, remark) = resolve_names(session, config)?;
     let publications = read_publications(session, &names)?;
     let state = State {
-        version: server.version,
+        version,
         superuser,
+        has_tools,
         tables,
         own_tables,
         names,
         publications,
     };
-    let is_foreign = is_foreign_list(&state);
-    let listed = match is_foreign {
-        true => listed_tables(session, &state.names.first)?,
-        false => BTreeSet::new(),
+    second_is_free(&state)?;
+    let foreign = match state.publications.is_foreign() {
+        true => Some(read_foreign(session, &state)?),
+        false => None,
     };
-    let left_out = left_out(&state, tracked, &listed);
     let plan = plan(&state, config, tracked).map_err(|refusal| refused(refusal, config))?;
-    let mut published = apply(session, plan, state, config, mode)?;
-    if is_foreign {
-        // No right of zemi's role would change that list.
-        published.forbidden.clear();
-    }
+    apply(session, &plan, &state.names, config, mode)?;
+    // As they are: a step that failed, or the one before it, may have published some tables and not others.
+    let publications = match plan.steps.is_empty() {
+        true => state.publications.clone(),
+        false => read_publications(session, &state.names)?,
+    };
+    let refusing: BTreeSet<Oid> = foreign
+        .as_ref()
+        .map_or(BTreeSet::new(), |f| f.refusing(&state));
+    let fixes = fixes(session, &state, plan.untracked.union(&refusing))?;
+    let fix_of = |oid: &Oid| fixes.get(oid).cloned();
+    let is_published = |chain: &[Oid]| {
+        let first = publications.first.as_ref();
+        first.is_some_and(|p| p.all_tables || chain.iter().any(|oid| p.tables.contains(oid)))
+    };
+    // No right of zemi's role would change a list that it did not make.
+    let forbidden = plan.forbidden.into_iter();
+    let forbidden = forbidden.filter(|f| foreign.is_none() && !is_published(&f.chain));
+    let forbidden = forbidden.map(|f| (f.table, f.fix)).collect();
     Ok(Published {
+        added: added(&state, &publications),
+        untracked: plan
+            .untracked
+            .difference(&refusing)
+            .filter_map(fix_of)
+            .collect(),
+        forbidden,
+        left_out: foreign.map_or(Vec::new(), |f| left_out(&state, tracked, &f, &fixes)),
         remark,
-        left_out,
-        ..published
+        names: followed(state.names, &publications),
     })
+}
+
+/// A table that is tracked, and what its changes will hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TrackedTable {
+    /// Quoted for SQL.
+    pub(crate) name: String,
+    /// It has a primary key, of whatever kind.
+    pub(crate) has_key: bool,
+    /// Its replica identity is FULL.
+    pub(crate) is_whole: bool,
+}
+
+/// The tables that hold rows and that the settings want, by name.
+///
+/// # Errors
+/// The source's connection.
+pub(crate) fn tracked_tables(
+    session: &mut Connection,
+    tracked: &Tracked,
+) -> Result<Vec<TrackedTable>> {
+    let own_tables = own_tables::read(session, &[])?;
+    let mut tables = read_tables_in_any_encoding(session)?;
+    tables.retain(|table| {
+        !table.partitioned && !own_tables.contains(&table.oid) && tracked.tracks(&table.lineage)
+    });
+    let mut found: Vec<TrackedTable> = tables
+        .iter()
+        .map(|table| TrackedTable {
+            name: table.quoted(),
+            has_key: table.primary_key != IdentityIndex::Missing,
+            is_whole: table.identity == Identity::Full,
+        })
+        .collect();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+/// Both names of the second publication may be taken.
+fn second_is_free(state: &State) -> Result<()> {
+    let publications = &state.publications;
+    let taken = publications.updates.as_ref().is_some_and(|p| !p.is_ours());
+    if publications.is_foreign() || !taken {
+        return Ok(());
+    }
+    let name = &state.names.updates;
+    Err(Error::new(
+        Kind::Setting,
+        format!("expected that zemi made publication {name}, or that there is none"),
+    )
+    .hint(format!(
+        "ALTER PUBLICATION {} RENAME TO another name, or set another PUBLICATION_NAME",
+        identifier(name)
+    )))
+}
+
+/// The name of each of these tables, and the SQL by which its UPDATE and DELETE can be published.
+fn fixes<'a>(
+    session: &mut Connection,
+    state: &State,
+    tables: impl Iterator<Item = &'a Oid>,
+) -> Result<BTreeMap<Oid, (String, String)>> {
+    let wanted: BTreeSet<Oid> = tables.copied().collect();
+    let foreign = state.publications.first.as_ref().filter(|p| !p.is_ours());
+    let with_stored = foreign.is_none_or(|p| p.generated);
+    let tables = || state.tables.iter().filter(|t| wanted.contains(&t.oid));
+    let full_is_refused =
+        |t: &&Table| t.columns.has_virtual || t.columns.has_stored && !with_stored;
+    let refusing: BTreeSet<Oid> = tables().filter(full_is_refused).map(|t| t.oid).collect();
+    let mut read = read_alternatives(session, &refusing)?;
+    let mut fixes = BTreeMap::new();
+    for table in tables() {
+        let fix = match !with_stored && table.is_usable(true) {
+            true => format!(
+                "ALTER PUBLICATION {} SET (publish_generated_columns = stored)",
+                identifier(&state.names.first)
+            ),
+            false => {
+                let mut alternatives = read.remove(&table.oid).unwrap_or_default();
+                alternatives.full_is_refused = refusing.contains(&table.oid);
+                alternatives.key_is_usable = table.primary_key == IdentityIndex::Usable;
+                identity::fix(&table.quoted(), table.identity, &alternatives)
+            }
+        };
+        fixes.insert(table.oid, (table.quoted(), fix));
+    }
+    Ok(fixes)
 }
 
 fn refused(refusal: Refusal, config: &Config) -> Error {
@@ -182,22 +298,39 @@ pub(crate) fn drop_publications_but(
     config: &Config,
     kept: &[(String, bool)],
 ) -> Result<()> {
-    for (name, owned) in existing(session, config)? {
-        if kept.iter().any(|(kept, _)| *kept == name) {
+    let (names, _) = resolve_names(session, config)?;
+    let now = read_publications(session, &names)?;
+    let tables = read_tables_in_any_encoding(session)?;
+    let writer = Writer {
+        version: 0,
+        tables: &tables.iter().map(|table| (table.oid, table)).collect(),
+        spare: &names.next,
+    };
+    let all = [
+        (&names.first, now.first),
+        (&names.updates, now.updates),
+        (&names.next, now.next),
+    ];
+    for (name, publication) in all {
+        let Some(publication) = publication else {
+            continue;
+        };
+        if kept.iter().any(|(kept, _)| kept == name) {
             continue;
         }
-        if !owned {
+        if !publication.is_ours() {
             log::info!("publication {name} stays: it was not made by zemi");
             continue;
         }
-        let dropped = session.query(&format!(
-            "{BEGIN_DDL}; DROP PUBLICATION {}; COMMIT",
-            identifier(&name)
-        ));
-        if dropped.is_err() && session.in_transaction() {
-            session.query("ROLLBACK")?;
+        for transaction in transactions(writer.drop(name, &publication)) {
+            let statements: Vec<String> = transaction.into_iter().map(|s| s.sql).collect();
+            let statements = statements.join("; ");
+            let done = session.query(&format!("{BEGIN_DDL}; {statements}; COMMIT"));
+            if done.is_err() && session.in_transaction() {
+                session.query("ROLLBACK")?;
+            }
+            done.at(|| format!("dropping publication {name}"))?;
         }
-        dropped.at(|| format!("dropping publication {name}"))?;
     }
     Ok(())
 }

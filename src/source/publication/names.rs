@@ -34,8 +34,58 @@ impl Names {
     }
 
     /// All three.
-    pub(super) fn all(&self) -> [&str; 3] {
+    #[cfg(test)]
+    fn all(&self) -> [&str; 3] {
         [&self.first, &self.updates, &self.next]
+    }
+
+    /// All three as they are derived from the name, then the other names of the second and third.
+    pub(super) fn candidates(&self) -> [String; CANDIDATES] {
+        [
+            self.first.clone(),
+            self.updates.clone(),
+            self.next.clone(),
+            derived(&self.first, "_zemi_updates"),
+            derived(&self.first, "_zemi_next"),
+        ]
+    }
+}
+
+/// How many publications may belong to one PUBLICATION_NAME.
+pub(super) const CANDIDATES: usize = 5;
+
+/// Which of the publications of [`Names::candidates`] exist, and whether zemi made them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Existing(pub(super) [Option<bool>; CANDIDATES]);
+
+/// The names that are used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Chosen {
+    pub(super) names: Names,
+    /// One of the candidates exists.
+    pub(super) any: bool,
+}
+
+impl Existing {
+    /// Takes other names where those derived from `names` belong to publications that zemi did not make and
+    /// that have nothing to do with it: one that was made to be the second stands beside a first one that
+    /// zemi did not make either.
+    pub(super) fn choose(self, names: &Names) -> Chosen {
+        let Existing([first, updates, next, other_updates, other_next]) = self;
+        let any = self.0.iter().any(Option::is_some);
+        let [_, _, _, other_updates_name, other_next_name] = names.candidates();
+        let is_foreign = first == Some(false);
+        let takes_other = |usual: Option<bool>, other: Option<bool>| {
+            other == Some(true) || usual == Some(false) && !is_foreign
+        };
+        let mut names = names.clone();
+        if takes_other(updates, other_updates) {
+            names.updates = other_updates_name;
+        }
+        if takes_other(next, other_next) {
+            names.next = other_next_name;
+        }
+        Chosen { names, any }
     }
 }
 
@@ -107,6 +157,29 @@ mod tests {
             assert!(next.len() <= 63, "{next}");
             assert_eq!(Names::of(&name).all(), [&name, &updates, &next]);
         }
+    }
+
+    #[test]
+    fn names_of_publications_that_others_made_are_not_taken() {
+        const OURS: Option<bool> = Some(true);
+        const FOREIGN: Option<bool> = Some(false);
+        let chosen = |existing| {
+            let names = Existing(existing).choose(&Names::of("z")).names;
+            format!("{} {}", names.updates, names.next)
+        };
+        for (existing, expected) in [
+            ([None; 5], "z_updates z_next"),
+            ([OURS, OURS, OURS, None, None], "z_updates z_next"),
+            ([None, FOREIGN, None, None, None], "z_zemi_updates z_next"),
+            ([OURS, OURS, FOREIGN, None, None], "z_updates z_zemi_next"),
+            // A second one made by hand beside a first one made by hand.
+            ([FOREIGN, FOREIGN, None, None, None], "z_updates z_next"),
+            // Once taken, it stays.
+            ([OURS, None, None, OURS, None], "z_zemi_updates z_next"),
+        ] {
+            assert_eq!(chosen(existing), expected, "{existing:?}");
+        }
+        assert!(!Existing::default().choose(&Names::of("z")).any);
     }
 
     #[test]

@@ -7,15 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::advice::fix;
-use super::state::{ALL_OPERATIONS, MARK, Publication, State, Table};
-use crate::change::{Lineage, Tracked};
+use super::identity::IdentityIndex;
+use super::state::{ALL_OPERATIONS, Publication, State, Table};
+use super::statements::{Statement, Wanted, Writer, transactions};
+use crate::change::Tracked;
 use crate::config::Config;
 use crate::lsn::Oid;
-use crate::wire::identifier;
-
-/// The first version that can publish stored generated columns, and does where it is asked to
-/// (`server_version_num`).
-const GENERATED_COLUMNS: u32 = 180_000;
 
 /// What `<name>` publishes beside `<name>_updates`.
 const NEW_ROWS: &str = "insert, truncate";
@@ -27,7 +24,7 @@ const OLD_ROWS: &str = "update, delete";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
     /// Statements of one transaction, so that no point of the write-ahead log sees one without the others.
-    Transaction(Vec<String>),
+    Transaction(Vec<Statement>),
     /// Wait for the transactions that are older than the publication of this name.
     WaitForEarlierTransactions(String),
     /// Put `<name>_next` in the place of `<name>`, when no transaction is older than it.
@@ -37,9 +34,8 @@ pub(super) enum Step {
 /// A table that the settings want and zemi's role may not publish by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Forbidden {
-    pub(super) oid: Oid,
-    /// The topmost partitioned table above it, or itself.
-    pub(super) root: Oid,
+    /// Its own OID, and those of the partitioned tables above it.
+    pub(super) chain: Vec<Oid>,
     /// Quoted for SQL.
     pub(super) table: String,
     /// The SQL that allows it.
@@ -53,8 +49,8 @@ pub(super) struct Plan {
     pub(super) steps: Vec<Step>,
     /// There is no `<name>` yet: a step that fails leaves nothing to follow. Else it is used as it is.
     pub(super) is_required: bool,
-    /// Tables whose UPDATE and DELETE are not tracked, quoted for SQL.
-    pub(super) untracked: BTreeSet<String>,
+    /// Tables whose UPDATE and DELETE are not tracked.
+    pub(super) untracked: BTreeSet<Oid>,
     /// Tables that the steps do not publish for lack of rights. A publication may list them all the same.
     pub(super) forbidden: Vec<Forbidden>,
 }
@@ -74,13 +70,18 @@ pub(super) struct Refusal {
 pub(super) fn plan(state: &State, config: &Config, tracked: &Tracked) -> Result<Plan, Refusal> {
     let scope = Scope::new(state, config, tracked);
     let first = Wanted {
-        tables: (!scope.for_all).then(|| scope.listed(|_| true)),
+        tables: (!scope.for_all).then(|| scope.listed(&|_| true, &|_| true)),
         publish: scope.first_publishes(),
+        generated: scope.with_stored,
     };
+    // A partition that is made later has the primary key of the table above it, and not its identity.
+    let has_key = |table: &Table| table.primary_key == IdentityIndex::Usable;
+    let is_usable = |table: &Table| table.is_usable(scope.with_stored);
     let updates = Wanted {
         // Listed before they are needed here: see `deferred_switch`.
-        tables: Some(scope.listed(|table| table.identity.is_usable())),
+        tables: Some(scope.listed(&is_usable, &has_key)),
         publish: OLD_ROWS,
+        generated: scope.with_stored,
     };
     let forbidden = scope.forbidden();
     let nothing_to_list = first.tables.as_ref().is_some_and(BTreeSet::is_empty);
@@ -94,58 +95,50 @@ pub(super) fn plan(state: &State, config: &Config, tracked: &Tracked) -> Result<
             fix: fix(table, &config.source.user, &state.names.first),
         });
     }
+    let forbid = |table: &Table| Forbidden {
+        chain: table.chain().collect(),
+        table: table.quoted(),
+        fix: fix(table, &config.source.user, &state.names.first),
+    };
     Ok(Plan {
         steps: scope.steps(&first, &updates),
         is_required: state.publications.first.is_none(),
         untracked: scope.untracked(),
-        forbidden: forbidden
-            .into_iter()
-            .map(|table| Forbidden {
-                oid: table.oid,
-                root: table.root,
-                table: table.quoted(),
-                fix: fix(table, &config.source.user, &state.names.first),
-            })
-            .collect(),
+        forbidden: forbidden.into_iter().map(forbid).collect(),
     })
-}
-
-/// What a publication has to be.
-#[derive(Debug, Clone)]
-struct Wanted {
-    /// `None`: FOR ALL TABLES.
-    tables: Option<BTreeSet<Oid>>,
-    publish: &'static str,
 }
 
 /// What the questions of a plan are answered from.
 struct Scope<'a> {
     state: &'a State,
     tracked: &'a Tracked,
+    /// By OID.
+    all: BTreeMap<Oid, &'a Table>,
     /// All but zemi's own, by OID.
     tables: BTreeMap<Oid, &'a Table>,
     /// FOR ALL TABLES is wanted, and is possible or there.
     for_all: bool,
-    /// PUBLISH_VIA_PARTITION_ROOT
-    via_root: bool,
+    /// Stored generated columns are published: those of zemi as the one beside them that is not zemi's.
+    with_stored: bool,
 }
 
 impl<'a> Scope<'a> {
     fn new(state: &'a State, config: &Config, tracked: &'a Tracked) -> Scope<'a> {
-        let first = state.publications.first.as_ref();
-        let foreign_for_all = first.is_some_and(|p| p.all_tables && !p.is_ours());
-        let own = |table: &Table| state.own_tables.contains(&table.oid);
+        let foreign = state.publications.first.as_ref().filter(|p| !p.is_ours());
+        let all: BTreeMap<Oid, &Table> = state.tables.iter().map(|t| (t.oid, t)).collect();
+        let own = |oid: &Oid| state.own_tables.contains(oid);
+        let for_all = state.superuser || foreign.is_some_and(|p| p.all_tables);
         Scope {
             state,
             tracked,
-            tables: state
-                .tables
+            tables: all
                 .iter()
-                .filter(|table| !own(table))
-                .map(|table| (table.oid, table))
+                .filter(|(oid, _)| !own(oid))
+                .map(|(oid, table)| (*oid, *table))
                 .collect(),
-            for_all: config.tables.is_none() && (state.superuser || foreign_for_all),
-            via_root: config.publish_via_partition_root,
+            all,
+            for_all: config.tables.is_none() && for_all,
+            with_stored: foreign.is_none_or(|p| p.generated),
         }
     }
 
@@ -155,37 +148,46 @@ impl<'a> Scope<'a> {
     }
 
     fn tracks(&self, table: &Table) -> bool {
-        self.tracked
-            .tracks(&Lineage::new(&table.schema, &table.name, &[]))
+        self.tracked.tracks(&table.lineage)
     }
 
     /// What the first publication publishes. A list leaves updates and deletes to the second one.
     fn first_publishes(&self) -> &'static str {
-        // FOR ALL TABLES holds zemi's own tables, too, and their UPDATE and DELETE have to work.
-        let usable = |t: &Table| t.partitioned || t.identity.is_usable();
-        if self.for_all && self.state.tables.iter().all(usable) {
+        // FOR ALL TABLES holds zemi's own tables, too, and those that a tool makes while it works: their
+        // UPDATE and DELETE have to work.
+        let usable = |t: &Table| t.partitioned || t.is_usable(self.with_stored);
+        if self.for_all && !self.state.has_tools && self.state.tables.iter().all(usable) {
             ALL_OPERATIONS
         } else {
             NEW_ROWS
         }
     }
 
-    /// What a list holds of the leaves that are wanted in it. Published through its root, a partition is
-    /// named and filtered as the root, as long as all of the root's partitions can be.
-    fn listed(&self, wanted: impl Fn(&Table) -> bool) -> BTreeSet<Oid> {
-        let take = |table: &Table| {
-            let root = self.tables.get(&table.root).filter(|_| self.via_root);
-            let named = root.copied().unwrap_or(table);
-            let allowed = self.for_all || table.owned && named.owned;
-            allowed && self.tracks(named) && wanted(table)
+    /// What a list holds of the tables that are wanted in it. The topmost partitioned table stands for those
+    /// below it, also for later ones, where it may be listed, `stands`, and all below it are wanted.
+    fn listed(
+        &self,
+        is_wanted: &dyn Fn(&Table) -> bool,
+        stands: &dyn Fn(&Table) -> bool,
+    ) -> BTreeSet<Oid> {
+        let may_list = |table: &Table| (self.for_all || table.owned) && self.tracks(table);
+        let (taken, left): (Vec<&Table>, Vec<&Table>) =
+            self.leaves().partition(|t| may_list(t) && is_wanted(t));
+        let incomplete: BTreeSet<Oid> = left.iter().flat_map(|t| t.above.iter().copied()).collect();
+        let standing: BTreeSet<Oid> = self
+            .tables
+            .values()
+            .filter(|t| t.partitioned && !incomplete.contains(&t.oid) && may_list(t) && stands(t))
+            .map(|t| t.oid)
+            .collect();
+        let named = |table: &Table| {
+            let above = table.above.iter().rev().copied();
+            above.into_iter().find(|oid| standing.contains(oid))
         };
-        let (taken, left): (Vec<&Table>, Vec<&Table>) = self.leaves().partition(|t| take(t));
-        let incomplete: BTreeSet<Oid> = left.iter().map(|table| table.root).collect();
-        let by_root = |table: &Table| self.via_root && !incomplete.contains(&table.root);
-        taken
-            .into_iter()
-            .map(|t| if by_root(t) { t.root } else { t.oid })
-            .collect()
+        let roots = standing.iter().filter_map(|oid| self.tables.get(oid));
+        let roots = roots.map(|table| named(table).unwrap_or(table.oid));
+        let leaves = taken.iter().map(|table| named(table).unwrap_or(table.oid));
+        leaves.chain(roots).collect()
     }
 
     /// The tables that are to be tracked and that only another role can list.
@@ -194,131 +196,99 @@ impl<'a> Scope<'a> {
         self.leaves().filter(forbidden).collect()
     }
 
-    fn untracked(&self) -> BTreeSet<String> {
-        let untracked = |t: &&Table| !t.identity.is_usable() && self.tracks(t);
-        self.leaves().filter(untracked).map(Table::quoted).collect()
+    fn untracked(&self) -> BTreeSet<Oid> {
+        let untracked = |t: &&Table| !t.is_usable(self.with_stored) && self.tracks(t);
+        self.leaves().filter(untracked).map(|t| t.oid).collect()
     }
 
     fn steps(&self, wanted: &Wanted, wanted_updates: &Wanted) -> Vec<Step> {
         let names = &self.state.names;
         let publications = &self.state.publications;
-        let first = publications.first.as_ref();
+        let (first, updates) = (publications.first.as_ref(), publications.updates.as_ref());
         let next = publications.next.as_ref().filter(|p| p.is_ours());
-        // Beside a first publication of another role, none of zemi's own.
-        let foreign = first.is_some_and(|p| !p.is_ours());
-        let is_ours = |now: Option<&Publication>| now.map_or(!foreign, |p| p.is_ours());
+        let writer = Writer {
+            version: self.state.version,
+            tables: &self.all,
+            spare: &names.next,
+        };
+        if publications.is_foreign() {
+            return self.beside_foreign(&writer, wanted_updates);
+        }
 
         // PostgreSQL turns no publication FOR ALL TABLES into a list: another one takes its place.
-        let is_staged =
-            wanted.tables.is_some() && first.is_some_and(|p| p.all_tables && p.is_ours());
+        let is_staged = wanted.tables.is_some() && first.is_some_and(|p| p.all_tables);
         let until_switched = Wanted {
             tables: None,
             publish: NEW_ROWS,
+            generated: wanted.generated,
         };
         let wanted_now = if is_staged { &until_switched } else { wanted };
-        let narrows = first.is_some_and(|p| p.publish == ALL_OPERATIONS && p.is_ours())
-            && wanted_now.publish == NEW_ROWS;
+        let narrows =
+            first.is_some_and(|p| p.publish == ALL_OPERATIONS) && wanted_now.publish == NEW_ROWS;
 
-        let mut listing = Vec::new();
-        if is_ours(publications.updates.as_ref()) {
-            let now = publications.updates.as_ref();
-            listing = self.diff_statements(&names.updates, now, wanted_updates);
+        let mut listing = [
+            writer.options(&names.first, first, wanted_now),
+            writer.options(&names.next, next.filter(|_| is_staged), wanted),
+        ]
+        .concat();
+        if updates.is_none_or(Publication::is_ours) {
+            listing.extend(writer.options(&names.updates, updates, wanted_updates));
+            listing.extend(writer.differences(&names.updates, updates, wanted_updates));
         }
-        let mut statements = Vec::new();
-        if is_ours(first) {
-            statements = self.diff_statements(&names.first, first, wanted_now);
+        let mut rest = Vec::new();
+        if let Some(next) = next.filter(|_| !is_staged) {
+            rest = writer.drop(&names.next, next);
         }
+        let mut statements = writer.differences(&names.first, first, wanted_now);
         if is_staged {
-            statements.extend(self.diff_statements(&names.next, next, wanted));
-        } else if next.is_some() {
-            statements.push(format!("DROP PUBLICATION {}", identifier(&names.next)));
+            statements.extend(writer.differences(&names.next, next, wanted));
+        }
+        // The spare name has to be free before a publication takes it.
+        let spare_is_needed = statements.iter().any(|s| s.sql.contains(" RENAME TO "));
+        match spare_is_needed {
+            true => statements.splice(..0, rest).for_each(drop),
+            false => statements.extend(rest),
         }
 
         let mut steps = Vec::new();
         if narrows && !listing.is_empty() {
-            steps.push(Step::Transaction(std::mem::take(&mut listing)));
+            steps.extend(in_transactions(std::mem::take(&mut listing)));
             steps.push(Step::WaitForEarlierTransactions(names.updates.clone()));
         }
         listing.append(&mut statements);
-        if !listing.is_empty() {
-            steps.push(Step::Transaction(listing));
-        }
+        steps.extend(in_transactions(listing));
         if is_staged {
             steps.push(Step::DeferredSwitch);
         }
         steps
     }
 
-    /// The statements that make `name` what it has to be.
-    fn diff_statements(
-        &self,
-        name: &str,
-        now: Option<&Publication>,
-        wanted: &Wanted,
-    ) -> Vec<String> {
-        let Some(now) = now else {
-            return self.create_statements(name, wanted);
-        };
-        let name_sql = identifier(name);
+    /// Beside a first publication of another role, zemi makes none. One that it made before is kept up where
+    /// the first one is FOR ALL TABLES and publishes no updates and deletes; else it is dropped.
+    fn beside_foreign(&self, writer: &Writer<'_>, wanted_updates: &Wanted) -> Vec<Step> {
+        let names = &self.state.names;
+        let publications = &self.state.publications;
+        let first = publications.first.as_ref();
         let mut statements = Vec::new();
-        if now.all_tables != wanted.tables.is_none() {
-            // A publication cannot be altered from or to FOR ALL TABLES.
-            statements.push(format!("DROP PUBLICATION {name_sql}"));
-            statements.extend(self.create_statements(name, wanted));
-            return statements;
+        if let Some(updates) = publications.updates.as_ref().filter(|p| p.is_ours()) {
+            statements = match first.is_some_and(Publication::leaves_updates_to_another) {
+                true => [
+                    writer.options(&names.updates, Some(updates), wanted_updates),
+                    writer.differences(&names.updates, Some(updates), wanted_updates),
+                ]
+                .concat(),
+                false => writer.drop(&names.updates, updates),
+            };
         }
-        if now.publish != wanted.publish {
-            statements.push(format!(
-                "ALTER PUBLICATION {name_sql} SET (publish = '{}')",
-                wanted.publish
-            ));
+        if let Some(next) = publications.next.as_ref().filter(|p| p.is_ours()) {
+            statements.extend(writer.drop(&names.next, next));
         }
-        if now.via_root != self.via_root {
-            statements.push(format!(
-                "ALTER PUBLICATION {name_sql} SET (publish_via_partition_root = {})",
-                self.via_root
-            ));
-        }
-        if let Some(oids) = &wanted.tables {
-            let added = self.table_list(oids.difference(&now.tables));
-            let dropped = self.table_list(now.tables.difference(oids));
-            for (verb, list) in [("ADD", added), ("DROP", dropped)] {
-                if !list.is_empty() {
-                    statements.push(format!("ALTER PUBLICATION {name_sql} {verb} TABLE {list}"));
-                }
-            }
-        }
-        statements
+        in_transactions(statements).collect()
     }
+}
 
-    fn create_statements(&self, name: &str, wanted: &Wanted) -> Vec<String> {
-        let name = identifier(name);
-        let target = match &wanted.tables {
-            None => " FOR ALL TABLES".to_owned(),
-            Some(oids) if oids.is_empty() => String::new(),
-            Some(oids) => format!(" FOR TABLE {}", self.table_list(oids)),
-        };
-        let generated = if self.state.version >= GENERATED_COLUMNS {
-            ", publish_generated_columns = stored"
-        } else {
-            ""
-        };
-        vec![
-            format!(
-                "CREATE PUBLICATION {name}{target} WITH (publish = '{}', \
-                 publish_via_partition_root = {}{generated})",
-                wanted.publish, self.via_root
-            ),
-            format!("COMMENT ON PUBLICATION {name} IS '{MARK}'"),
-        ]
-    }
-
-    /// Those of these tables that exist, as SQL lists them.
-    fn table_list<'b>(&self, oids: impl IntoIterator<Item = &'b Oid>) -> String {
-        let tables = oids.into_iter().filter_map(|oid| self.tables.get(oid));
-        let tables: Vec<String> = tables.map(|t| format!("ONLY {}", t.quoted())).collect();
-        tables.join(", ")
-    }
+fn in_transactions(statements: Vec<Statement>) -> impl Iterator<Item = Step> {
+    transactions(statements).into_iter().map(Step::Transaction)
 }
 
 #[cfg(test)]

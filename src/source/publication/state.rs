@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::identity::{Generated, Identity, IdentityIndex};
 use super::names::Names;
+use crate::change::Lineage;
 use crate::lsn::Oid;
 use crate::wire::identifier;
 
@@ -10,55 +12,30 @@ use crate::wire::identifier;
 /// [`Publication::publish`] spells it.
 pub(super) const ALL_OPERATIONS: &str = "insert, update, delete, truncate";
 
+/// The first version that can publish stored generated columns, and does where it is asked to
+/// (`server_version_num`).
+pub(super) const GENERATED_COLUMNS: u32 = 180_000;
+
 /// How the comment of publications that zemi made begins. Any other is used as it is, whatever its owner.
 pub(crate) const MARK: &str = "made by zemi";
-
-/// The index that a replica identity rests on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum IdentityIndex {
-    /// No such index: it was never made, or was dropped.
-    Missing,
-    /// It is invalid, or DEFERRABLE: `RelationGetIndexList` (relcache.c) passes it over.
-    Unusable,
-    /// Valid and immediate.
-    Usable,
-}
-
-/// `relreplident` of `pg_class`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Identity {
-    /// REPLICA IDENTITY FULL.
-    Full,
-    /// REPLICA IDENTITY NOTHING.
-    Nothing,
-    /// REPLICA IDENTITY DEFAULT, which is the primary key.
-    PrimaryKey(IdentityIndex),
-    /// REPLICA IDENTITY USING INDEX.
-    Index(IdentityIndex),
-}
-
-impl Identity {
-    /// Whether PostgreSQL accepts UPDATE and DELETE on the table once they are published
-    /// (`CheckCmdReplicaIdentity`, execReplication.c).
-    pub(super) fn is_usable(self) -> bool {
-        match self {
-            Identity::Full => true,
-            Identity::Nothing => false,
-            Identity::PrimaryKey(index) | Identity::Index(index) => index == IdentityIndex::Usable,
-        }
-    }
-}
 
 /// A table that can be published (`is_publishable_class`, `pg_publication.c`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Table {
     pub(super) oid: Oid,
-    pub(super) schema: String,
-    pub(super) name: String,
-    /// The topmost partitioned table above it, or itself.
-    pub(super) root: Oid,
+    /// Its own name, and those of all tables above it, by partition and by inheritance.
+    pub(super) lineage: Lineage,
+    /// The partitioned tables above it, from the nearest to the topmost.
+    pub(super) above: Vec<Oid>,
     pub(super) partitioned: bool,
     pub(super) identity: Identity,
+    /// The index of its primary key.
+    pub(super) primary_key: IdentityIndex,
+    /// The generated columns that its replica identity contains, from PostgreSQL 18 on: before, the server
+    /// does not look at them.
+    pub(super) in_identity: Generated,
+    /// All its generated columns, from PostgreSQL 18 on.
+    pub(super) columns: Generated,
     /// zemi's role is a member of the owner: only an owner can publish a table by name.
     pub(super) owned: bool,
     pub(super) owner: String,
@@ -68,7 +45,28 @@ pub(super) struct Table {
 impl Table {
     /// Schema and name, quoted for SQL.
     pub(super) fn quoted(&self) -> String {
-        format!("{}.{}", identifier(&self.schema), identifier(&self.name))
+        let (schema, name) = self.lineage.own();
+        format!("{}.{}", identifier(schema), identifier(name))
+    }
+
+    /// Schema and name of the topmost partitioned table above it, or its own, quoted for SQL.
+    pub(super) fn quoted_root(&self) -> String {
+        let (schema, name) = self.lineage.root();
+        format!("{}.{}", identifier(schema), identifier(name))
+    }
+
+    /// Whether PostgreSQL accepts UPDATE and DELETE on the table once they are published
+    /// (`CheckCmdReplicaIdentity`, execReplication.c), by a publication with or without stored generated
+    /// columns.
+    pub(super) fn is_usable(&self, with_stored: bool) -> bool {
+        self.identity.is_usable()
+            && !self.in_identity.has_virtual
+            && (with_stored || !self.in_identity.has_stored)
+    }
+
+    /// Itself and the partitioned tables above it.
+    pub(super) fn chain(&self) -> impl Iterator<Item = Oid> {
+        std::iter::once(self.oid).chain(self.above.iter().copied())
     }
 }
 
@@ -81,6 +79,8 @@ pub(super) struct Publication {
     pub(super) publish: String,
     /// `publish_via_partition_root`
     pub(super) via_root: bool,
+    /// `publish_generated_columns = stored`, from PostgreSQL 18 on.
+    pub(super) generated: bool,
     /// The tables that it lists itself; empty with FOR ALL TABLES.
     pub(super) tables: BTreeSet<Oid>,
     /// Its comment is [`MARK`].
@@ -94,6 +94,11 @@ impl Publication {
     pub(super) fn is_ours(&self) -> bool {
         self.marked && self.owned
     }
+
+    /// Whether this operation is published.
+    pub(super) fn sends(&self, operation: &str) -> bool {
+        self.publish.split(", ").any(|sent| sent == operation)
+    }
 }
 
 /// The publications of the three names, as far as they exist.
@@ -102,6 +107,36 @@ pub(super) struct Publications {
     pub(super) first: Option<Publication>,
     pub(super) updates: Option<Publication>,
     pub(super) next: Option<Publication>,
+    /// One table has other columns in the first than in the second one: a stream of both would end with
+    /// 0A000 at its first row (`pgoutput_column_list_init`, pgoutput.c).
+    pub(super) columns_differ: bool,
+}
+
+impl Publications {
+    /// The first one exists, and zemi did not make it.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.first.as_ref().is_some_and(|first| !first.is_ours())
+    }
+
+    /// Whether the second one is followed beside the first. One that zemi made is not, beside one that zemi
+    /// did not make: that is used as it is, unless it is FOR ALL TABLES and leaves updates and deletes out.
+    pub(super) fn follows_updates(&self) -> bool {
+        match (&self.first, &self.updates) {
+            (_, None) => false,
+            (Some(first), Some(updates)) if self.is_foreign() => match updates.is_ours() {
+                true => first.leaves_updates_to_another(),
+                false => first.generated == updates.generated && !self.columns_differ,
+            },
+            _ => true,
+        }
+    }
+}
+
+impl Publication {
+    /// FOR ALL TABLES, without updates and deletes.
+    pub(super) fn leaves_updates_to_another(&self) -> bool {
+        self.all_tables && !self.sends("update") && !self.sends("delete")
+    }
 }
 
 /// What a plan is made from: the source's catalog at one moment.
@@ -111,6 +146,10 @@ pub(super) struct State {
     pub(super) version: u32,
     /// zemi's role is a superuser, which alone may publish FOR ALL TABLES.
     pub(super) superuser: bool,
+    /// A tool that makes tables without keys while it works is installed: see [`is_tool_schema`].
+    ///
+    /// [`is_tool_schema`]: crate::change::is_tool_schema
+    pub(super) has_tools: bool,
     /// By OID, zemi's own tables included.
     pub(super) tables: Vec<Table>,
     /// The tables that zemi itself writes, with their partitions and children.
@@ -151,8 +190,8 @@ pub(crate) struct Published {
     /// Tables that were published only now, or their updates and deletes. Empty where there was no first
     /// publication before.
     pub(crate) added: Vec<AddedTable>,
-    /// Tables whose UPDATE and DELETE are not tracked, quoted for SQL.
-    pub(crate) untracked: BTreeSet<String>,
+    /// Tables whose UPDATE and DELETE are not tracked, quoted for SQL, with the SQL that changes that.
+    pub(crate) untracked: BTreeMap<String, String>,
     /// Tables that the settings want and the role may not publish, with the SQL that changes that.
     pub(crate) forbidden: BTreeMap<String, String>,
     /// What a publication that zemi did not make leaves out.

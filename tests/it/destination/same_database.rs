@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::scene::{PATIENCE, caught_up, changes, settings, streaming};
+use crate::support::scene::{PATIENCE, caught_up, changes, confirmed, settings, streaming, with};
 use crate::support::{Scene, Server, Sql, Zemi, wait_until};
 
 /// How long nothing may be written: longer than any interval by which zemi looks for something.
@@ -107,17 +107,14 @@ fn a_transaction_of_untracked_rows_writes_nothing() {
 #[test]
 fn a_users_own_table_of_the_same_name_is_tracked() {
     let (mut scene, _zemi) = Scene::one(15)
-        .before(
-            "CREATE SCHEMA other; CREATE TABLE other.changes (id int PRIMARY KEY); \
-         CREATE TABLE other.zemi_progress (id int PRIMARY KEY)",
-        )
+        .before("CREATE SCHEMA other; CREATE TABLE other.changes (id int PRIMARY KEY)")
         .streaming();
     scene
         .sql
-        .run("INSERT INTO other.changes VALUES (1); INSERT INTO other.zemi_progress VALUES (2)");
+        .run("INSERT INTO other.changes VALUES (1); DELETE FROM other.changes");
     assert_eq!(
-        scene.changes_where("true", "schema, \"table\", after"),
-        "other|changes|{\"id\": 1}\nother|zemi_progress|{\"id\": 2}"
+        scene.changes_where("true", "schema, \"table\", operation, after"),
+        "other|changes|CREATE|{\"id\": 1}\nother|changes|DELETE|{}"
     );
 }
 
@@ -225,4 +222,103 @@ fn a_partition_that_is_added_while_zemi_runs_does_not_loop() {
         scene.changes_where("position > 0 AND \"table\" <> 't'", "\"table\""),
         "u"
     );
+}
+
+#[test]
+fn a_table_of_changes_that_is_swapped_by_renaming_does_not_loop() {
+    for major in [15, 18] {
+        let (mut scene, _zemi) = Scene::one(major)
+            .before("CREATE TABLE t (id int PRIMARY KEY, v text)")
+            .streaming();
+        scene.sql.run("INSERT INTO t VALUES (1, 'a')");
+        scene.caught_up();
+        for (number, copied) in [(1, "ALL"), (2, "ALL EXCLUDING COMMENTS")] {
+            scene.sql.run(&format!(
+                "BEGIN; ALTER TABLE changes RENAME TO changes_{number}; \
+                 CREATE TABLE changes (LIKE changes_{number} INCLUDING {copied}); COMMIT"
+            ));
+            scene
+                .sql
+                .run("INSERT INTO t SELECT g, 'b' FROM generate_series(10, 14) g");
+            scene.caught_up();
+            scene.sql.run("DELETE FROM t WHERE v = 'b'");
+            // What is tidied up in the old one is no change either.
+            scene.sql.run(&format!(
+                "DELETE FROM changes_{number} WHERE primary_key = '1'"
+            ));
+            for _ in 0..3 {
+                caught_up(&mut scene.sql);
+            }
+            let rows =
+                "SELECT \"table\", operation, count(*) FROM changes GROUP BY 1, 2 ORDER BY 2";
+            assert_eq!(scene.sql.text(rows), "t|CREATE|5\nt|DELETE|5", "{major}");
+        }
+    }
+}
+
+#[test]
+fn two_zemis_that_write_into_each_others_source_do_not_loop() {
+    for major in [15, 18] {
+        let server = Server::start(major, &[]);
+        let mut sql = Sql::open(&server, "postgres");
+        sql.run("CREATE DATABASE a");
+        sql.run("CREATE DATABASE b");
+        let mut sides = ["a", "b"].map(|name| Sql::open(&server, name));
+        let zemis = [("a", "b"), ("b", "a")].map(|(from, to)| {
+            let names = [("DB_NAME", from), ("DEST_DB_NAME", to), ("SLOT_NAME", from)];
+            streaming(&with(&settings(&server, None), &names))
+        });
+        for (number, side) in sides.iter_mut().enumerate() {
+            side.run(&format!(
+                "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES ({number})"
+            ));
+        }
+        for _ in 0..3 {
+            for (side, slot) in sides.iter_mut().zip(["a", "b"]) {
+                confirmed(side, slot);
+            }
+        }
+        let [a, b] = &mut sides;
+        assert_eq!(changes(a, "database, \"table\", after"), "b|t|{\"id\": 1}");
+        assert_eq!(changes(b, "database, \"table\", after"), "a|t|{\"id\": 0}");
+        drop(zemis);
+    }
+}
+
+#[test]
+fn a_second_zemi_does_not_record_what_the_first_one_writes() {
+    // The first one's tables: made by a zemi, by an earlier version of it, and by Bemi.
+    for (major, first) in [(15, ""), (18, "unmarked"), (15, "bemi")] {
+        let server = Server::start(major, &[]);
+        let mut sql = Sql::open(&server, "postgres");
+        sql.run("CREATE DATABASE audit");
+        if first == "bemi" {
+            sql.run(&format!("CREATE TABLE changes ({COLUMNS})"));
+        }
+        let mut one = streaming(&settings(&server, None));
+        if first == "unmarked" {
+            sql.run(
+                "COMMENT ON COLUMN changes.position IS NULL; \
+                 COMMENT ON COLUMN zemi_progress.flushed_lsn IS NULL",
+            );
+            one.stop();
+            one = streaming(&settings(&server, None));
+            let marks = "SELECT count(*) FROM pg_description WHERE description = 'written by zemi'";
+            assert_eq!(sql.value(marks), "1");
+        }
+        let names = [("DEST_DB_NAME", "audit"), ("SLOT_NAME", "two")];
+        let two = streaming(&with(&settings(&server, None), &names));
+        sql.run("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (7)");
+        caught_up(&mut sql);
+        confirmed(&mut sql, "two");
+        let mut audit = Sql::open(&server, "audit");
+        for session in [&mut sql, &mut audit] {
+            assert_eq!(
+                changes(session, "\"table\", primary_key"),
+                "t|7",
+                "{major} {first}"
+            );
+        }
+        drop((one, two));
+    }
 }

@@ -61,6 +61,28 @@ fn a_commit_returns_when_its_rows_are_in_the_destination_however_long_that_is_aw
     assert_eq!(there, "21");
 }
 
+/// The bounds of a partition are asked for while the transaction that truncated it still holds it.
+#[test]
+fn the_truncate_of_a_partition_returns() {
+    let (server, mut sql) = source();
+    sql.run(
+        "CREATE TABLE p (id int PRIMARY KEY) PARTITION BY LIST (id);
+         CREATE TABLE p_1 PARTITION OF p FOR VALUES IN (1);
+         CREATE TABLE p_2 PARTITION OF p FOR VALUES IN (2)",
+    );
+    let destination = Server::start(15, &[]);
+    let zemi = streaming(&settings(&server, Some(&destination)));
+    for _ in 0..2 {
+        let mut application = Sql::open(&server, "postgres");
+        returned(thread::spawn(move || application.run("TRUNCATE p_1")));
+    }
+    let mut there = Sql::open(&destination, "postgres");
+    let shown = "\"table\", context->'zemi_partition'->>'bounds'";
+    let row = "p_1|FOR VALUES IN (1)";
+    assert_eq!(changes(&mut there, shown), [row, row].join("\n"));
+    drop(zemi);
+}
+
 #[test]
 fn zemi_does_not_wait_for_itself_in_the_same_database() {
     let (server, mut sql) = source();

@@ -113,6 +113,40 @@ fn a_publication_of_updates_that_was_dropped_leaves_a_gap_and_no_update_behind_i
     dropped_updates(18);
 }
 
+/// Two publications of an administrator disagreed on generated columns for a while: the stream of both fails
+/// there, whatever they are now.
+#[test]
+fn a_stream_that_two_publications_broke_goes_on_by_one_of_them() {
+    let server = Server::start(18, &[]);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run(
+        "CREATE TABLE t (id int PRIMARY KEY, v int, twice int GENERATED ALWAYS AS (v * 2) STORED); \
+         CREATE PUBLICATION zemi FOR ALL TABLES WITH (publish = 'insert, truncate'); \
+         CREATE PUBLICATION zemi_updates FOR TABLE t WITH (publish = 'update, delete')",
+    );
+    let settings = settings(&server, None);
+    let mut zemi = streaming(&settings);
+    sql.run("INSERT INTO t VALUES (1, 1)");
+    caught_up(&mut sql);
+    zemi.kill();
+    sql.run("ALTER PUBLICATION zemi_updates SET (publish_generated_columns = stored)");
+    sql.run("INSERT INTO t VALUES (2, 2); UPDATE t SET v = 3 WHERE id = 1");
+    sql.run("ALTER PUBLICATION zemi_updates SET (publish_generated_columns = none)");
+    let zemi = Zemi::start(&settings);
+    zemi.wait_for_log("the publication of updates and deletes", PATIENCE);
+    wait_until("both are streamed again", PATIENCE, || {
+        let log = zemi.log();
+        let last = log.lines().rfind(|l| l.contains("streaming from"));
+        log.contains("could not be used") && last.is_some_and(|l| l.contains("zemi_updates, from"))
+    });
+    sql.run("UPDATE t SET v = 4 WHERE id = 2");
+    caught_up(&mut sql);
+    assert_eq!(
+        changes(&mut sql, "operation, primary_key"),
+        "CREATE|1\nCREATE|2\nMESSAGE|-\nUPDATE|2"
+    );
+}
+
 #[test]
 fn a_gap_is_recorded_when_zemi_is_killed_while_it_makes_the_slot_anew() {
     let server = Server::start(15, &[]);

@@ -205,6 +205,8 @@ fn check_sorts_tables_by_what_their_changes_will_hold() {
          CREATE TABLE bare (id int); CREATE TABLE hidden (id int);
          CREATE TABLE indexed (id int NOT NULL UNIQUE);
          ALTER TABLE indexed REPLICA IDENTITY USING INDEX indexed_id_key;
+         CREATE TABLE coded (id int PRIMARY KEY, code int NOT NULL UNIQUE);
+         ALTER TABLE coded REPLICA IDENTITY USING INDEX coded_code_key;
          DO $$BEGIN FOR n IN 1..9 LOOP EXECUTE format('CREATE TABLE key%s (id int PRIMARY KEY)', n);
          END LOOP; END$$",
     );
@@ -218,22 +220,27 @@ fn check_sorts_tables_by_what_their_changes_will_hold() {
         let mut found = all.filter(|f| f["found"].as_str().unwrap().starts_with(begin));
         found.next().unwrap_or_else(|| panic!("no {begin}: {out}"))
     };
-    assert_eq!(find("13 tracked")["level"], "ok");
+    assert_eq!(find("14 tracked")["level"], "ok");
     let without_key = find("2 without a primary key");
     assert_eq!(without_key["level"], "warn");
     let expected = serde_json::json!(["\"public\".\"bare\"", "\"public\".\"indexed\""]);
     assert_eq!(without_key["names"], expected);
-    let key_only = find("10 without `before` but for the key");
-    assert_eq!(key_only["names"].as_array().unwrap().len(), 10);
+    let key_only = find("11 without `before` but for the key");
+    assert_eq!(key_only["names"].as_array().unwrap().len(), 11);
+    let by_index = find("replica identity without the primary key");
+    assert_eq!(
+        by_index["names"],
+        serde_json::json!(["\"public\".\"coded\""])
+    );
     assert_eq!(find("1 with the whole old row")["level"], "ok");
     let untracked = findings.as_array().unwrap().iter().filter(|f| {
         let found = f["found"].as_str().unwrap();
         found.starts_with("no usable replica identity")
     });
     let mends: Vec<&str> = untracked.map(|f| f["mend"].as_str().unwrap()).collect();
-    let mend = |table| format!("ALTER TABLE \"public\".\"{table}\" REPLICA IDENTITY FULL");
-    assert_eq!(mends, [mend("bare"), mend("none")]);
+    let mend = |table, to| format!("ALTER TABLE \"public\".\"{table}\" REPLICA IDENTITY {to}");
+    assert_eq!(mends, [mend("bare", "FULL"), mend("none", "DEFAULT")]);
     let (_, text, _) = zemi(&["check"], &settings);
     assert_eq!(text.lines().count(), findings.as_array().unwrap().len());
-    assert!(text.contains("and 5 more (--json names all)"), "{text}");
+    assert!(text.contains("and 6 more (--json names all)"), "{text}");
 }

@@ -115,8 +115,8 @@ fn a_table_made_again_under_its_name_is_another_one() {
     judge.decide(&mut scene, "\"table\" = 't'");
     assert_eq!(
         scene.changes_of("t", "primary_key"),
-        "1\n00000000-0000-0000-0000-000000000001\nt\n1,{2024-01-02,infinity}\n1\n\
-         00000000-0000-0000-0000-000000000001\nt\n1,{2024-01-02,infinity}"
+        "1\n00000000-0000-0000-0000-000000000001\nt\n1,\"{2024-01-02,infinity}\"\n1\n\
+         00000000-0000-0000-0000-000000000001\nt\n1,\"{2024-01-02,infinity}\""
     );
 }
 
@@ -154,7 +154,7 @@ fn changes_carry_the_name_that_the_schema_had() {
 }
 
 #[test]
-fn rows_of_partitions_are_changes_of_the_leaves() {
+fn rows_of_partitions_can_be_changes_of_the_leaves() {
     let (mut scene, _zemi) = Scene::one(15)
         .before(
             "CREATE TABLE p (id int, v text, PRIMARY KEY (id)) PARTITION BY RANGE (id);
@@ -164,6 +164,7 @@ fn rows_of_partitions_are_changes_of_the_leaves() {
          CREATE TABLE p_high (v text, dropped int, id int PRIMARY KEY);
          ALTER TABLE p_high DROP COLUMN dropped",
         )
+        .with(&[("PUBLISH_VIA_PARTITION_ROOT", "false")])
         .streaming();
     scene
         .sql
@@ -329,6 +330,47 @@ UPDATE|marked|8|{"k": 7}|{"k": 8, "v": "a"}
 CREATE|changed|1|{}|{"v": "text", "id": 1}
 CREATE|changed|2|{}|{"v": 22, "id": 2}"#
     );
+}
+
+#[test]
+fn what_a_dropped_table_or_type_no_longer_tells_is_said_once() {
+    for major in [15, 18] {
+        let (mut scene, mut zemi) = Scene::one(major)
+            .before(
+                "CREATE TYPE pair AS (a int, b text); CREATE TYPE mood AS ENUM ('sad');
+                 CREATE TABLE typed (id int PRIMARY KEY, p pair, l pair[], m mood);
+                 CREATE TABLE turned (a int, b int, PRIMARY KEY (b, a));
+                 CREATE TABLE one (id int PRIMARY KEY)",
+            )
+            .streaming();
+        zemi.stop();
+        scene.sql.run(
+            "INSERT INTO typed VALUES (1, '(1,x)', '{\"(2,y)\"}', 'sad'); ALTER TABLE typed ADD COLUMN n int;
+             INSERT INTO typed VALUES (2, '(1,x)', NULL, 'sad');
+             DROP TABLE typed; DROP TYPE pair, mood;
+             INSERT INTO turned VALUES (1, 2); DROP TABLE turned; INSERT INTO one VALUES (1); DROP TABLE one",
+        );
+        let zemi = scene.start();
+        assert_eq!(
+            scene.changes_where("true", "\"table\", primary_key, after"),
+            r#"typed|1|{"l": "{\"(2,y)\"}", "m": "sad", "p": "(1,x)", "id": 1}
+typed|2|{"l": null, "m": "sad", "n": null, "p": "(1,x)", "id": 2}
+turned|1,2|{"a": 1, "b": 2}
+one|1|{"id": 1}"#
+        );
+        let log = zemi.log();
+        for said in [
+            "\"public\".\"typed\" has columns of types that are gone",
+            "\"public\".\"turned\" is gone from the source's catalog before its rows were read: the columns",
+        ] {
+            assert_eq!(log.matches(said).count(), 1, "{log}");
+        }
+        assert_eq!(
+            log.matches("gone from the source's catalog").count(),
+            2,
+            "{log}"
+        );
+    }
 }
 
 #[test]

@@ -88,6 +88,32 @@ fn an_event_trigger_that_refuses_everything_is_named_with_what_helps() {
 }
 
 #[test]
+fn an_event_trigger_that_refuses_the_mark_is_named_and_hinders_no_later_start() {
+    let server = Server::start(15, &[]);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run("CREATE DATABASE audit");
+    let mut audit = Sql::open(&server, "audit");
+    let refusing = "CREATE EVENT TRIGGER refusing ON ddl_command_start WHEN TAG IN ('COMMENT') \
+                    EXECUTE FUNCTION refuse()";
+    audit.run(&format!("{RAISES} {refusing}"));
+    let settings = with(&settings(&server, None), &[("DEST_DB_NAME", "audit")]);
+    let mut zemi = Zemi::start(&settings);
+    zemi.wait_for_log("ALTER EVENT TRIGGER refusing DISABLE; then: ", PATIENCE);
+    audit.run("DROP EVENT TRIGGER refusing");
+    zemi.wait_for_log("streaming from", PATIENCE);
+    // As an earlier version left it.
+    zemi.stop();
+    audit.run(&format!(
+        "COMMENT ON COLUMN zemi_progress.flushed_lsn IS NULL; {refusing}"
+    ));
+    let zemi = streaming(&settings);
+    sql.run("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)");
+    caught_up(&mut sql);
+    assert_eq!(audit.value("SELECT count(*) FROM changes"), "1");
+    drop(zemi);
+}
+
+#[test]
 fn an_event_trigger_that_finds_its_function_by_another_path_is_named_with_what_helps() {
     let server = Server::start(15, &[]);
     let mut sql = Sql::open(&server, "postgres");

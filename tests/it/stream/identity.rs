@@ -1,7 +1,7 @@
 //! Replica identities: what is known of the old row, and what names the row in `primary_key`.
 
 use crate::support::replay::{assert_replays, assert_unique};
-use crate::support::{Scene, Sql};
+use crate::support::{Scene, Sql, Zemi};
 
 /// Fails unless the last `after` of the table's row with this `primary_key` is what `to_jsonb` says.
 fn assert_is_the_row(scene: &mut Scene, table: &str, key: &str) {
@@ -23,7 +23,8 @@ fn composite_keys_are_joined_in_the_order_of_the_key() {
     scene.sql.run(
         "CREATE TABLE t (a int, v text, b text, PRIMARY KEY (a, b));
          CREATE TABLE turned (a int, v text, b text, PRIMARY KEY (b, a));
-         INSERT INTO t VALUES (1, 'x', 'one'), (1, NULL, 'two'), (2, 'y', 'a,b'), (3, 'z', '');
+         INSERT INTO t VALUES (1, 'x', 'one'), (1, NULL, 'two'), (2, 'y', 'a,b'), (3, 'z', ''),
+             (4, 'q', 'say \"a\"'), (5, 'r', E'a\\r\\nb');
          INSERT INTO turned VALUES (1, 'x', 'one');
          UPDATE t SET v = 'changed' WHERE b = 'two';
          UPDATE t SET b = 'deux' WHERE b = 'two';
@@ -33,15 +34,18 @@ fn composite_keys_are_joined_in_the_order_of_the_key() {
          DELETE FROM turned",
     );
     assert_eq!(
-        scene.changes_of("t", "operation, primary_key, before"),
+        scene.changes_of("t", "operation, replace(primary_key, E'\\r', ''), before"),
         r#"CREATE|1,one|{}
 CREATE|1,two|{}
-CREATE|2,a,b|{}
+CREATE|2,"a,b"|{}
 CREATE|3,|{}
+CREATE|4,"say ""a"""|{}
+CREATE|5,"a
+b"|{}
 UPDATE|1,two|{}
 UPDATE|1,deux|{"a": 1, "b": "two"}
 UPDATE|11,one|{"a": 1, "b": "one"}
-DELETE|2,a,b|{"a": 2, "b": "a,b"}"#
+DELETE|2,"a,b"|{"a": 2, "b": "a,b"}"#
     );
     assert_eq!(
         scene.changes_of("turned", "operation, primary_key, before, after"),
@@ -143,6 +147,63 @@ DELETE|2|{"v": null, "id": 2, "code": "two"}|-|-|-"#
         .join("\n")
     );
     assert_eq!(scene.changes_of("by_nothing", shown), created);
+}
+
+#[test]
+fn two_keys_never_look_alike_and_one_column_is_as_it_is() {
+    let (mut scene, _zemi) = Scene::one(18).streaming();
+    scene.sql.run(
+        "CREATE TABLE two (a text, b text, PRIMARY KEY (a, b)); CREATE TABLE one (a text PRIMARY KEY);
+         INSERT INTO two VALUES ('a,b', 'c'), ('a', 'b,c'), ('\"a', 'b\"'), ('\"a,b\"', '');
+         INSERT INTO one VALUES ('a,\"b\"')",
+    );
+    assert_eq!(
+        scene.changes_where("true", "primary_key"),
+        "\"a,b\",c\na,\"b,c\"\n\"\"\"a\",\"b\"\"\"\n\"\"\"a,b\"\"\",\na,\"b\""
+    );
+}
+
+#[test]
+fn an_identity_without_the_primary_key_is_said_once_with_the_sql_that_mends_it() {
+    for major in [15, 18] {
+        let (mut scene, zemi) = Scene::one(major)
+            .before(
+                "CREATE TABLE t (id int PRIMARY KEY, code text NOT NULL UNIQUE);
+                 ALTER TABLE t REPLICA IDENTITY USING INDEX t_code_key;
+                 CREATE TABLE late (id int PRIMARY KEY DEFERRABLE, code text NOT NULL UNIQUE);
+                 ALTER TABLE late REPLICA IDENTITY USING INDEX late_code_key;
+                 CREATE TABLE keyed (id int PRIMARY KEY); CREATE TABLE other (code text NOT NULL UNIQUE);
+                 ALTER TABLE other REPLICA IDENTITY USING INDEX other_code_key",
+            )
+            .streaming();
+        for table in ["t", "late"] {
+            scene.sql.run(&format!(
+                "INSERT INTO {table} VALUES (1, 'a'); DELETE FROM {table};
+                 ALTER TABLE {table} ADD COLUMN v int; INSERT INTO {table} VALUES (2, 'b')"
+            ));
+        }
+        scene
+            .sql
+            .run("INSERT INTO keyed VALUES (1); INSERT INTO other VALUES ('a')");
+        let keys = "CREATE|1\nDELETE|-\nCREATE|2";
+        assert_eq!(scene.changes_of("t", "operation, primary_key"), keys);
+        assert_eq!(scene.changes_of("late", "operation, primary_key"), keys);
+        let log = zemi.log();
+        let (_, check, _) = Zemi::says(&["check"], &scene.settings);
+        for (table, identity) in [("t", "DEFAULT"), ("late", "FULL")] {
+            let fix = format!("ALTER TABLE \"public\".\"{table}\" REPLICA IDENTITY {identity}");
+            assert_eq!(log.matches(&fix).count(), 1, "{log}");
+            assert!(check.contains(&fix), "{check}");
+        }
+        assert_eq!(log.matches("lacks the primary key").count(), 2, "{log}");
+        scene
+            .sql
+            .run("ALTER TABLE t REPLICA IDENTITY DEFAULT; DELETE FROM t WHERE code = 'b'");
+        assert_eq!(
+            scene.changes_where("\"table\" = 't' AND operation = 'DELETE'", "primary_key"),
+            "-\n2"
+        );
+    }
 }
 
 #[test]

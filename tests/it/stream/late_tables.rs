@@ -187,3 +187,26 @@ fn an_update_is_refused_for_seconds_only_when_a_table_loses_its_key() {
     assert!(refused > 0, "the publication has all operations");
     zemi.wait_for_log("has no usable replica identity", PATIENCE);
 }
+
+/// What a transaction does to the catalog is seen although no other one began since the glance before it
+/// ended.
+#[test]
+fn a_key_that_is_dropped_by_the_only_transaction_is_missed_by_no_glance() {
+    let server = Server::start(15, &[("autovacuum", "off")]);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run("CREATE TABLE t (id int, v int, CONSTRAINT pkey PRIMARY KEY (id))");
+    let destination = Server::start(15, &[]);
+    let zemi = streaming(&with(
+        &settings(&server, Some(&destination)),
+        &[("LOG_LEVEL", "debug")],
+    ));
+    let glances = || zemi.log().matches("nothing has changed").count();
+    sql.run("INSERT INTO t VALUES (1, 0)");
+    let before = glances();
+    sql.run("BEGIN; ALTER TABLE t DROP CONSTRAINT pkey");
+    wait_until("zemi has glanced", PATIENCE, || glances() > before);
+    sql.run("COMMIT");
+    wait_until("UPDATE is allowed again", PATIENCE / 2, || {
+        sql.try_rows("UPDATE t SET v = 1").is_ok()
+    });
+}

@@ -9,6 +9,7 @@ mod event_triggers;
 mod identity;
 mod large;
 mod late_tables;
+mod partitions;
 mod short_lived;
 mod statements;
 mod straddle;

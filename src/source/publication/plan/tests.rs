@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use super::*;
+use crate::change::{Ancestor, Lineage};
+use crate::source::publication::identity::{Generated, Identity};
 use crate::source::publication::names::Names;
-use crate::source::publication::state::{Identity, IdentityIndex, Publications};
+use crate::source::publication::state::Publications;
+use crate::source::publication::statements::CHUNK;
 
 const KEY: Identity = Identity::PrimaryKey(IdentityIndex::Usable);
 const NO_KEY: Identity = Identity::PrimaryKey(IdentityIndex::Missing);
@@ -24,6 +27,7 @@ fn source(superuser: bool) -> Situation {
     let state = State {
         version: 170_000,
         superuser,
+        has_tools: false,
         tables: Vec::new(),
         own_tables: BTreeSet::new(),
         names: Names::of("z"),
@@ -48,6 +52,7 @@ fn ours(publish: &str, tables: Option<&[&'static str]>) -> (Publication, Vec<&'s
         all_tables: tables.is_none(),
         publish: publish.to_owned(),
         via_root: false,
+        generated: false,
         tables: BTreeSet::new(),
         marked: true,
         owned: true,
@@ -77,11 +82,16 @@ impl Situation {
         let oid = Oid(20_001 + u32::try_from(self.state.tables.len()).unwrap());
         self.state.tables.push(Table {
             oid,
-            schema: "public".into(),
-            name: name.into(),
-            root: oid,
+            lineage: Lineage::new("public", name, &[]),
+            above: Vec::new(),
             partitioned: false,
             identity,
+            primary_key: match identity {
+                Identity::PrimaryKey(index) => index,
+                _ => IdentityIndex::Missing,
+            },
+            in_identity: Generated::default(),
+            columns: Generated::default(),
             owned: true,
             owner: "zemi".into(),
             owner_is_superuser: false,
@@ -94,7 +104,11 @@ impl Situation {
     }
 
     fn oid(&self, name: &str) -> Oid {
-        let found = self.state.tables.iter().find(|table| table.name == name);
+        let found = self
+            .state
+            .tables
+            .iter()
+            .find(|table| table.lineage.own().1 == name);
         found.unwrap_or_else(|| panic!("no table {name}")).oid
     }
 
@@ -104,11 +118,57 @@ impl Situation {
         situation
     }
 
-    fn partition(self, name: &str, root: &str, identity: Identity) -> Self {
-        let root = self.oid(root);
+    /// A partition of a partitioned table, which may be one of another.
+    fn partition(self, name: &str, parent: &str, identity: Identity) -> Self {
+        let parent_oid = self.oid(parent);
+        let mut above = vec![parent_oid];
+        let tables = self.state.tables.iter();
+        above.extend(
+            tables
+                .filter(|t| t.oid == parent_oid)
+                .flat_map(|t| t.above.clone()),
+        );
+        let ancestors: Vec<Ancestor> = above.iter().map(|oid| self.ancestor(*oid)).collect();
         let mut situation = self.add(name, identity);
-        situation.last().root = root;
+        situation.last().above = above;
+        situation.last().lineage = Lineage::new("public", name, &ancestors);
         situation
+    }
+
+    fn ancestor(&self, oid: Oid) -> Ancestor {
+        let table = self
+            .state
+            .tables
+            .iter()
+            .find(|table| table.oid == oid)
+            .unwrap();
+        let (schema, name) = table.lineage.own();
+        Ancestor {
+            schema: schema.into(),
+            table: name.into(),
+            partitioned: table.partitioned,
+        }
+    }
+
+    /// The last table is partitioned.
+    fn in_parts(mut self) -> Self {
+        self.last().partitioned = true;
+        self
+    }
+
+    /// The replica identity of the last table contains generated columns.
+    fn generated(mut self, has_stored: bool, has_virtual: bool) -> Self {
+        self.last().in_identity = Generated {
+            has_stored,
+            has_virtual,
+        };
+        self
+    }
+
+    /// A tool that makes tables without keys is installed.
+    fn with_tools(mut self) -> Self {
+        self.state.has_tools = true;
+        self
     }
 
     /// The last table belongs to this role, which zemi's is no member of.
@@ -162,12 +222,6 @@ impl Situation {
             .updates(ours(OLD_ROWS, Some(usable)))
     }
 
-    /// Partitions are published by the name of their root, and were before.
-    fn by_root(self) -> Self {
-        self.published_by_root()
-            .set("PUBLISH_VIA_PARTITION_ROOT", "true")
-    }
-
     fn published_by_root(mut self) -> Self {
         let publications = &mut self.state.publications;
         let all = [
@@ -181,6 +235,25 @@ impl Situation {
         self
     }
 
+    /// The publications say what becomes of stored generated columns.
+    fn publishes_generated(mut self, generated: bool) -> Self {
+        let publications = &mut self.state.publications;
+        let all = [
+            &mut publications.first,
+            &mut publications.updates,
+            &mut publications.next,
+        ];
+        for publication in all.into_iter().flatten() {
+            publication.generated = generated;
+        }
+        self
+    }
+
+    fn name_of(&self, oid: Oid) -> String {
+        let table = self.state.tables.iter().find(|table| table.oid == oid);
+        table.unwrap().quoted()
+    }
+
     fn plan(&self) -> Result<Plan, Refusal> {
         let vars = self.vars.iter();
         let vars = vars.map(|&(name, value)| (name.into(), value.into()));
@@ -191,15 +264,14 @@ impl Situation {
     /// Compares the plan, line by line.
     #[track_caller]
     fn gives(self, name: &str, expected: &[&str]) {
-        let lines = shown(self.plan());
+        let lines = shown(self.plan(), &|oid| self.name_of(oid));
         assert_eq!(lines, expected, "{name}\n{lines:#?}");
     }
 }
 
 /// A plan as lines: `begin`, its statements, `commit`, and what else there is. SQL without quotes, the
-/// schema `public` and `publish_via_partition_root = false`; `(all)`, `(new)` and `(old)` are the operations,
-/// and `by root` is `publish_via_partition_root = true`.
-fn shown(plan: Result<Plan, Refusal>) -> Vec<String> {
+/// schema `public` and `publish_via_partition_root = false`; `(all)`, `(new)` and `(old)` are the operations.
+fn shown(plan: Result<Plan, Refusal>, name_of: &dyn Fn(Oid) -> String) -> Vec<String> {
     let plan = match plan {
         Ok(plan) => plan,
         Err(Refusal { table, owner, fix }) => {
@@ -211,7 +283,7 @@ fn shown(plan: Result<Plan, Refusal>) -> Vec<String> {
         match step {
             Step::Transaction(statements) => {
                 lines.push("begin".to_owned());
-                lines.extend(statements.iter().map(|sql| short(sql)));
+                lines.extend(statements.iter().map(|statement| short(&statement.sql)));
                 lines.push("commit".to_owned());
             }
             Step::WaitForEarlierTransactions(name) => lines.push(format!("wait {name}")),
@@ -219,7 +291,7 @@ fn shown(plan: Result<Plan, Refusal>) -> Vec<String> {
         }
     }
     let untracked = plan.untracked.iter();
-    lines.extend(untracked.map(|table| short(&format!("untracked {table}"))));
+    lines.extend(untracked.map(|oid| short(&format!("untracked {}", name_of(*oid)))));
     let forbidden = plan.forbidden.iter();
     lines.extend(forbidden.map(|f| short(&format!("forbidden {}: {}", f.table, f.fix))));
     lines
@@ -228,7 +300,6 @@ fn shown(plan: Result<Plan, Refusal>) -> Vec<String> {
 fn short(sql: &str) -> String {
     let (sql, _) = sql.split_once("; or let").unwrap_or((sql, ""));
     sql.replace(", publish_via_partition_root = false", "")
-        .replace(", publish_via_partition_root = true", ", by root")
         .replace("WITH (publish = 'insert, update, delete, truncate'", "(all")
         .replace("WITH (publish = 'insert, truncate'", "(new")
         .replace("WITH (publish = 'update, delete'", "(old")
@@ -254,15 +325,13 @@ fn the_statements_are_these_to_the_letter() {
          publish_via_partition_root = false, publish_generated_columns = stored)",
         "COMMENT ON PUBLICATION \"z\" IS 'made by zemi'",
     ];
-    let wanted = wanted.map(str::to_owned).to_vec();
-    assert_eq!(
-        plan,
-        Plan {
-            steps: vec![Step::Transaction(wanted)],
-            is_required: true,
-            ..Plan::default()
-        }
-    );
+    assert_eq!(plan.steps.len(), 1, "{plan:?}");
+    let Some(Step::Transaction(statements)) = plan.steps.first() else {
+        panic!("{plan:?}");
+    };
+    let statements: Vec<&str> = statements.iter().map(|s| s.sql.as_str()).collect();
+    assert_eq!(statements, wanted);
+    assert!(plan.is_required && plan.untracked.is_empty() && plan.forbidden.is_empty());
 }
 
 /// What a list of zemi's is made of in the situations below.
@@ -717,7 +786,7 @@ fn publications_of_others() {
         .add("a", KEY)
         .updates(unmarked(OLD_ROWS, Some(&[])))
         .gives(
-            "the name of the second one is taken: it is left alone",
+            "the name of the second one is taken: it is not touched, and refused before",
             &[
                 "begin",
                 "CREATE z FOR TABLE ONLY a (new)",
@@ -741,128 +810,419 @@ fn publications_of_others() {
         );
 }
 
+/// The statements of a role that lists these tables for the first time.
+fn lists(updates: &str, first: &str) -> Vec<String> {
+    let target = |list: &str| match list {
+        "" => String::new(),
+        list => format!(" FOR TABLE {list}"),
+    };
+    vec![
+        "begin".to_owned(),
+        format!("CREATE z_updates{} (old)", target(updates)),
+        "COMMENT ON z_updates IS 'made by zemi'".to_owned(),
+        format!("CREATE z{} (new)", target(first)),
+        "COMMENT ON z IS 'made by zemi'".to_owned(),
+        "commit".to_owned(),
+    ]
+}
+
+#[track_caller]
+fn gives_lists(situation: Situation, name: &str, updates: &str, first: &str, rest: &[&str]) {
+    let lines = lists(updates, first);
+    let lines = lines.iter().map(String::as_str).chain(rest.iter().copied());
+    situation.gives(name, &lines.collect::<Vec<_>>());
+}
+
 #[test]
+// One table.
+#[allow(clippy::too_many_lines)]
 fn partitions() {
     let whole = || {
         owner()
-            .by_root()
             .partitioned("p", KEY)
             .partition("p1", "p", KEY)
             .partition("p2", "p", KEY)
     };
-    let lists = |updates: &str, first: &str| {
-        [
-            "begin".to_owned(),
-            format!("CREATE z_updates FOR TABLE {updates} (old, by root)"),
-            "COMMENT ON z_updates IS 'made by zemi'".to_owned(),
-            format!("CREATE z FOR TABLE {first} (new, by root)"),
-            "COMMENT ON z IS 'made by zemi'".to_owned(),
-            "commit".to_owned(),
-        ]
-    };
-    let gives = |situation: Situation, name: &str, lines: &[String], rest: &[&str]| {
-        let lines = lines.iter().map(String::as_str).chain(rest.iter().copied());
-        situation.gives(name, &lines.collect::<Vec<_>>());
-    };
+    let gives = gives_lists;
+    gives(whole(), "listed by their root", "ONLY p", "ONLY p", &[]);
     gives(
-        whole(),
-        "listed by their root",
-        &lists("ONLY p", "ONLY p"),
+        whole().set("PUBLISH_VIA_PARTITION_ROOT", "false"),
+        "whatever the rows are called",
+        "ONLY p",
+        "ONLY p",
         &[],
     );
     gives(
         whole().partition("p3", "p", NO_KEY),
         "one without a key: updates are listed by partition",
-        &lists("ONLY p1, ONLY p2", "ONLY p"),
+        "ONLY p1, ONLY p2",
+        "ONLY p",
         &["untracked p3"],
     );
     gives(
         whole().partition("p3", "p", KEY).owned_by("app"),
         "one of another role: all are listed by partition",
-        &lists("ONLY p1, ONLY p2", "ONLY p1, ONLY p2"),
+        "ONLY p1, ONLY p2",
+        "ONLY p1, ONLY p2",
         &["forbidden p3: GRANT app TO zemi"],
     );
-    whole()
-        .partitioned("q", KEY)
-        .owned_by("app")
-        .partition("q1", "q", KEY)
-        .gives(
-            "the root is another role's: its partitions are listed by no name",
-            &lists("ONLY p", "ONLY p").each_ref().map(String::as_str),
-        );
+    gives(
+        whole()
+            .partitioned("q", KEY)
+            .owned_by("app")
+            .partition("q1", "q", KEY),
+        "the root is another role's: its partitions are listed by their own names",
+        "ONLY p, ONLY q1",
+        "ONLY p, ONLY q1",
+        &[],
+    );
     gives(
         whole().set("TABLES", "public.p"),
         "TABLES names the root",
-        &lists("ONLY p", "ONLY p"),
+        "ONLY p",
+        "ONLY p",
         &[],
     );
-    whole().set("TABLES", "public.p1").gives(
-        "TABLES names a partition, which is known by its root",
-        &[
-            "begin",
-            "CREATE z_updates (old, by root)",
-            "COMMENT ON z_updates IS 'made by zemi'",
-            "CREATE z (new, by root)",
-            "COMMENT ON z IS 'made by zemi'",
-            "commit",
-        ],
+    gives(
+        whole().set("TABLES", "public.p1"),
+        "TABLES names a partition",
+        "ONLY p1",
+        "ONLY p1",
+        &[],
     );
-    owner().by_root().partitioned("p", KEY).gives(
-        "a root without partitions",
-        &[
-            "begin",
-            "CREATE z_updates (old, by root)",
-            "COMMENT ON z_updates IS 'made by zemi'",
-            "CREATE z (new, by root)",
-            "COMMENT ON z IS 'made by zemi'",
-            "commit",
-        ],
+    gives(
+        whole().set("TABLES", "public.p1,public.p2"),
+        "TABLES names all partitions that there are now",
+        "ONLY p1, ONLY p2",
+        "ONLY p1, ONLY p2",
+        &[],
+    );
+    gives(
+        whole().set("EXCLUDE_TABLES", "public.p2"),
+        "one is left out",
+        "ONLY p1",
+        "ONLY p1",
+        &[],
+    );
+    gives(
+        whole().set("EXCLUDE_TABLES", "public.p"),
+        "all are left out by the root's name",
+        "",
+        "",
+        &[],
+    );
+    gives(
+        owner().partitioned("p", KEY),
+        "a root without partitions is listed for those that come",
+        "ONLY p",
+        "ONLY p",
+        &[],
+    );
+    gives(
+        owner()
+            .partitioned("p", NO_KEY)
+            .partition("p1", "p", Identity::Full),
+        "without a key of the root, a later partition would have none: updates are listed one by one",
+        "ONLY p1",
+        "ONLY p",
+        &[],
+    );
+    gives(
+        owner()
+            .partitioned("p", KEY)
+            .partition("q", "p", KEY)
+            .in_parts()
+            .partition("q1", "q", KEY)
+            .partition("q2", "q", KEY)
+            .partition("p1", "p", Identity::Nothing),
+        "the topmost table that stands for all below it",
+        "ONLY q",
+        "ONLY p",
+        &["untracked p1"],
     );
     superuser()
         .partitioned("p", Identity::Nothing)
         .partition("p1", "p", Identity::Full)
         .first(ours(ALL_OPERATIONS, None))
-        .updates(ours(OLD_ROWS, Some(&["p"])))
-        .by_root()
+        .updates(ours(OLD_ROWS, Some(&["p1"])))
         .gives("the identity of the root does not matter", &[]);
+    whole()
+        .published_as_lists(&["p"], &["p"])
+        .partition("p3", "p", Identity::Nothing)
+        .gives(
+            "a partition without identity came: the others are listed before the root leaves",
+            &[
+                "begin",
+                "ALTER z_updates ADD TABLE ONLY p1, ONLY p2",
+                "ALTER z_updates DROP TABLE ONLY p",
+                "commit",
+                "untracked p3",
+            ],
+        );
 }
 
 #[test]
-fn partitions_under_their_own_names() {
-    let own_names = || {
-        owner()
-            .partitioned("p", KEY)
-            .partition("p1", "p", KEY)
-            .partition("p2", "p", KEY)
+fn the_leaves_are_published_from_now_on() {
+    owner()
+        .partitioned("p", KEY)
+        .partition("p1", "p", KEY)
+        .published_as_lists(&["p"], &["p"])
+        .published_by_root()
+        .gives(
+            "publications of zemi's from before are altered, both at once",
+            &[
+                "begin",
+                "ALTER z SET (publish_via_partition_root = false)",
+                "ALTER z_updates SET (publish_via_partition_root = false)",
+                "commit",
+            ],
+        );
+    superuser()
+        .add("a", KEY)
+        .first(unmarked(ALL_OPERATIONS, None))
+        .published_by_root()
+        .gives("one that zemi did not make stays as it is", &[]);
+}
+
+#[test]
+fn tables_of_tools() {
+    let repack = |situation: Situation, name: &str| {
+        let mut situation = situation.add(name, NO_KEY);
+        situation.last().lineage = Lineage::new("repack", name, &[]);
+        situation
     };
-    own_names().gives(
-        "listed one by one",
+    superuser().add("a", KEY).with_tools().gives(
+        "a tool's tables without keys would be refused",
         &[
             "begin",
-            "CREATE z_updates FOR TABLE ONLY p1, ONLY p2 (old)",
+            "CREATE z_updates FOR TABLE ONLY a (old)",
             "COMMENT ON z_updates IS 'made by zemi'",
-            "CREATE z FOR TABLE ONLY p1, ONLY p2 (new)",
+            "CREATE z FOR ALL TABLES (new)",
             "COMMENT ON z IS 'made by zemi'",
             "commit",
         ],
     );
-    own_names()
-        .set("TABLES", "public.p1")
-        .published_as_lists(&["p"], &["p"])
-        .published_by_root()
+    repack(superuser().add("a", KEY), "table_1")
+        .with_tools()
         .gives(
-            "the setting changed from the root's name, and one is tracked",
+            "they are listed nowhere, and no warning names them",
             &[
                 "begin",
-                "ALTER z_updates SET (publish_via_partition_root = false)",
-                "ALTER z_updates ADD TABLE ONLY p1",
-                "ALTER z_updates DROP TABLE ONLY p",
-                "ALTER z SET (publish_via_partition_root = false)",
-                "ALTER z ADD TABLE ONLY p1",
-                "ALTER z DROP TABLE ONLY p",
+                "CREATE z_updates FOR TABLE ONLY a (old)",
+                "COMMENT ON z_updates IS 'made by zemi'",
+                "CREATE z FOR ALL TABLES (new)",
+                "COMMENT ON z IS 'made by zemi'",
                 "commit",
             ],
         );
+    gives_lists(
+        repack(owner().add("a", KEY), "table_1").with_tools(),
+        "a list leaves them out",
+        "ONLY a",
+        "ONLY a",
+        &[],
+    );
+    gives_lists(
+        repack(owner().add("a", KEY), "table_1")
+            .with_tools()
+            .set("TABLES", "repack.table_1"),
+        "unless TABLES names them",
+        "",
+        "ONLY repack.table_1",
+        &["untracked repack.table_1"],
+    );
+}
+
+#[test]
+fn generated_columns() {
+    let on_18 = |situation: Situation| situation.version(180_000);
+    on_18(owner().add("a", Identity::Full).generated(true, false))
+        .published_as_lists(&["a"], &["a"])
+        .publishes_generated(true)
+        .gives("stored ones are published", &[]);
+    on_18(owner().add("a", Identity::Full).generated(false, true))
+        .published_as_lists(&["a"], &["a"])
+        .publishes_generated(true)
+        .gives(
+            "virtual ones are not: UPDATE would be refused",
+            &[
+                "begin",
+                "ALTER z_updates DROP TABLE ONLY a",
+                "commit",
+                "untracked a",
+            ],
+        );
+    on_18(superuser().add("a", KEY))
+        .first(ours(ALL_OPERATIONS, None))
+        .updates(ours(OLD_ROWS, Some(&["a"])))
+        .gives(
+            "publications from before the server became 18 are altered, both at once",
+            &[
+                "begin",
+                "ALTER z SET (publish_generated_columns = stored)",
+                "ALTER z_updates SET (publish_generated_columns = stored)",
+                "commit",
+            ],
+        );
+    on_18(superuser().add("a", KEY).add("b", NO_KEY).add("c", KEY))
+        .first(ours(ALL_OPERATIONS, None))
+        .updates(ours(OLD_ROWS, Some(&["a"])))
+        .gives(
+            "also where the first one is narrowed later",
+            &[
+                "begin",
+                "ALTER z SET (publish_generated_columns = stored)",
+                "ALTER z_updates SET (publish_generated_columns = stored)",
+                "ALTER z_updates ADD TABLE ONLY c",
+                "commit",
+                "wait z_updates",
+                "begin",
+                "ALTER z SET (new)",
+                "commit",
+                "untracked b",
+            ],
+        );
+    on_18(superuser().add("a", Identity::Full).generated(true, false))
+        .first(unmarked(ALL_OPERATIONS, None))
+        .gives(
+            "a publication that zemi did not make leaves them out: UPDATE is refused, and nothing is altered",
+            &["untracked a"],
+        );
+    on_18(superuser().add("a", KEY))
+        .first(unmarked(NEW_ROWS, None))
+        .updates(ours(OLD_ROWS, Some(&["a"])))
+        .publishes_generated(true)
+        .gives("beside one that has them", &[]);
+    let mut beside = on_18(superuser().add("a", KEY))
+        .first(unmarked(NEW_ROWS, None))
+        .updates(ours(OLD_ROWS, Some(&["a"])));
+    beside
+        .state
+        .publications
+        .updates
+        .as_mut()
+        .unwrap()
+        .generated = true;
+    beside.gives(
+        "and beside one that has not",
+        &[
+            "begin",
+            "ALTER z_updates SET (publish_generated_columns = none)",
+            "commit",
+        ],
+    );
+}
+
+/// Tables `t0` and so on, all with keys.
+fn many(mut situation: Situation, number: usize) -> (Situation, Vec<&'static str>) {
+    let mut names: Vec<&'static str> = Vec::new();
+    for n in 0..number {
+        let name: &'static str = Box::leak(format!("t{n}").into_boxed_str());
+        situation = situation.add(name, KEY);
+        names.push(name);
+    }
+    (situation, names)
+}
+
+/// Each transaction as its number of locks and the beginnings of its statements.
+#[track_caller]
+fn gives_transactions(situation: &Situation, name: &str, expected: &[&str]) {
+    let plan = situation.plan().unwrap();
+    let line = |step: &Step| match step {
+        Step::Transaction(statements) => {
+            let locks: usize = statements.iter().map(|s| s.locks).sum();
+            assert!(locks <= CHUNK, "{name}");
+            let begins = |sql: &str| {
+                let words = short(sql).split(' ').take(3).collect::<Vec<_>>().join(" ");
+                words
+                    .replace(" FOR", "")
+                    .replace(" TABLE", "")
+                    .replace(" ONLY", "")
+            };
+            let all: Vec<String> = statements
+                .iter()
+                .filter(|s| !s.sql.starts_with("COMMENT"))
+                .map(|s| begins(&s.sql))
+                .collect();
+            format!("{locks}: {}", all.join(", "))
+        }
+        other => format!("{other:?}"),
+    };
+    let lines: Vec<String> = plan.steps.iter().map(line).collect();
+    assert_eq!(lines, expected, "{name}");
+}
+
+#[test]
+fn many_tables_go_into_several_transactions() {
+    let (situation, _) = many(superuser(), 450);
+    gives_transactions(
+        &situation,
+        "the list is complete before FOR ALL TABLES is there",
+        &[
+            "200: CREATE z_updates",
+            "200: ALTER z_updates ADD",
+            "50: ALTER z_updates ADD, CREATE z",
+        ],
+    );
+    let (situation, names) = many(superuser(), 450);
+    let names: &'static [&'static str] = Box::leak(names.into_boxed_slice());
+    let narrowed = situation
+        .add("b", NO_KEY)
+        .first(ours(ALL_OPERATIONS, None))
+        .updates(ours(OLD_ROWS, Some(&names[..100])));
+    gives_transactions(
+        &narrowed,
+        "the list grows wholly before the first one is narrowed",
+        &[
+            "200: ALTER z_updates ADD",
+            "150: ALTER z_updates ADD",
+            "WaitForEarlierTransactions(\"z_updates\")",
+            "0: ALTER z SET",
+        ],
+    );
+    let (situation, _) = many(superuser(), 450);
+    let widened = situation.published_as_lists(names, names);
+    gives_transactions(
+        &widened,
+        "a large list makes room for FOR ALL TABLES, and is dropped in parts behind it",
+        &[
+            "200: ALTER z RENAME, CREATE z, ALTER z_next DROP",
+            "50: ALTER z_next DROP",
+            "200: DROP z_next",
+        ],
+    );
+    let (situation, _) = many(superuser(), 450);
+    let left_over = situation
+        .published_as_lists(names, names)
+        .next(ours(NEW_ROWS, Some(names)));
+    gives_transactions(
+        &left_over,
+        "one that is left over under the other name goes first",
+        &[
+            "200: ALTER z_next DROP",
+            "50: ALTER z_next DROP",
+            "200: DROP z_next, ALTER z RENAME, CREATE z",
+            "200: ALTER z_next DROP",
+            "50: ALTER z_next DROP",
+            "200: DROP z_next",
+        ],
+    );
+    let bare: Vec<String> = widened
+        .plan()
+        .unwrap()
+        .steps
+        .into_iter()
+        .flat_map(|step| match step {
+            Step::Transaction(statements) => statements,
+            _ => Vec::new(),
+        })
+        .filter_map(|statement| statement.bare)
+        .collect();
+    assert_eq!(
+        bare.len(),
+        3,
+        "what is tried and undone locks no table: {bare:?}"
+    );
 }
 
 #[test]
@@ -1000,14 +1360,6 @@ fn versions_and_names() {
             "commit",
         ],
     );
-    owner()
-        .version(180_000)
-        .add("a", KEY)
-        .published_as_lists(&["a"], &["a"])
-        .gives(
-            "publications from before the server became 18 stay as they are",
-            &[],
-        );
     let mut quoted = owner().add("It's \"b", KEY);
     quoted.state.names = Names::of("My \"Pub");
     let plan = quoted.plan().unwrap();
@@ -1015,7 +1367,7 @@ fn versions_and_names() {
         panic!("{plan:?}");
     };
     assert!(
-        statements[0].starts_with(
+        statements[0].sql.starts_with(
             "CREATE PUBLICATION \"My \"\"Pub_updates\" FOR TABLE ONLY \"public\".\"It's \"\"b\" WITH"
         ),
         "{statements:?}"
