@@ -239,11 +239,11 @@ pub trait GapAnnouncement: Send + Sync {
     /// A destination that is away or that refuses.
     fn record_gap(&self, gap: &Gap) -> Result<()>;
 
-    /// Records a gap of one table in `changes`.
+    /// Records gaps of single tables in `changes`, all or none.
     ///
     /// # Errors
     /// A destination that is away or that refuses.
-    fn record_table_gap(&self, gap: &TableGap) -> Result<()>;
+    fn record_table_gaps(&self, gaps: &[TableGap]) -> Result<()>;
 }
 
 /// Decides where to start from. `before` is the slot as it was found, `slot` as it is now: the same, or

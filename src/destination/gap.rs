@@ -43,17 +43,22 @@ impl GapAnnouncement for GapAnnouncer {
     fn record_gap(&self, gap: &Gap) -> Result<()> {
         self.note(&gap.to_string());
         log_gap(gap, "source");
-        self.record(|tables| statement(gap, tables, &self.config))
+        self.record(|tables| vec![statement(gap, tables, &self.config)])
     }
 
-    fn record_table_gap(&self, gap: &TableGap) -> Result<()> {
-        self.record(|tables| table_statement(gap, tables, &self.config))?;
-        self.note(&gap.to_string());
-        log::error!(
-            side = "source", from:% = gap.from, to:% = gap.to,
-            table:% = format_args!("{}.{}", gap.schema, gap.table);
-            "{gap}. It is recorded in changes as an operation MESSAGE"
-        );
+    fn record_table_gaps(&self, gaps: &[TableGap]) -> Result<()> {
+        self.record(|tables| {
+            let statement = |gap| table_statement(gap, tables, &self.config);
+            gaps.iter().map(statement).collect()
+        })?;
+        for gap in gaps {
+            self.note(&gap.to_string());
+            log::error!(
+                side = "source", from:% = gap.from, to:% = gap.to,
+                table:% = format_args!("{}.{}", gap.schema, gap.table);
+                "{gap}. It is recorded in changes as an operation MESSAGE"
+            );
+        }
         Ok(())
     }
 }
@@ -64,7 +69,7 @@ impl GapAnnouncer {
         self.metrics.source.note(&text);
     }
 
-    fn record(&self, statement: impl Fn(&Tables) -> String) -> Result<()> {
+    fn record(&self, statements: impl Fn(&Tables) -> Vec<String>) -> Result<()> {
         let (mut session, _, _) = at_destination(connect::open(&self.config, &self.source, None))?;
         let Some(tables) = at_destination(schema::look(&mut session, &self.config))? else {
             return Err(Error::new(
@@ -72,7 +77,7 @@ impl GapAnnouncer {
                 "expected the table of changes, found none",
             ));
         };
-        let transaction = statements::transaction(&[statement(&tables)]);
+        let transaction = statements::transaction(&statements(&tables));
         match session.query(&transaction) {
             // Bemi's table may allow its own four operations only.
             Err(e) if e.is_about_data() => {

@@ -42,6 +42,7 @@ struct Seen {
 struct Pending {
     table: Followed,
     before: Option<Counters>,
+    is_new: bool,
     was_published: bool,
     /// The transactions with lower numbers have to end first.
     horizon: u64,
@@ -58,6 +59,8 @@ struct Pending {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NewRelation {
     pub(crate) oid: Oid,
+    /// A column is marked as part of its replica identity: UPDATE and DELETE can be published.
+    pub(crate) has_identity: bool,
     pub(crate) schema: String,
     pub(crate) table: String,
 }
@@ -66,6 +69,8 @@ pub(crate) struct NewRelation {
 struct State {
     seen: Option<Seen>,
     pending: Vec<Pending>,
+    /// Those that are being judged, and are not among the pending ones meanwhile.
+    judging: Vec<Followed>,
     /// The publication whose comment holds those that are pending.
     kept_in: Option<String>,
 }
@@ -121,9 +126,14 @@ impl LateTables {
             .collect();
         let unpublished = counters_by_name(session, &names)?;
         let mut state = lock(&self.state);
-        self.newest.store(before.newest.0, Ordering::Relaxed);
+        // What is not published yet is still to be compared with the look before it came.
+        let reached = match &state.seen {
+            Some(seen) if published.incomplete => seen.look,
+            _ => before,
+        };
+        self.newest.store(reached.newest.0, Ordering::Relaxed);
         let seen = state.seen.replace(Seen {
-            look: before,
+            look: reached,
             unpublished,
         });
         let name = published.names.last();
@@ -167,7 +177,12 @@ impl LateTables {
             let counters = if is_new { Some([0; 3]) } else { known };
             let starts = self.watch.read(table.oid).starts;
             let mut pending = Pending::new(followed, counters, after.next_transaction, starts);
+            pending.is_new = is_new;
             pending.was_published = seen.is_some() && !is_new && known.is_none();
+            if state.pending.len() >= publication::KEPT {
+                // It would be lost with the process.
+                pending.settled = Some((None, Lsn::ZERO, Instant::now()));
+            }
             state.pending.push(pending);
         }
         self.keep(session, &state)
@@ -178,7 +193,8 @@ impl LateTables {
         let Some(publication) = &state.kept_in else {
             return Ok(());
         };
-        let tables = state.pending.iter().map(|pending| &pending.table);
+        let pending = state.pending.iter().map(|pending| &pending.table);
+        let tables = state.judging.iter().chain(pending);
         if let Err(e) = publication::keep_followed(session, publication, tables) {
             log::warn!("publication {publication}: the tables that were published late: {e}");
         }
@@ -187,7 +203,7 @@ impl LateTables {
 
     /// Notes a relation that the stream described for the first time.
     pub(crate) fn seen(&self, relation: NewRelation) {
-        let is_new = relation.oid.0 > self.newest.load(Ordering::Relaxed);
+        let is_new = relation.has_identity && relation.oid.0 > self.newest.load(Ordering::Relaxed);
         let mut relations = lock(&self.relations);
         if is_new && relations.len() < REMEMBERED {
             relations.push(relation);
@@ -224,7 +240,9 @@ impl LateTables {
                 from: from.unwrap_or(before.wal_end),
                 to: before.wal_end,
             };
-            state.pending.push(Pending::new(table, Some([0; 3]), 0, 0));
+            let mut pending = Pending::new(table, Some([0; 3]), 0, 0);
+            pending.is_new = true;
+            state.pending.push(pending);
         }
         Ok(())
     }
@@ -243,11 +261,20 @@ impl LateTables {
     /// The source's connection, or a destination that cannot be told of a gap: it is told at the next look.
     pub(crate) fn settle(&self, session: &mut Connection) -> Result<()> {
         // Only this thread takes tables out, and those that come meanwhile are new.
-        let mut pending = std::mem::take(&mut lock(&self.state).pending);
+        let mut pending = {
+            let mut state = lock(&self.state);
+            let pending = std::mem::take(&mut state.pending);
+            state.judging = pending
+                .iter()
+                .map(|pending| pending.table.clone())
+                .collect();
+            pending
+        };
         let count = pending.len();
         let outcome = self.judge_all(session, &mut pending);
         let is_done = pending.len() < count;
         let mut state = lock(&self.state);
+        state.judging.clear();
         pending.append(&mut state.pending);
         self.watch
             .keep(|oid| pending.iter().any(|pending| pending.table.oid == oid));
@@ -272,58 +299,33 @@ impl LateTables {
         for table in pending.iter_mut() {
             table.follow(now, counters.get(&table.table.oid).copied(), &self.watch);
         }
-        let mut failed = Ok(());
-        let mut kept = Vec::new();
-        for table in pending.drain(..) {
-            let judged = match table.evidence(&self.watch) {
-                Some(evidence) if failed.is_ok() => self.record(session, &table, evidence),
-                _ => Ok(false),
+        if pending
+            .iter()
+            .all(|table| table.evidence(&self.watch).is_none())
+        {
+            return Ok(());
+        }
+        let longest = pending.iter().filter_map(|table| table.ended);
+        let longest = longest.map(|ended| ended.elapsed()).max().unwrap_or(SETTLE);
+        let held_back = idle_since(session, longest.as_secs().saturating_add(30))?;
+        let (mut judged, mut gaps) = (Vec::new(), Vec::new());
+        for table in std::mem::take(pending) {
+            let Some(mut evidence) = table.evidence(&self.watch) else {
+                pending.push(table);
+                continue;
             };
-            match judged {
-                Ok(true) => {}
-                Ok(false) => kept.push(table),
-                Err(e) => {
-                    failed = Err(e);
-                    kept.push(table);
-                }
-            }
+            evidence.counters_lag |= held_back;
+            gaps.extend(table.gap(&evidence));
+            judged.push(table);
         }
-        *pending = kept;
-        failed
-    }
-
-    /// Records a gap where the evidence asks for one. True when the table is done with.
-    fn record(
-        &self,
-        session: &mut Connection,
-        pending: &Pending,
-        mut evidence: Evidence,
-    ) -> Result<bool> {
-        if !evidence.counters_lag {
-            let since = pending.ended.map_or(SETTLE, |ended| ended.elapsed());
-            evidence.counters_lag = idle_since(session, since.as_secs().saturating_add(30))?;
+        if gaps.is_empty() {
+            return Ok(());
         }
-        let table = &pending.table;
-        let (missing, possible) = match judge(&evidence) {
-            Judgement::Whole => {
-                log::info!(
-                    table:% = table;
-                    "no change of {table} is missing that was made before it was published"
-                );
-                return Ok(true);
-            }
-            Judgement::Missing(missing) => (missing, false),
-            Judgement::Possible(missing) => (missing, true),
-        };
-        self.gaps.record_table_gap(&TableGap {
-            schema: table.schema.clone(),
-            table: table.table.clone(),
-            from: table.from,
-            to: table.to,
-            missing,
-            possible,
-        })?;
-        Ok(true)
+        let recorded = self.gaps.record_table_gaps(&gaps);
+        if recorded.is_err() {
+            pending.append(&mut judged);
+        }
+        recorded
     }
 }
 
@@ -332,6 +334,7 @@ impl Pending {
         Pending {
             table,
             before,
+            is_new: false,
             was_published: false,
             horizon,
             ended: None,
@@ -356,6 +359,30 @@ impl Pending {
         }
     }
 
+    /// What the evidence says is missing.
+    fn gap(&self, evidence: &Evidence) -> Option<TableGap> {
+        let table = &self.table;
+        let (missing, possible) = match judge(evidence) {
+            Judgement::Whole => {
+                log::info!(
+                    table:% = table;
+                    "no change of {table} is missing that was made before it was published"
+                );
+                return None;
+            }
+            Judgement::Missing(missing) => (missing, false),
+            Judgement::Possible(missing) => (missing, true),
+        };
+        Some(TableGap {
+            schema: table.schema.clone(),
+            table: table.table.clone(),
+            from: table.from,
+            to: table.to,
+            missing,
+            possible,
+        })
+    }
+
     /// What is known, once the stream has come as far as the counters; or has not for too long.
     fn evidence(&self, watch: &TableWatch) -> Option<Evidence> {
         let (after, end, since) = self.settled?;
@@ -367,6 +394,7 @@ impl Pending {
         }
         Some(Evidence {
             before: self.before,
+            is_new: self.is_new,
             after,
             streamed: seen.streamed,
             unpublished: self.table.unpublished,

@@ -141,28 +141,30 @@ impl Eyes {
         let before = late::look(&mut session)?;
         let now = publication::stamp(&mut session, stamp.as_ref(), &before)?;
         let is_same = stamp.as_ref().is_some_and(|stamp| stamp.is_same(&now));
-        match is_same && look == Look::Glance {
+        let is_complete = match is_same && look == Look::Glance {
             true => {
                 log::debug!("looking for new tables: nothing has changed");
                 self.late.looked(before);
+                true
             }
             false => self.reconcile(&mut session, &server, before)?,
-        }
+        };
         // What changed since it was taken differs from this at the next look.
-        *stamp = Some(now);
+        *stamp = is_complete.then_some(now);
         self.late.settle(&mut session)?;
         *kept = Some((session, server));
         Ok(())
     }
 
     /// A table that came later is published as far as it can be, and one that lost its replica identity no
-    /// longer hinders the application. How much WAL the slot keeps is asked on the same occasion.
+    /// longer hinders the application. How much WAL the slot keeps is asked on the same occasion. False where
+    /// something is left to be done.
     fn reconcile(
         &self,
         session: &mut Connection,
         server: &Server,
         before: late::Look,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let Eyes {
             config, metrics, ..
         } = self;
@@ -179,6 +181,7 @@ impl Eyes {
             let everything = publication::publishes_everything(session, first)?;
             self.late.dropped(session, before, everything, &tracked)?;
         }
-        self.late.published(session, before, None, &published)
+        self.late.published(session, before, None, &published)?;
+        Ok(!published.incomplete)
     }
 }

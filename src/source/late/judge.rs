@@ -12,6 +12,8 @@ pub(crate) struct Evidence {
     /// Its counters when it was seen unpublished; zeros for a table that was made since the look before.
     /// `None` for one that is older than all that this process knows.
     pub(crate) before: Option<Counters>,
+    /// It was made since the look before: it had no counters then.
+    pub(crate) is_new: bool,
     /// Its counters once every transaction that was open at its publication has ended and was reported.
     /// `None` where they are not kept, or where the table is gone.
     pub(crate) after: Option<Counters>,
@@ -69,12 +71,16 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
             (unpublished && count > 0).then_some(MissingChanges { operation, count })
         })
         .collect();
-    match (missing.is_empty(), evidence.before.is_some()) {
-        (true, _) if evidence.counters_lag => unknown(),
-        (true, _) => Judgement::Whole,
-        (false, true) => Judgement::Missing(missing),
-        // An old table: when its rows were changed is not known.
-        (false, false) => Judgement::Possible(missing),
+    // Reset since, or not kept for a role, or not reported yet: the stream holds more than they do.
+    let counted_too_little =
+        || places().any(|((before, after), streamed)| after.saturating_sub(*before) < *streamed);
+    // What an older table counts now may have been done, and streamed, before it was seen unpublished.
+    let trusts_stream = evidence.is_new || evidence.before.is_none();
+    match missing.is_empty() {
+        true if evidence.counters_lag || trusts_stream && counted_too_little() => unknown(),
+        true => Judgement::Whole,
+        false if evidence.is_new => Judgement::Missing(missing),
+        false => Judgement::Possible(missing),
     }
 }
 
@@ -84,6 +90,7 @@ mod tests {
 
     const NEW: Evidence = Evidence {
         before: Some([0; 3]),
+        is_new: true,
         after: Some([3, 0, 0]),
         streamed: [3, 0, 0],
         unpublished: [false, true, true],
@@ -156,6 +163,12 @@ mod tests {
         ] {
             assert_eq!(judge(&evidence), possible, "{what}");
         }
+        // They were reset, or are not kept for the role: the stream holds three inserts.
+        let reset = Evidence {
+            after: Some([0; 3]),
+            ..NEW
+        };
+        assert_eq!(judge(&reset), possible);
         // Behind or not: more than the stream is more.
         let proven = Evidence {
             after: Some([3, 2, 0]),
@@ -173,6 +186,7 @@ mod tests {
         let old = |after| {
             judge(&Evidence {
                 before: None,
+                is_new: false,
                 after: Some(after),
                 streamed: [0; 3],
                 ..NEW
@@ -181,5 +195,21 @@ mod tests {
         assert_eq!(old([9, 0, 0]), Judgement::Whole);
         let possible = missing(&[("update", 4)]);
         assert_eq!(old([9, 4, 0]), Judgement::Possible(possible));
+    }
+
+    #[test]
+    fn what_a_table_counted_late_may_have_been_streamed_before_it_was_seen_unpublished() {
+        let seen = |after, streamed| {
+            judge(&Evidence {
+                before: Some([5, 0, 0]),
+                is_new: false,
+                after: Some(after),
+                streamed,
+                ..NEW
+            })
+        };
+        let possible = missing(&[("update", 2)]);
+        assert_eq!(seen([5, 2, 0], [0; 3]), Judgement::Possible(possible));
+        assert_eq!(seen([5, 0, 0], [9, 9, 0]), Judgement::Whole);
     }
 }

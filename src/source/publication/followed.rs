@@ -10,8 +10,8 @@ use crate::lsn::{Lsn, Oid};
 use crate::source::session::BEGIN_DDL;
 use crate::wire::{Connection, ResultSet, identifier, literal};
 
-/// How many tables are kept.
-const KEPT: usize = 100;
+/// How many tables are kept: a comment of some hundred kilobytes.
+pub(crate) const KEPT: usize = 2000;
 
 /// A table that was published late.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,7 +17,7 @@ mod state;
 mod statements;
 
 pub(crate) use advice::warn;
-pub(crate) use followed::{Followed, keep_followed, read_followed};
+pub(crate) use followed::{Followed, KEPT, keep_followed, read_followed};
 pub(crate) use stamp::{CatalogStamp, stamp};
 pub(crate) use state::{MARK, Published};
 
@@ -139,6 +139,7 @@ fn run(
     let forbidden = forbidden.map(|f| (f.table, f.fix)).collect();
     Ok(Published {
         added: added(&state, &publications),
+        incomplete: false,
         untracked: plan
             .untracked
             .difference(&refusing)

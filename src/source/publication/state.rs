@@ -190,6 +190,8 @@ pub(crate) struct Published {
     /// Tables that were published only now, or their updates and deletes. Empty where there was no first
     /// publication before.
     pub(crate) added: Vec<AddedTable>,
+    /// A step failed, or a table that could not be locked was left out: another look is due soon.
+    pub(crate) incomplete: bool,
     /// Tables whose UPDATE and DELETE are not tracked, quoted for SQL, with the SQL that changes that.
     pub(crate) untracked: BTreeMap<String, String>,
     /// Tables that the settings want and the role may not publish, with the SQL that changes that.

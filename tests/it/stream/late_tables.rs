@@ -210,3 +210,54 @@ fn a_key_that_is_dropped_by_the_only_transaction_is_missed_by_no_glance() {
         sql.try_rows("UPDATE t SET v = 1").is_ok()
     });
 }
+
+/// The counters of a role, or of a server that reset them, show less than the stream holds.
+#[test]
+fn counters_that_show_less_than_the_stream_prove_nothing() {
+    let server = Server::start(18, &[]);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run("CREATE TABLE nopk (i int)");
+    let zemi = streaming(&settings(&server, None));
+    let fill = |table: &str| {
+        format!(
+            "CREATE TABLE {table} (id int PRIMARY KEY); INSERT INTO {table} VALUES (1), (2); \
+             UPDATE {table} SET id = 3 WHERE id = 2"
+        )
+    };
+    sql.run("SET track_counts = off");
+    sql.run(&fill("uncounted"));
+    sql.run("SET track_counts = on");
+    sql.run(&fill("reset"));
+    zemi.wait_for_log("public.reset is published from", PATIENCE);
+    wait_until("the server has counted", PATIENCE, || {
+        sql.value("SELECT n_tup_upd FROM pg_stat_user_tables WHERE relname = 'reset'") == "1"
+    });
+    sql.run("SELECT pg_stat_reset()");
+    let unknown = "{\"delete\": null, \"update\": null}|true";
+    let both = format!("reset|{unknown}\nuncounted|{unknown}");
+    wait_until("both gaps are recorded", 4 * PATIENCE, || {
+        sql.text(TABLE_GAPS) == both
+    });
+}
+
+/// More tables than one look records one by one, left to the next process.
+#[test]
+fn each_of_hundreds_of_late_tables_has_its_gap_after_a_stop() {
+    let server = Server::start(15, &[]);
+    let mut sql = Sql::open(&server, "postgres");
+    sql.run("CREATE TABLE nopk (i int)");
+    let settings = settings(&server, None);
+    let mut zemi = streaming(&settings);
+    sql.run(
+        "DO $$BEGIN FOR n IN 1..150 LOOP EXECUTE format('CREATE TABLE l%s (id int PRIMARY KEY); \
+         INSERT INTO l%s VALUES (1); UPDATE l%s SET id = 2', n, n, n); END LOOP; END$$",
+    );
+    zemi.wait_for_log("public.l150 is published from", PATIENCE);
+    caught_up(&mut sql);
+    zemi.stop();
+    let _zemi = streaming(&settings);
+    let gaps = "SELECT count(*) FROM changes WHERE operation = 'MESSAGE'";
+    wait_until("all gaps are recorded", 4 * PATIENCE, || {
+        sql.value(gaps) == "150"
+    });
+}
