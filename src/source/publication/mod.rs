@@ -31,7 +31,7 @@ use identity::{Identity, IdentityIndex};
 use left_out::left_out;
 use plan::{Refusal, plan};
 use state::{State, Table};
-use statements::{Writer, transactions};
+use statements::{Statement, Writer, transactions};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -118,7 +118,7 @@ fn run(
         false => None,
     };
     let plan = plan(&state, config, tracked).map_err(|refusal| refused(refusal, config))?;
-    apply(session, &plan, &state.names, config, mode)?;
+    let mut done = apply(session, &plan, &state.names, config, mode)?;
     // As they are: a step that failed, or the one before it, may have published some tables and not others.
     let publications = match plan.steps.is_empty() {
         true => state.publications.clone(),
@@ -145,7 +145,13 @@ fn run(
             .filter_map(fix_of)
             .collect(),
         forbidden,
-        left_out: foreign.map_or(Vec::new(), |f| left_out(&state, tracked, &f, &fixes)),
+        left_out: {
+            let foreign = foreign.iter();
+            done.left_out
+                .extend(foreign.flat_map(|f| left_out(&state, tracked, f, &fixes)));
+            done.left_out
+        },
+        incomplete: done.incomplete,
         remark,
         names: followed(state.names, &publications),
     })
@@ -323,7 +329,7 @@ pub(crate) fn drop_publications_but(
             continue;
         }
         for transaction in transactions(writer.drop(name, &publication)) {
-            let statements: Vec<String> = transaction.into_iter().map(|s| s.sql).collect();
+            let statements: Vec<String> = transaction.iter().map(Statement::sql).collect();
             let statements = statements.join("; ");
             let done = session.query(&format!("{BEGIN_DDL}; {statements}; COMMIT"));
             if done.is_err() && session.in_transaction() {

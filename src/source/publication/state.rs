@@ -194,8 +194,10 @@ pub(crate) struct Published {
     pub(crate) untracked: BTreeMap<String, String>,
     /// Tables that the settings want and the role may not publish, with the SQL that changes that.
     pub(crate) forbidden: BTreeMap<String, String>,
-    /// What a publication that zemi did not make leaves out.
+    /// What a publication that zemi did not make leaves out, and tables that could not be listed yet.
     pub(crate) left_out: Vec<LeftOut>,
+    /// A step failed, or a table could not be locked: there is something left to do.
+    pub(crate) incomplete: bool,
     /// Where the names are not those of the setting as it is written: why.
     pub(crate) remark: Option<String>,
 }

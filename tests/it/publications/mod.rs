@@ -4,6 +4,7 @@
 mod filters;
 mod foreign;
 mod identities;
+mod locked;
 mod many;
 mod partitions;
 mod tools;
