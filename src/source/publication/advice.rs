@@ -45,7 +45,7 @@ pub(crate) fn warn(published: &Published, warned: &mut BTreeSet<String>) {
         log::info!("{remark}");
     }
     for left_out in &published.left_out {
-        if warned.insert(format!("l{}", left_out.found)) {
+        if insert(warned, format!("l{}", left_out.found)) {
             log::warn!("{}. Hint: {}", left_out.found, left_out.fix);
         }
     }

@@ -3,16 +3,21 @@
 use super::deferred_switch::{take_place, wait_for_earlier_transactions};
 use super::names::Names;
 use super::plan::{Plan, Step};
-use super::state::Publications;
+use super::state::{LeftOut, Publications};
+use super::statements::Statement;
 use crate::config::Config;
 use crate::error::{At, Error, Kind, Result};
 use crate::source::session::BEGIN_DDL;
 use crate::sqlstate;
 use crate::wire::{Connection, identifier};
 
-/// How long a table's lock is waited for, in milliseconds: long enough that autovacuum, which holds it for
-/// hours, is asked to give way (`deadlock_timeout`, 1 s), and not so long that anything else has to.
-const LOCK_TIMEOUT: u32 = 5_000;
+/// How long the lock of one of many tables is waited for, in milliseconds: long enough that autovacuum, which
+/// holds it for hours, is asked to give way (`deadlock_timeout`, 1 s), and not so long that anything else has
+/// to.
+const LOCK_TIMEOUT: u32 = 2_000;
+
+/// The same for a table of a transaction that failed.
+const LOCK_TIMEOUT_ALONE: u32 = 50;
 
 /// What becomes of the transactions of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +26,15 @@ pub(super) enum Mode {
     Commit,
     /// All statements run in one transaction that is rolled back, and nothing is waited for.
     DryRun,
+}
+
+/// What was not done.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    /// A step failed, or a table was left out.
+    pub(super) incomplete: bool,
+    /// The tables that were left out, but for those that are gone.
+    pub(super) left_out: Vec<LeftOut>,
 }
 
 /// Executes the steps of a plan that was made from this state. Where there is a first publication already, a
@@ -34,30 +48,46 @@ pub(super) fn apply(
     names: &Names,
     config: &Config,
     mode: Mode,
-) -> Result<()> {
-    let done = match mode {
-        Mode::Commit => execute(session, &plan.steps, names, config),
+) -> Result<Done> {
+    let mut done = Done::default();
+    let executed = match mode {
+        Mode::Commit => execute(session, &plan.steps, names, config, &mut done),
         Mode::DryRun => dry_run(session, &plan.steps, names, config),
     };
-    if let Err(error) = done.at(|| format!("bringing publication {} in line", names.first)) {
+    if let Err(error) = executed.at(|| format!("bringing publication {} in line", names.first)) {
         let _ = session.query("ROLLBACK");
         // Without the right to make the second one, the first is used as it is.
         if plan.is_required {
             return Err(retry_when_dropped(error));
         }
+        done.incomplete = true;
         log::warn!("{error}");
     }
-    Ok(())
+    Ok(done)
 }
 
-fn execute(session: &mut Connection, steps: &[Step], names: &Names, config: &Config) -> Result<()> {
+fn execute(
+    session: &mut Connection,
+    steps: &[Step],
+    names: &Names,
+    config: &Config,
+    done: &mut Done,
+) -> Result<()> {
     for step in steps {
         match step {
             Step::Transaction(statements) => {
-                let statements = statements.iter().map(|s| s.sql.as_str()).collect();
-                transact(session, statements, "COMMIT", names, config)?
+                let sql: Vec<String> = statements.iter().map(Statement::sql).collect();
+                let all = transact(session, &sql, "COMMIT", LOCK_TIMEOUT, names, config);
+                match all {
+                    Err(_) if statements.iter().any(|s| !s.tables.is_empty()) => {
+                        one_by_one(session, statements, names, config, done)?;
+                    }
+                    all => all?,
+                }
             }
             Step::WaitForEarlierTransactions(name) => wait_for_earlier_transactions(session, name)?,
+            // A list that lacks a table waits for it.
+            Step::DeferredSwitch if done.incomplete => {}
             Step::DeferredSwitch => {
                 if !take_place(session, names)? {
                     log::info!(
@@ -72,32 +102,75 @@ fn execute(session: &mut Connection, steps: &[Step], names: &Names, config: &Con
     Ok(())
 }
 
+/// Does what a transaction that failed should have done, without the tables that it failed for: what names no
+/// table together, then each table by itself.
+fn one_by_one(
+    session: &mut Connection,
+    statements: &[Statement],
+    names: &Names,
+    config: &Config,
+    done: &mut Done,
+) -> Result<()> {
+    session.query("ROLLBACK")?;
+    let (listing, other): (Vec<_>, Vec<_>) = statements.iter().partition(|s| !s.tables.is_empty());
+    let other: Vec<String> = other.into_iter().map(Statement::sql).collect();
+    transact(session, &other, "COMMIT", LOCK_TIMEOUT, names, config)?;
+    for (head, table) in listing
+        .iter()
+        .flat_map(|s| s.tables.iter().map(|table| (&s.head, table)))
+    {
+        let sql = [format!("{head}{table}")];
+        let Err(e) = transact(session, &sql, "COMMIT", LOCK_TIMEOUT_ALONE, names, config) else {
+            continue;
+        };
+        session.query("ROLLBACK")?;
+        done.incomplete = true;
+        if !is_dropped(&e) {
+            done.left_out.push(LeftOut {
+                found: format!("not done yet: {head}{table}: {}", e.without_hint()),
+                fix: "zemi tries again; if a session keeps the table locked, end its transaction"
+                    .into(),
+            });
+        }
+    }
+    Ok(())
+}
+
 /// No table is locked: what only its owner can list is known from the catalog.
 fn dry_run(session: &mut Connection, steps: &[Step], names: &Names, config: &Config) -> Result<()> {
-    let statements: Vec<&str> = steps
+    let statements: Vec<String> = steps
         .iter()
         .flat_map(|step| match step {
             Step::Transaction(statements) => statements.as_slice(),
             Step::WaitForEarlierTransactions(_) | Step::DeferredSwitch => &[],
         })
-        .filter_map(|statement| statement.bare.as_deref())
+        .filter(|statement| statement.is_tried)
+        .map(Statement::sql)
         .collect();
-    if statements.is_empty() {
-        return Ok(());
-    }
-    transact(session, statements, "ROLLBACK", names, config)
+    transact(
+        session,
+        &statements,
+        "ROLLBACK",
+        LOCK_TIMEOUT,
+        names,
+        config,
+    )
 }
 
 /// Runs these statements in one transaction that ends by `end`.
 fn transact(
     session: &mut Connection,
-    statements: Vec<&str>,
+    statements: &[String],
     end: &str,
+    lock_timeout: u32,
     names: &Names,
     config: &Config,
 ) -> Result<()> {
+    if statements.is_empty() {
+        return Ok(());
+    }
     let sql = format!(
-        "{BEGIN_DDL}; SET LOCAL lock_timeout = {LOCK_TIMEOUT}; {}; {end}",
+        "{BEGIN_DDL}; SET LOCAL lock_timeout = {lock_timeout}; {}; {end}",
         statements.join("; ")
     );
     session.query(&sql).map(drop).map_err(|e| {
@@ -113,14 +186,19 @@ fn transact(
     })
 }
 
-/// A table or schema of the list that was dropped meanwhile is not found by the next look.
-fn retry_when_dropped(error: Error) -> Error {
-    let dropped = [
+fn is_dropped(error: &Error) -> bool {
+    [
         sqlstate::UNDEFINED_TABLE,
         sqlstate::UNDEFINED_OBJECT,
         sqlstate::INVALID_SCHEMA_NAME,
-    ];
-    if dropped.iter().any(|code| error.is_sqlstate(code)) {
+    ]
+    .iter()
+    .any(|code| error.is_sqlstate(code))
+}
+
+/// A table or schema of the list that was dropped meanwhile is not found by the next look.
+fn retry_when_dropped(error: Error) -> Error {
+    if is_dropped(&error) {
         error.as_kind(Kind::Transient)
     } else {
         error

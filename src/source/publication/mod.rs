@@ -12,12 +12,14 @@ mod left_out;
 mod lineages;
 mod names;
 mod plan;
+mod shared;
 mod stamp;
 mod state;
 mod statements;
 
 pub(crate) use advice::warn;
 pub(crate) use followed::{Followed, KEPT, keep_followed, read_followed};
+pub(crate) use shared::check_unshared;
 pub(crate) use stamp::{CatalogStamp, stamp};
 pub(crate) use state::{MARK, Published};
 
@@ -31,7 +33,7 @@ use identity::{Identity, IdentityIndex};
 use left_out::left_out;
 use plan::{Refusal, plan};
 use state::{State, Table};
-use statements::{Writer, transactions};
+use statements::{Statement, Writer, transactions};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -118,7 +120,7 @@ fn run(
         false => None,
     };
     let plan = plan(&state, config, tracked).map_err(|refusal| refused(refusal, config))?;
-    apply(session, &plan, &state.names, config, mode)?;
+    let mut done = apply(session, &plan, &state.names, config, mode)?;
     // As they are: a step that failed, or the one before it, may have published some tables and not others.
     let publications = match plan.steps.is_empty() {
         true => state.publications.clone(),
@@ -128,7 +130,15 @@ fn run(
         .as_ref()
         .map_or(BTreeSet::new(), |f| f.refusing(&state));
     let fixes = fixes(session, &state, plan.untracked.union(&refusing))?;
-    let fix_of = |oid: &Oid| fixes.get(oid).cloned();
+    let alone_is_enough = foreign.is_none() || publications.keeps_updates_up();
+    let fix_of = |oid: &Oid| {
+        let (table, fix) = fixes.get(oid)?.clone();
+        let then = match alone_is_enough {
+            true => "",
+            false => "; and let the publication send its UPDATE and DELETE",
+        };
+        Some((table, fix + then))
+    };
     let is_published = |chain: &[Oid]| {
         let first = publications.first.as_ref();
         first.is_some_and(|p| p.all_tables || chain.iter().any(|oid| p.tables.contains(oid)))
@@ -139,14 +149,19 @@ fn run(
     let forbidden = forbidden.map(|f| (f.table, f.fix)).collect();
     Ok(Published {
         added: added(&state, &publications),
-        incomplete: false,
         untracked: plan
             .untracked
             .difference(&refusing)
             .filter_map(fix_of)
             .collect(),
         forbidden,
-        left_out: foreign.map_or(Vec::new(), |f| left_out(&state, tracked, &f, &fixes)),
+        left_out: {
+            let foreign = foreign.iter();
+            done.left_out
+                .extend(foreign.flat_map(|f| left_out(&state, tracked, f, &fixes)));
+            done.left_out
+        },
+        incomplete: done.incomplete,
         remark,
         names: followed(state.names, &publications),
     })
@@ -324,7 +339,7 @@ pub(crate) fn drop_publications_but(
             continue;
         }
         for transaction in transactions(writer.drop(name, &publication)) {
-            let statements: Vec<String> = transaction.into_iter().map(|s| s.sql).collect();
+            let statements: Vec<String> = transaction.iter().map(Statement::sql).collect();
             let statements = statements.join("; ");
             let done = session.query(&format!("{BEGIN_DDL}; {statements}; COMMIT"));
             if done.is_err() && session.in_transaction() {

@@ -244,7 +244,7 @@ impl<'a> Scope<'a> {
             statements.extend(writer.differences(&names.next, next, wanted));
         }
         // The spare name has to be free before a publication takes it.
-        let spare_is_needed = statements.iter().any(|s| s.sql.contains(" RENAME TO "));
+        let spare_is_needed = statements.iter().any(|s| s.head.contains(" RENAME TO "));
         match spare_is_needed {
             true => statements.splice(..0, rest).for_each(drop),
             false => statements.extend(rest),

@@ -16,21 +16,28 @@ pub(super) const CHUNK: usize = 200;
 /// A statement of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Statement {
-    pub(super) sql: String,
+    /// All of it but for `tables`.
+    pub(super) head: String,
+    /// The tables that it adds or drops, as SQL lists them. Each is locked.
+    pub(super) tables: Vec<String>,
     /// How many locks of tables, or of members of a publication, it takes.
     pub(super) locks: usize,
-    /// The same without any lock of a table, to be tried and undone. `None` where nothing is left then.
-    pub(super) bare: Option<String>,
+    /// It can be tried and undone: it locks no table, and rests on no statement that does.
+    pub(super) is_tried: bool,
 }
 
 impl Statement {
-    fn without_locks(sql: String) -> Statement {
-        let bare = Some(sql.clone());
+    fn without_locks(head: String) -> Statement {
         Statement {
-            sql,
+            head,
+            tables: Vec::new(),
             locks: 0,
-            bare,
+            is_tried: true,
         }
+    }
+
+    pub(super) fn sql(&self) -> String {
+        self.head.clone() + &self.tables.join(", ")
     }
 }
 
@@ -132,36 +139,23 @@ impl Writer<'_> {
     }
 
     fn create(&self, name: &str, wanted: &Wanted) -> Vec<Statement> {
-        let oids: Vec<&Oid> = wanted.tables.iter().flatten().collect();
-        let (at_once, later) = oids.split_at(oids.len().min(CHUNK));
-        let (list, locks) = self.list(at_once);
         let target = match &wanted.tables {
-            None => " FOR ALL TABLES".to_owned(),
-            Some(_) if locks == 0 => String::new(),
-            Some(_) => format!(" FOR TABLE {list}"),
+            None => " FOR ALL TABLES",
+            Some(_) => "",
         };
         let generated = match (self.version >= GENERATED_COLUMNS, wanted.generated) {
             (true, true) => ", publish_generated_columns = stored",
             _ => "",
         };
         let quoted = identifier(name);
-        let create = |target: &str| {
-            format!(
-                "CREATE PUBLICATION {quoted}{target} WITH (publish = '{}', \
-                 publish_via_partition_root = false{generated})",
-                wanted.publish
-            )
-        };
-        let bare = if locks == 0 { target.as_str() } else { "" };
-        let mut statements = vec![
-            Statement {
-                sql: create(&target),
-                locks,
-                bare: Some(create(bare)),
-            },
-            Statement::without_locks(format!("COMMENT ON PUBLICATION {quoted} IS '{MARK}'")),
-        ];
-        statements.extend(self.alter(name, "ADD", later.iter().copied()));
+        let create = format!(
+            "CREATE PUBLICATION {quoted}{target} WITH (publish = '{}', \
+             publish_via_partition_root = false{generated})",
+            wanted.publish
+        );
+        let mark = format!("COMMENT ON PUBLICATION {quoted} IS '{MARK}'");
+        let mut statements = [create, mark].map(Statement::without_locks).to_vec();
+        statements.extend(self.alter(name, "ADD", wanted.tables.iter().flatten()));
         statements
     }
 
@@ -169,12 +163,11 @@ impl Writer<'_> {
     pub(super) fn drop(&self, name: &str, now: &Publication) -> Vec<Statement> {
         let early = now.tables.len().saturating_sub(CHUNK);
         let mut statements = self.alter(name, "DROP", now.tables.iter().take(early));
-        let locks = now.tables.len().min(CHUNK);
-        let sql = format!("DROP PUBLICATION {}", identifier(name));
         statements.push(Statement {
-            bare: statements.is_empty().then(|| sql.clone()),
-            sql,
-            locks,
+            head: format!("DROP PUBLICATION {}", identifier(name)),
+            tables: Vec::new(),
+            locks: now.tables.len().min(CHUNK),
+            is_tried: statements.is_empty(),
         });
         statements
     }
@@ -186,24 +179,16 @@ impl Writer<'_> {
         verb: &str,
         oids: impl Iterator<Item = &'b Oid>,
     ) -> Vec<Statement> {
-        let oids: Vec<&Oid> = oids.collect();
-        let chunk = |chunk: &[&Oid]| {
-            let (list, locks) = self.list(chunk);
-            let sql = format!("ALTER PUBLICATION {} {verb} TABLE {list}", identifier(name));
-            (locks > 0).then_some(Statement {
-                sql,
-                locks,
-                bare: None,
-            })
+        let head = format!("ALTER PUBLICATION {} {verb} TABLE ", identifier(name));
+        let existing = oids.filter_map(|oid| self.tables.get(oid));
+        let tables: Vec<String> = existing.map(|t| format!("ONLY {}", t.quoted())).collect();
+        let statement = |tables: &[String]| Statement {
+            head: head.clone(),
+            tables: tables.to_vec(),
+            locks: tables.len(),
+            is_tried: false,
         };
-        oids.chunks(CHUNK).filter_map(chunk).collect()
-    }
-
-    /// Those of these tables that exist, as SQL lists them, and their number.
-    fn list(&self, oids: &[&Oid]) -> (String, usize) {
-        let tables = oids.iter().filter_map(|oid| self.tables.get(oid));
-        let tables: Vec<String> = tables.map(|t| format!("ONLY {}", t.quoted())).collect();
-        (tables.join(", "), tables.len())
+        tables.chunks(CHUNK).map(statement).collect()
     }
 }
 

@@ -4,7 +4,9 @@
 mod filters;
 mod foreign;
 mod identities;
+mod locked;
 mod many;
+mod names;
 mod partitions;
 mod tools;
 
