@@ -1,6 +1,6 @@
 //! Pure: which tables a reconcile published that were not published before, or not their updates and deletes.
 
-use super::state::{AddedTable, Publication, Publications, State, Table};
+use super::state::{AddedTable, OLD_ROWS, Publication, Publications, State, Table, unsent};
 
 /// Compares the publications of `before` with those `after`. Only tables that hold rows are named, by their
 /// own names. Empty where a publication was made just now: before the first one nothing was published, and
@@ -33,23 +33,21 @@ pub(super) fn added(before: &State, after: &Publications) -> Vec<AddedTable> {
 /// What publications send of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Covered {
+    /// Inserts and truncates.
     inserts: bool,
+    /// Updates and deletes.
     updates: bool,
 }
 
 impl Covered {
     fn of(table: &Table, publications: &Publications) -> Covered {
         let all = [&publications.first, &publications.updates];
-        let sends = |operation: &str| {
-            let mut holding = all
-                .iter()
-                .filter_map(|p| p.as_ref())
-                .filter(|p| p.holds(table));
-            holding.any(|p| p.sends(operation))
-        };
+        let all = all.into_iter().filter_map(Option::as_ref);
+        let unsent = unsent(all.filter(|p| p.holds(table)));
+        let sends = |operations: [&str; 2]| !operations.iter().any(|o| unsent.contains(o));
         Covered {
-            inserts: sends("insert"),
-            updates: sends("update") && sends("delete"),
+            inserts: sends(["insert", "truncate"]),
+            updates: sends(OLD_ROWS),
         }
     }
 }
@@ -71,7 +69,7 @@ mod tests {
     use crate::lsn::Oid;
 
     const NEW_ROWS: &str = "insert, truncate";
-    const OLD_ROWS: &str = "update, delete";
+    const OLD: &str = "update, delete";
 
     /// Tables `a`, `b`, a partitioned `p` with `p1`, and one that zemi writes, with OIDs from 1 on.
     fn state(publications: Publications) -> State {
@@ -146,10 +144,10 @@ mod tests {
     #[test]
     fn only_what_was_not_published_before_is_named() {
         let lists = |first: &[u32], updates: &[u32]| {
-            both(ours(NEW_ROWS, Some(first)), ours(OLD_ROWS, Some(updates)))
+            both(ours(NEW_ROWS, Some(first)), ours(OLD, Some(updates)))
         };
-        let narrow = |updates: &[u32]| both(ours(NEW_ROWS, None), ours(OLD_ROWS, Some(updates)));
-        let all = || both(ours(ALL_OPERATIONS, None), ours(OLD_ROWS, Some(&[1])));
+        let narrow = |updates: &[u32]| both(ours(NEW_ROWS, None), ours(OLD, Some(updates)));
+        let all = || both(ours(ALL_OPERATIONS, None), ours(OLD, Some(&[1])));
 
         assert_eq!(said(lists(&[1], &[1]), &lists(&[1, 2], &[1, 2])), ["b all"]);
         assert_eq!(
@@ -171,13 +169,21 @@ mod tests {
         assert!(said(all(), &narrow(&[1, 2, 4])).is_empty());
         assert!(said(all(), &all()).is_empty());
         assert_eq!(said(narrow(&[1]), &all()), ["b updates", "p1 updates"]);
+        // Somebody took an operation away meanwhile.
+        let without = |publish| both(ours(publish, None), ours(OLD, Some(&[1, 2, 4])));
+        let truncated = without("insert");
+        assert_eq!(
+            said(truncated, &all()),
+            ["a inserts", "b inserts", "p1 inserts"]
+        );
+        assert!(said(without(NEW_ROWS), &all()).is_empty());
     }
 
     #[test]
     fn nothing_is_named_where_a_publication_was_made_just_now() {
-        let after = both(ours(ALL_OPERATIONS, None), ours(OLD_ROWS, Some(&[1])));
+        let after = both(ours(ALL_OPERATIONS, None), ours(OLD, Some(&[1])));
         assert!(said(Publications::default(), &after).is_empty());
-        assert!(said(both(None, ours(OLD_ROWS, Some(&[]))), &after).is_empty());
+        assert!(said(both(None, ours(OLD, Some(&[]))), &after).is_empty());
         let alone = both(ours(NEW_ROWS, None), None);
         assert!(said(alone, &after).is_empty());
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::identity::Identity;
-use super::state::{ALL_OPERATIONS, GENERATED_COLUMNS, LeftOut, Publication, State, Table};
+use super::state::{ALL, GENERATED_COLUMNS, LeftOut, OLD_ROWS, Publication, State, Table, unsent};
 use crate::change::Tracked;
 use crate::lsn::Oid;
 use crate::wire::identifier;
@@ -47,7 +47,7 @@ impl Foreign {
         let refuses = |table: &&Table| {
             !table.partitioned
                 && self.both(state).any(|(_, publication, listed)| {
-                    (publication.sends("update") || publication.sends("delete"))
+                    publication.sends_old_rows()
                         && holds(publication, listed, table)
                         && !table.is_usable(publication.generated)
                 })
@@ -75,9 +75,8 @@ pub(super) fn left_out(
             && tracked.tracks(&table.lineage)
     };
     let wanted: Vec<&Table> = state.tables.iter().filter(wanted).collect();
-    found.extend(operations(state, foreign));
+    found.extend(operations(state, foreign, &wanted));
     found.extend(second(state));
-    found.extend(tables(state, foreign, &wanted));
     for (name, publication, listed) in foreign.both(state) {
         found.extend(rows_and_columns(name, publication, listed, &wanted));
         found.extend(generated_columns(name, publication, state.version, &wanted));
@@ -105,25 +104,94 @@ fn called(name: &str) -> String {
     format!("publication {}, which zemi did not make,", identifier(name))
 }
 
-fn operations(state: &State, foreign: &Foreign) -> Option<LeftOut> {
-    let sent = |operation: &&str| foreign.both(state).any(|(_, p, _)| p.sends(operation));
-    let missing: Vec<&str> = ALL_OPERATIONS.split(", ").filter(|o| !sent(o)).collect();
-    let first = state.publications.first.as_ref()?;
-    // One that zemi made before publishes them.
-    let updates = state.publications.updates.as_ref();
-    let is_kept_up =
-        updates.is_some_and(Publication::is_ours) && state.publications.follows_updates();
-    if missing.is_empty() || is_kept_up {
-        return None;
+/// The first of these tables, quoted for SQL, and how many there are beyond them.
+fn named(tables: &[&Table]) -> String {
+    let names: Vec<String> = tables.iter().take(NAMED).map(|t| t.quoted()).collect();
+    match tables.len().saturating_sub(NAMED) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names.join(", ")),
+    }
+}
+
+/// Which operations of which tables no publication sends.
+fn operations(state: &State, foreign: &Foreign, wanted: &[&Table]) -> Vec<LeftOut> {
+    let Some(first) = &state.publications.first else {
+        return Vec::new();
+    };
+    let mut groups: BTreeMap<Vec<&str>, Vec<&Table>> = BTreeMap::new();
+    for table in wanted {
+        let holding = foreign
+            .both(state)
+            .filter(|(_, p, listed)| holds(p, listed, table));
+        let mut missing = unsent(holding.map(|(_, p, _)| p));
+        if state.publications.keeps_updates_up() {
+            missing.retain(|o| !OLD_ROWS.contains(o));
+        }
+        if !missing.is_empty() {
+            groups.entry(missing).or_default().push(table);
+        }
     }
     let name = &state.names.first;
-    Some(LeftOut {
-        found: format!("{} publishes {} alone", called(name), first.publish),
-        fix: format!(
-            "ALTER PUBLICATION {} SET (publish = '{ALL_OPERATIONS}')",
-            identifier(name)
+    let said = |(missing, tables): (Vec<&str>, Vec<&Table>)| {
+        let is_untracked = missing.len() == ALL.len();
+        let (which, end) = match is_untracked {
+            true => (String::new(), ": not tracked"),
+            false => (missing.join(", ") + " of ", ""),
+        };
+        let sends_all = |p: &Publication| is_untracked || missing.iter().all(|o| p.sends(o));
+        let mut lists = foreign.both(state).filter(|(_, p, _)| !p.all_tables);
+        LeftOut {
+            found: format!(
+                "{} does not publish {which}{}{end}",
+                called(name),
+                named(&tables)
+            ),
+            fix: match lists.find(|(_, p, _)| sends_all(p)) {
+                Some((name, list, _)) => add(name, list, &tables),
+                None => widen(state, first, foreign, &missing),
+            },
+        }
+    };
+    groups.into_iter().map(said).collect()
+}
+
+/// The SQL that lists the tables. PostgreSQL would refuse UPDATE and DELETE on those it leaves out.
+fn add(name: &str, list: &Publication, tables: &[&Table]) -> String {
+    let accepts = |t: &&Table| !list.sends_old_rows() || t.is_usable(list.generated);
+    let tables = tables.iter().copied().filter(accepts).take(NAMED);
+    let tables: Vec<&Table> = tables.collect();
+    match tables.is_empty() {
+        true => "give them a primary key first".to_owned(),
+        false => format!(
+            "ALTER PUBLICATION {} ADD TABLE {}",
+            identifier(name),
+            named(&tables)
         ),
-    })
+    }
+}
+
+/// What makes the first publication send these operations, too, with the tables that are in the way.
+fn widen(state: &State, first: &Publication, foreign: &Foreign, missing: &[&str]) -> String {
+    let publish = ALL
+        .into_iter()
+        .filter(|o| first.sends(o) || missing.contains(o));
+    let alter = format!(
+        "ALTER PUBLICATION {} SET (publish = '{}')",
+        identifier(&state.names.first),
+        publish.collect::<Vec<_>>().join(", ")
+    );
+    let in_the_way = |t: &&Table| {
+        !t.partitioned && holds(first, &foreign.first, t) && !t.is_usable(first.generated)
+    };
+    let in_the_way: Vec<&Table> = state.tables.iter().filter(in_the_way).collect();
+    if in_the_way.is_empty() || !OLD_ROWS.iter().any(|o| missing.contains(o)) {
+        return alter;
+    }
+    format!(
+        "first give {} a usable replica identity, or PostgreSQL refuses UPDATE and DELETE there; \
+         then {alter}",
+        named(&in_the_way)
+    )
 }
 
 /// A second publication that is not followed.
@@ -149,47 +217,6 @@ fn second(state: &State) -> Option<LeftOut> {
             identifier(first)
         ),
         fix,
-    })
-}
-
-fn tables(state: &State, foreign: &Foreign, wanted: &[&Table]) -> Option<LeftOut> {
-    let is_held = |table: &Table| {
-        foreign
-            .both(state)
-            .any(|(_, p, listed)| holds(p, listed, table))
-    };
-    let missing: Vec<&Table> = wanted.iter().copied().filter(|t| !is_held(t)).collect();
-    if missing.is_empty() {
-        return None;
-    }
-    let names: Vec<String> = missing.iter().take(NAMED).map(|t| t.quoted()).collect();
-    let more = match missing.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    // PostgreSQL would refuse UPDATE and DELETE on the others.
-    let first = state.publications.first.as_ref()?;
-    let addable: Vec<String> = missing
-        .iter()
-        .filter(|table| table.is_usable(first.generated))
-        .take(NAMED)
-        .map(|table| table.quoted())
-        .collect();
-    let name = &state.names.first;
-    Some(LeftOut {
-        found: format!(
-            "{} does not publish {}{more}: not tracked",
-            called(name),
-            names.join(", ")
-        ),
-        fix: match addable.is_empty() {
-            true => "give them a primary key first".to_owned(),
-            false => format!(
-                "ALTER PUBLICATION {} ADD TABLE {}",
-                identifier(name),
-                addable.join(", ")
-            ),
-        },
     })
 }
 
@@ -245,8 +272,8 @@ fn generated_columns(
     version: u32,
     wanted: &[&Table],
 ) -> Option<LeftOut> {
-    let with_stored = wanted.iter().filter(|t| t.columns.has_stored);
-    let tables: Vec<String> = with_stored.map(|t| t.quoted()).collect();
+    let with_stored = wanted.iter().copied().filter(|t| t.columns.has_stored);
+    let tables: Vec<&Table> = with_stored.collect();
     if version < GENERATED_COLUMNS || publication.generated || tables.is_empty() {
         return None;
     }
@@ -254,12 +281,7 @@ fn generated_columns(
         found: format!(
             "{} leaves out the stored generated columns of {}",
             called(name),
-            tables
-                .iter()
-                .take(NAMED)
-                .cloned()
-                .collect::<Vec<_>>()
-                .join(", ")
+            named(&tables)
         ),
         fix: format!(
             "ALTER PUBLICATION {} SET (publish_generated_columns = stored)",
@@ -316,7 +338,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::identity::{Generated, IdentityIndex};
     use super::super::names::Names;
-    use super::super::state::Publications;
+    use super::super::state::{ALL_OPERATIONS, Publications};
     use super::*;
     use crate::change::Lineage;
     use crate::config::Config;
@@ -416,8 +438,10 @@ mod tests {
         assert_eq!(
             said(&inserts, &[], &[]),
             [
-                "publication \"bemi\", which zemi did not make, publishes insert alone -> ALTER PUBLICATION \
-              \"bemi\" SET (publish = 'insert, update, delete, truncate')"
+                "publication \"bemi\", which zemi did not make, does not publish update, delete, truncate of \
+                 \"public\".\"a\", \"public\".\"b\", \"public\".\"c\" -> first give \"public\".\"c\" a \
+                 usable replica identity, or PostgreSQL refuses UPDATE and DELETE there; then ALTER \
+                 PUBLICATION \"bemi\" SET (publish = 'insert, update, delete, truncate')"
             ]
         );
         let all = said(&state(ALL_OPERATIONS, false, true), &[], &[]);
@@ -440,12 +464,28 @@ mod tests {
                 .collect(),
         };
         let tracked = Tracked::new(&Config::from_vars([]).unwrap().0);
-        assert!(said_of(&both, &tracked, &foreign(&[1, 2])).is_empty());
+        let not_c =
+            "publication \"bemi\", which zemi did not make, does not publish update, delete of ";
+        assert_eq!(
+            said_of(&both, &tracked, &foreign(&[1, 2])),
+            [format!(
+                "{not_c}\"public\".\"c\" -> give them a primary key first"
+            )]
+        );
+        assert_eq!(
+            said_of(&both, &tracked, &foreign(&[1])),
+            [format!(
+                "{not_c}\"public\".\"b\", \"public\".\"c\" -> ALTER PUBLICATION \"bemi_updates\" ADD TABLE \
+                 \"public\".\"b\""
+            )]
+        );
         both.publications.updates.as_mut().unwrap().generated = true;
         assert_eq!(
             said_of(&both, &tracked, &foreign(&[1, 2])),
             [
-                "publication \"bemi\", which zemi did not make, publishes insert, truncate alone -> ALTER \
+                "publication \"bemi\", which zemi did not make, does not publish update, delete of \
+                 \"public\".\"a\", \"public\".\"b\", \"public\".\"c\" -> first give \"public\".\"c\" a \
+                 usable replica identity, or PostgreSQL refuses UPDATE and DELETE there; then ALTER \
                  PUBLICATION \"bemi\" SET (publish = 'insert, update, delete, truncate')",
                 "publication \"bemi_updates\", which zemi did not make, has other columns than \"bemi\": it \
                  is not followed -> ALTER PUBLICATION \"bemi_updates\" SET (publish_generated_columns = \

@@ -128,7 +128,15 @@ fn run(
         .as_ref()
         .map_or(BTreeSet::new(), |f| f.refusing(&state));
     let fixes = fixes(session, &state, plan.untracked.union(&refusing))?;
-    let fix_of = |oid: &Oid| fixes.get(oid).cloned();
+    let alone_is_enough = foreign.is_none() || publications.keeps_updates_up();
+    let fix_of = |oid: &Oid| {
+        let (table, fix) = fixes.get(oid)?.clone();
+        let then = match alone_is_enough {
+            true => "",
+            false => "; and let the publication send its UPDATE and DELETE",
+        };
+        Some((table, fix + then))
+    };
     let is_published = |chain: &[Oid]| {
         let first = publications.first.as_ref();
         first.is_some_and(|p| p.all_tables || chain.iter().any(|oid| p.tables.contains(oid)))

@@ -12,6 +12,12 @@ use crate::wire::identifier;
 /// [`Publication::publish`] spells it.
 pub(super) const ALL_OPERATIONS: &str = "insert, update, delete, truncate";
 
+/// Each of [`ALL_OPERATIONS`], in their order.
+pub(super) const ALL: [&str; 4] = ["insert", "update", "delete", "truncate"];
+
+/// Those that need a replica identity.
+pub(super) const OLD_ROWS: [&str; 2] = ["update", "delete"];
+
 /// The first version that can publish stored generated columns, and does where it is asked to
 /// (`server_version_num`).
 pub(super) const GENERATED_COLUMNS: u32 = 180_000;
@@ -95,6 +101,11 @@ impl Publication {
         self.marked && self.owned
     }
 
+    /// PostgreSQL refuses UPDATE and DELETE on its tables without a usable replica identity.
+    pub(super) fn sends_old_rows(&self) -> bool {
+        OLD_ROWS.iter().any(|operation| self.sends(operation))
+    }
+
     /// Whether this operation is published.
     pub(super) fn sends(&self, operation: &str) -> bool {
         self.publish.split(", ").any(|sent| sent == operation)
@@ -118,6 +129,11 @@ impl Publications {
         self.first.as_ref().is_some_and(|first| !first.is_ours())
     }
 
+    /// The second one is zemi's, and followed.
+    pub(super) fn keeps_updates_up(&self) -> bool {
+        self.follows_updates() && self.updates.as_ref().is_some_and(Publication::is_ours)
+    }
+
     /// Whether the second one is followed beside the first. One that zemi made is not, beside one that zemi
     /// did not make: that is used as it is, unless it is FOR ALL TABLES and leaves updates and deletes out.
     pub(super) fn follows_updates(&self) -> bool {
@@ -135,8 +151,15 @@ impl Publications {
 impl Publication {
     /// FOR ALL TABLES, without updates and deletes.
     pub(super) fn leaves_updates_to_another(&self) -> bool {
-        self.all_tables && !self.sends("update") && !self.sends("delete")
+        self.all_tables && !self.sends_old_rows()
     }
+}
+
+/// The operations that none of these publications sends.
+pub(super) fn unsent<'a>(publications: impl Iterator<Item = &'a Publication>) -> Vec<&'static str> {
+    let publications: Vec<_> = publications.collect();
+    let is_unsent = |operation: &&str| !publications.iter().any(|p| p.sends(operation));
+    ALL.into_iter().filter(is_unsent).collect()
 }
 
 /// What a plan is made from: the source's catalog at one moment.
@@ -158,12 +181,12 @@ pub(super) struct State {
     pub(super) publications: Publications,
 }
 
-/// What a publication that zemi did not make leaves out, and what its owner can do about it.
+/// What a publication leaves out, and what can be done about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LeftOut {
     /// What is left out.
     pub(crate) found: String,
-    /// The SQL for the owner of the publication.
+    /// What its owner, or an operator, can do.
     pub(crate) fix: String,
 }
 

@@ -101,7 +101,10 @@ fn inserts_alone(major: u32) {
         "{written}"
     );
     assert_eq!(
-        fix_of(&found, &format!("{Z} publishes insert alone")),
+        fix_of(
+            &found,
+            &format!("{Z} does not publish update, delete, truncate of")
+        ),
         "ALTER PUBLICATION \"zemi\" SET (publish = 'insert, update, delete, truncate')"
     );
 }
@@ -124,8 +127,22 @@ fn two_that_were_made_to_go_together() {
     let (written, found) = used(15, made, &[]);
     assert_eq!(written.lines().count(), 6, "{written}");
     assert!(
-        !found.iter().any(|(found, _)| found.contains("alone")),
+        !found
+            .iter()
+            .any(|(found, _)| found.contains("\"public\".\"a\"")),
         "{found:#?}"
+    );
+    assert_eq!(
+        fix_of(
+            &found,
+            &format!("{Z} does not publish update, delete of \"app\".\"c\", \"public\".\"bare\"")
+        ),
+        "ALTER PUBLICATION \"zemi_updates\" ADD TABLE \"app\".\"c\""
+    );
+    assert_eq!(
+        fix_of(&found, "no usable replica identity"),
+        "ALTER TABLE \"public\".\"bare\" REPLICA IDENTITY FULL; and let the publication send its UPDATE and \
+         DELETE"
     );
 }
 
