@@ -75,6 +75,9 @@ pub fn check(config: &Config, findings: &mut Findings) -> Option<Source> {
     if let Err(e) = slot::check(config, &mut session, findings) {
         findings.error("slot", &e);
     }
+    if let Err(e) = publication::check_unshared(&mut session, config) {
+        findings.error("publication", &e);
+    }
     match publications(config, &mut session, &server, findings) {
         Ok(untracked) => {
             if let Err(e) = tables::check(config, &mut session, &untracked, findings) {

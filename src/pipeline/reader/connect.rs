@@ -143,6 +143,7 @@ impl Connector {
     fn ensure_slot(&mut self, mut source: Source) -> Result<Prepared> {
         // First of all, so that the publications of a slot that is not ours stay as they are.
         let before = source::read_slot(&mut source.session, &self.config)?;
+        publication::check_unshared(&mut source.session, &self.config).at(|| "source".into())?;
         if self.saved.is_none() {
             self.look_for_predecessor(&mut source.session, before.is_some())?;
         }

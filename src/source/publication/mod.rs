@@ -12,12 +12,14 @@ mod left_out;
 mod lineages;
 mod names;
 mod plan;
+mod shared;
 mod stamp;
 mod state;
 mod statements;
 
 pub(crate) use advice::warn;
 pub(crate) use followed::{Followed, keep_followed, read_followed};
+pub(crate) use shared::check_unshared;
 pub(crate) use stamp::{CatalogStamp, stamp};
 pub(crate) use state::{MARK, Published};
 

@@ -306,7 +306,11 @@ fn a_second_zemi_does_not_record_what_the_first_one_writes() {
             let marks = "SELECT count(*) FROM pg_description WHERE description = 'written by zemi'";
             assert_eq!(sql.value(marks), "1");
         }
-        let names = [("DEST_DB_NAME", "audit"), ("SLOT_NAME", "two")];
+        let names = [
+            ("DEST_DB_NAME", "audit"),
+            ("SLOT_NAME", "two"),
+            ("PUBLICATION_NAME", "two"),
+        ];
         let two = streaming(&with(&settings(&server, None), &names));
         sql.run("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (7)");
         caught_up(&mut sql);

@@ -6,6 +6,7 @@ mod foreign;
 mod identities;
 mod locked;
 mod many;
+mod names;
 mod partitions;
 mod tools;
 
