@@ -188,7 +188,8 @@ fn widen(state: &State, first: &Publication, foreign: &Foreign, missing: &[&str]
         return alter;
     }
     format!(
-        "first give {} a usable replica identity, or PostgreSQL refuses UPDATE and DELETE there; then {alter}",
+        "first give {} a usable replica identity, or PostgreSQL refuses UPDATE and DELETE there; \
+         then {alter}",
         named(&in_the_way)
     )
 }
@@ -438,9 +439,9 @@ mod tests {
             said(&inserts, &[], &[]),
             [
                 "publication \"bemi\", which zemi did not make, does not publish update, delete, truncate of \
-                 \"public\".\"a\", \"public\".\"b\", \"public\".\"c\" -> first give \"public\".\"c\" a usable \
-                 replica identity, or PostgreSQL refuses UPDATE and DELETE there; then ALTER PUBLICATION \
-                 \"bemi\" SET (publish = 'insert, update, delete, truncate')"
+                 \"public\".\"a\", \"public\".\"b\", \"public\".\"c\" -> first give \"public\".\"c\" a \
+                 usable replica identity, or PostgreSQL refuses UPDATE and DELETE there; then ALTER \
+                 PUBLICATION \"bemi\" SET (publish = 'insert, update, delete, truncate')"
             ]
         );
         let all = said(&state(ALL_OPERATIONS, false, true), &[], &[]);
@@ -483,9 +484,9 @@ mod tests {
             said_of(&both, &tracked, &foreign(&[1, 2])),
             [
                 "publication \"bemi\", which zemi did not make, does not publish update, delete of \
-                 \"public\".\"a\", \"public\".\"b\", \"public\".\"c\" -> first give \"public\".\"c\" a usable \
-                 replica identity, or PostgreSQL refuses UPDATE and DELETE there; then ALTER PUBLICATION \
-                 \"bemi\" SET (publish = 'insert, update, delete, truncate')",
+                 \"public\".\"a\", \"public\".\"b\", \"public\".\"c\" -> first give \"public\".\"c\" a \
+                 usable replica identity, or PostgreSQL refuses UPDATE and DELETE there; then ALTER \
+                 PUBLICATION \"bemi\" SET (publish = 'insert, update, delete, truncate')",
                 "publication \"bemi_updates\", which zemi did not make, has other columns than \"bemi\": it \
                  is not followed -> ALTER PUBLICATION \"bemi_updates\" SET (publish_generated_columns = \
                  none)",
