@@ -13,8 +13,8 @@ use zemi::fuzzing::Chunk;
 use zemi::fuzzing::StreamStart;
 use zemi::fuzzing::change::json::{Ask, CompositeField, Reason, ValueType, builtin};
 use zemi::fuzzing::change::{
-    Ancestor, Assembler, Batch, Catalog, Described, Encoding, Note, RelationFacts, RowShape,
-    Settings, TreeNode, TypesAt, copy,
+    Ancestor, AnswersAt, Assembler, Batch, Catalog, Described, Encoding, Holds, Note,
+    RelationFacts, RowShape, Settings, TreeNode, copy,
 };
 use zemi::fuzzing::source::message::StreamMessage;
 use zemi::fuzzing::{Sink, StreamDecoder};
@@ -287,6 +287,12 @@ impl Catalog for Types {
                 .flatten()
                 .collect(),
             maybe_below: above(0x8000, "q").into_iter().collect(),
+            holds: match relation.0 & 0x3_0000 {
+                0 => Holds::Always,
+                0x1_0000 => Holds::While(u64::from(relation.0 & 0x4_0000)),
+                0x2_0000 => Holds::UntilAsked,
+                _ => Holds::Once,
+            },
             partition_keys: [names(0x4000)].into(),
         })
     }
@@ -339,11 +345,11 @@ impl Catalog for Types {
         })
     }
 
-    fn types_at(&mut self, _: &[Oid], at: PgTimestamp) -> Result<TypesAt> {
+    fn types_at(&mut self, _: &[Oid], at: PgTimestamp) -> Result<AnswersAt> {
         if at.0 % 5 == 0 {
             self.generation += 1;
         }
-        Ok(TypesAt {
+        Ok(AnswersAt {
             as_of: at,
             generation: self.generation,
         })

@@ -303,8 +303,8 @@ impl Assembler {
                 open.catalog_visible = catalog.wait_until_visible(open.xid)?;
             }
         }
-        let mut plan =
-            RelationPlan::new(relation, &self.settings, catalog, transaction).at(|| {
+        let mut plan = RelationPlan::new(relation, &self.settings, catalog, transaction, false)
+            .at(|| {
                 let (schema, name) = (relation.schema(), relation.name);
                 format!(
                     "relation {}.{} (OID {})",
@@ -316,6 +316,16 @@ impl Assembler {
         if let Some(earlier) = self.relations.get(&relation.relation) {
             plan.streamed = earlier.streamed;
         }
+        self.relations.insert(relation.relation, plan);
+        self.adopt(relation.relation);
+        Ok(())
+    }
+
+    /// Takes the name and the notes of a plan that was worked out.
+    fn adopt(&mut self, relation: Oid) {
+        let Some(plan) = self.relations.get_mut(&relation) else {
+            return;
+        };
         match self.row_names.get(&plan.row_name) {
             Some(same) => plan.row_name = Arc::clone(same),
             None => {
@@ -323,11 +333,23 @@ impl Assembler {
             }
         }
         for note in plan.notes.drain(..) {
-            if self.noted.insert((relation.relation, note)) {
-                self.new_notes.push((relation.relation, note));
+            if self.noted.insert((relation, note)) {
+                self.new_notes.push((relation, note));
             }
         }
-        self.relations.insert(relation.relation, plan);
+    }
+
+    /// Makes sure that the names above a relation are those of the open transaction.
+    #[cold]
+    fn check_lineage(&mut self, relation: Oid, catalog: &mut dyn Catalog) -> Result<()> {
+        let (Some(open), Some(plan)) = (&self.transaction, self.relations.get_mut(&relation))
+        else {
+            return Ok(());
+        };
+        let transaction = (open.xid, open.commit_time);
+        if plan.check_lineage(&self.settings, catalog, transaction)? {
+            self.adopt(relation);
+        }
         Ok(())
     }
 
@@ -383,15 +405,22 @@ impl Assembler {
             operation,
             named,
         } = of;
-        let Some(open) = &mut self.transaction else {
+        let Some(mut open) = self.transaction.as_mut() else {
             return Err(misplaced(operation.sql(), "no transaction is open".into()));
         };
         if open.skip {
             return Ok(());
         }
-        let Some(plan) = self.relations.get_mut(&relation) else {
+        let Some(mut plan) = self.relations.get_mut(&relation) else {
             return Err(undescribed(operation, relation));
         };
+        if open.commit_time > plan.lineage_until {
+            self.check_lineage(relation, catalog)?;
+            (open, plan) = match (&mut self.transaction, self.relations.get_mut(&relation)) {
+                (Some(open), Some(plan)) => (open, plan),
+                _ => return Err(undescribed(operation, relation)),
+            };
+        }
         // Counted for all changes, so that positions do not depend on which tables are tracked.
         let position = next_position(&mut self.record, place.lsn);
         if let Some(count) = plan.streamed.get_mut(operation as usize) {
@@ -458,16 +487,7 @@ impl Assembler {
             open.has_members |= !member.is_empty();
         }
         batch.count += 1;
-        let (name, mut index) = match named {
-            Some(row) => (&row.name, 0),
-            None => (&plan.row_name, plan.table_counts_index),
-        };
-        batch
-            .table_counts
-            .count(name, operation as usize, &mut index);
-        if named.is_none() {
-            plan.table_counts_index = index;
-        }
+        count_table(batch, plan, &of);
         let counts = batch.open_counts();
         counts.replaced += replaced;
         counts.count(operation as usize);
@@ -491,13 +511,22 @@ impl Assembler {
         message: &Truncate<'_>,
         catalog: &mut dyn Catalog,
     ) -> Result<Vec<TruncatedPart>> {
-        let Some(open) = &mut self.transaction else {
+        let Some(Transaction {
+            skip, commit_time, ..
+        }) = self.transaction
+        else {
             return Err(misplaced("TRUNCATE", "no transaction is open".into()));
         };
-        if open.skip {
+        if skip {
             return Ok(Vec::new());
         }
         let relations: Vec<Oid> = message.relations.iter().collect();
+        for relation in &relations {
+            let plan = self.relations.get(relation);
+            if plan.is_some_and(|plan| commit_time > plan.lineage_until) {
+                self.check_lineage(*relation, catalog)?;
+            }
+        }
         let mut plans = Vec::with_capacity(relations.len());
         for relation in &relations {
             let plan = self.relations.get(relation);
@@ -506,16 +535,14 @@ impl Assembler {
         if !plans.iter().any(|plan| plan.is_tracked_part()) {
             return Ok(relations.iter().map(|r| TruncatedPart::plain(*r)).collect());
         }
-        if !open.catalog_visible {
-            open.catalog_visible = catalog.wait_until_visible(open.xid)?;
+        let mut may_lock = false;
+        if let Some(open) = &mut self.transaction {
+            if !open.catalog_visible {
+                open.catalog_visible = catalog.wait_until_visible(open.xid)?;
+            }
+            may_lock = open.catalog_visible;
         }
-        truncated_parts::find(
-            &relations,
-            &plans,
-            &self.settings,
-            catalog,
-            open.catalog_visible,
-        )
+        truncated_parts::find(&relations, &plans, &self.settings, catalog, may_lock)
     }
 
     /// Appends the row of a relation of a Truncate message, where it has one.
@@ -590,6 +617,15 @@ fn encode(
         other => other,
     };
     encoded.map_err(|error| bad_columns(plan, error))
+}
+
+/// Counts a row by the table that it names.
+fn count_table(batch: &mut Batch, plan: &mut RelationPlan, of: &Change<'_>) {
+    let (name, index) = match of.named {
+        Some(row) => (&row.name, &mut 0),
+        None => (&plan.row_name, &mut plan.table_counts_index),
+    };
+    batch.table_counts.count(name, of.operation as usize, index);
 }
 
 fn bad_columns(plan: &RelationPlan, error: EncodeError) -> Error {

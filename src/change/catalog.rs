@@ -17,6 +17,22 @@ pub struct Described<'a> {
     pub table: &'a str,
     /// The transaction of the rows behind the message.
     pub xid: Option<Xid>,
+    /// It is asked for again, without another message, for a transaction that committed then.
+    pub again: Option<PgTimestamp>,
+}
+
+/// For which transactions the names above a relation hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Holds {
+    /// For all: with another name, a Relation message comes.
+    #[default]
+    Always,
+    /// As long as [`Catalog::lineages_at`] gives this generation.
+    While(u64),
+    /// For those that committed before the names were asked for: these changed, before some of those.
+    UntilAsked,
+    /// For one: its rows were written before the names changed.
+    Once,
 }
 
 /// What the stream does not tell about a relation.
@@ -28,9 +44,12 @@ pub struct RelationFacts {
     pub unknown: bool,
     /// The tables above it, from the nearest to the topmost.
     pub ancestors: Vec<Ancestor>,
-    /// Partitioned tables with its columns. It is no partition, was altered since the rows were written, and
-    /// may have been one of these until then.
+    /// Tables that may have been above it when the rows were written: those that were before, or that are
+    /// since, where a name has changed; partitioned tables with its columns, where it is no partition, was
+    /// never seen before and was altered since.
     pub maybe_below: Vec<Ancestor>,
+    /// How long this is known of the tables above it.
+    pub holds: Holds,
     /// The columns of the primary key in their order; empty where there is none.
     pub primary_key: Vec<String>,
     /// REPLICA IDENTITY DEFAULT sends the primary key: its index is valid and not deferrable.
@@ -46,9 +65,9 @@ pub struct RelationFacts {
 /// come with the server and do not change.
 pub const FIRST_USER_OID: u32 = 16_384;
 
-/// How current the answers about types are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TypesAt {
+/// How current answers about types, or about the tables above relations, are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AnswersAt {
     /// They hold for transactions that committed until then, by the source's clock.
     pub as_of: PgTimestamp,
     /// Changes when an answer may have changed.
@@ -90,7 +109,19 @@ pub trait Catalog: Ask {
 
     /// Makes sure that [`Catalog::value_type`] of these types holds for a transaction that committed at
     /// this time: asks again where what is known is older, and otherwise nothing.
-    fn types_at(&mut self, types: &[Oid], at: PgTimestamp) -> Result<TypesAt>;
+    fn types_at(&mut self, types: &[Oid], at: PgTimestamp) -> Result<AnswersAt>;
+
+    /// Makes sure that the generation is that of the tables above relations as this transaction left them,
+    /// which committed at this time: asks where what is known is older, and otherwise nothing.
+    ///
+    /// # Errors
+    /// A source that does not answer.
+    fn lineages_at(&mut self, _transaction: Xid, at: PgTimestamp) -> Result<AnswersAt> {
+        Ok(AnswersAt {
+            as_of: at,
+            generation: 0,
+        })
+    }
 
     /// Those of these relations that do not exist, and where WAL ended then, or later. None where the source
     /// does not answer: it is asked again another time.

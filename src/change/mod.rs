@@ -22,7 +22,7 @@ pub mod uuid;
 
 pub use assembler::{Assembler, Place};
 pub use batch::{Batch, Counts, Patch, TruncatedTables};
-pub use catalog::{Catalog, Described, FIRST_USER_OID, RelationFacts, TypesAt};
+pub use catalog::{AnswersAt, Catalog, Described, FIRST_USER_OID, Holds, RelationFacts};
 pub use encoding::{ClientEncoding, Encoding};
 pub use lineage::{Ancestor, Lineage, is_tool_schema};
 pub use notes::Note;

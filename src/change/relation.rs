@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::catalog::{Catalog, Described, FIRST_USER_OID, RelationFacts};
+use super::catalog::{Catalog, Described, FIRST_USER_OID, Holds, RelationFacts};
 use super::copy;
 use super::json::{self, ValueType};
 use super::lineage::Lineage;
@@ -10,7 +10,7 @@ use super::notes::Note;
 use super::settings::{ColumnPolicy, Settings};
 use crate::error::Result;
 use crate::lsn::{Oid, PgTimestamp, Xid};
-use crate::pgoutput::{Relation, ReplicaIdentity};
+use crate::pgoutput::{KeptRelation, Relation, ReplicaIdentity};
 
 /// One published column.
 #[derive(Debug)]
@@ -53,19 +53,29 @@ pub struct RelationPlan {
     pub(super) streamed: [u64; 4],
     pub(super) tracked: bool,
     pub(super) ours: bool,
+    /// The names above it hold for transactions that committed until then.
+    pub(super) lineage_until: PgTimestamp,
+    holds: Holds,
+    /// What to work it out from again when those names change; `None` where they cannot unnoticed.
+    described: Option<KeptRelation>,
     /// The types of columns that an `ALTER TYPE` or `CREATE CAST` can change.
     types: Vec<Oid>,
     /// The facts about them hold for transactions that committed until then.
     pub(super) types_until: PgTimestamp,
     /// Up to this commit time the facts are the newest: values that do not fit are not asked about again.
     reread_until: PgTimestamp,
-    /// [`super::TypesAt::generation`] of when the types were read.
+    /// [`super::AnswersAt::generation`] of when the types were read.
     generation: u64,
 }
 
 /// How long, in microseconds of the source's clock, facts are taken to hold where only a new cast to json
 /// could change them: enums and other types of users are common, casts to json for them are rare.
 const CAST_LEASE: i64 = 1_000_000;
+
+/// The same for the names above a relation, where they decide about nothing but the name in its rows. Where a
+/// filter may show or hide values by them, they are those of each transaction: one question covers all that
+/// have committed until then, so that a stream with a backlog has one for many.
+const NAME_LEASE: i64 = 1_000_000;
 
 /// How many earlier forms of a type are kept.
 const KEPT_FORMS: usize = 4;
@@ -77,6 +87,7 @@ impl RelationPlan {
         settings: &Settings,
         catalog: &mut dyn Catalog,
         transaction: Option<(Xid, PgTimestamp)>,
+        again: bool,
     ) -> Result<RelationPlan> {
         let commit_time = transaction.map_or(PgTimestamp(i64::MIN), |(_, time)| time);
         let encoding = settings.encoding;
@@ -87,6 +98,7 @@ impl RelationPlan {
             schema: &schema,
             table: &table,
             xid: transaction.map(|(xid, _)| xid),
+            again: transaction.filter(|_| again).map(|(_, time)| time),
         })?;
         let lineage = Lineage::new(&schema, &table, &facts.ancestors);
         let tracked = !facts.ours && settings.tracked().tracks(&lineage);
@@ -162,28 +174,77 @@ impl RelationPlan {
             streamed: [0; 4],
             tracked,
             ours: facts.ours,
+            lineage_until: match facts.holds {
+                Holds::Always => PgTimestamp(i64::MAX),
+                _ => commit_time,
+            },
+            holds: facts.holds,
+            described: (facts.holds != Holds::Always).then(|| relation.keep()),
             types,
             types_until: PgTimestamp(i64::MAX),
             reread_until: PgTimestamp(i64::MIN),
             generation: 0,
         };
-        if !plan.types.is_empty() {
-            plan.generation = catalog.types_at(&plan.types, commit_time)?.generation;
-            plan.read_types(catalog)?;
-            for column in &mut plan.columns {
-                column.earlier.clear();
-            }
-            plan.check_types(commit_time, catalog)?;
-        }
+        plan.first_types(commit_time, catalog)?;
         if plan.types.iter().any(|oid| catalog.is_type_gone(*oid)) {
             plan.notes.push(Note::LostTypes);
         }
         Ok(plan)
     }
 
+    fn first_types(&mut self, commit_time: PgTimestamp, catalog: &mut dyn Catalog) -> Result<()> {
+        if self.types.is_empty() {
+            return Ok(());
+        }
+        self.generation = catalog.types_at(&self.types, commit_time)?.generation;
+        self.read_types(catalog)?;
+        for column in &mut self.columns {
+            column.earlier.clear();
+        }
+        self.check_types(commit_time, catalog)
+    }
+
     /// Whether it is part of a table that may be tracked.
     pub(super) fn is_tracked_part(&self) -> bool {
         self.lineage.is_part() && !self.ours
+    }
+
+    /// Makes sure that the names above it are those of this transaction. True where it was worked out again.
+    /// Not needed up to `lineage_until`.
+    ///
+    /// PostgreSQL sends no Relation message for a table after a change of one above it. Version 14 sends none
+    /// after a new name of the schema, either: a table with nothing above it keeps the old one until the next
+    /// message.
+    pub(super) fn check_lineage(
+        &mut self,
+        settings: &Settings,
+        catalog: &mut dyn Catalog,
+        (xid, commit_time): (Xid, PgTimestamp),
+    ) -> Result<bool> {
+        let state = catalog.lineages_at(xid, commit_time)?;
+        let is_new = self.holds != Holds::While(state.generation);
+        if let Some(described) = self.described.take_if(|_| is_new) {
+            let transaction = Some((xid, commit_time));
+            let plan = RelationPlan::new(&described.get(), settings, catalog, transaction, true);
+            // Where that fails, it is tried again with the next row.
+            self.described = Some(described);
+            *self = RelationPlan {
+                streamed: self.streamed,
+                ..plan?
+            };
+        }
+        let lease = if settings.has_filters() {
+            0
+        } else {
+            NAME_LEASE
+        };
+        self.lineage_until = match self.holds {
+            Holds::Always => PgTimestamp(i64::MAX),
+            Holds::While(_) => PgTimestamp(state.as_of.0.saturating_add(lease)),
+            Holds::UntilAsked => state.as_of,
+            Holds::Once => commit_time,
+        };
+        Ok(is_new)
     }
 
     /// Makes sure that the types of the columns are those of a transaction that committed at this time.

@@ -83,6 +83,42 @@ impl<'a> Relation<'a> {
     pub fn schema(&self) -> &'a [u8] {
         or_pg_catalog(self.namespace)
     }
+
+    /// A copy to keep.
+    pub fn keep(&self) -> KeptRelation {
+        KeptRelation {
+            relation: self.relation,
+            names: [self.namespace, self.name].map(Box::from),
+            replica_identity: self.replica_identity,
+            columns: (self.columns.count, self.columns.bytes.into()),
+        }
+    }
+}
+
+/// A [`Relation`] that owns its bytes.
+#[derive(Debug)]
+pub struct KeptRelation {
+    relation: Oid,
+    names: [Box<[u8]>; 2],
+    replica_identity: ReplicaIdentity,
+    columns: (u16, Box<[u8]>),
+}
+
+impl KeptRelation {
+    /// The message.
+    pub fn get(&self) -> Relation<'_> {
+        let [namespace, name] = &self.names;
+        Relation {
+            relation: self.relation,
+            namespace,
+            name,
+            replica_identity: self.replica_identity,
+            columns: Columns {
+                count: self.columns.0,
+                bytes: &self.columns.1,
+            },
+        }
+    }
 }
 
 /// The name of a type that is not built in.

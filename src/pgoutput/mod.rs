@@ -44,6 +44,6 @@ pub use lists::{
     Values,
 };
 pub use message::{
-    Begin, Commit, Delete, Insert, LogicalMessage, Message, OldTuple, Origin, Relation,
-    ReplicaIdentity, Truncate, Type, Update,
+    Begin, Commit, Delete, Insert, KeptRelation, LogicalMessage, Message, OldTuple, Origin,
+    Relation, ReplicaIdentity, Truncate, Type, Update,
 };

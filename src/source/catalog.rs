@@ -9,7 +9,7 @@ use super::session::{IS_STANDBY, is_unconvertible, open_session, take_bytes_as_s
 use super::types::{Types, facts_query, stamps_query};
 use crate::backoff::Backoff;
 use crate::change::json::{Ask, ValueType};
-use crate::change::{Catalog, Described, RelationFacts, TreeNode, TypesAt};
+use crate::change::{AnswersAt, Catalog, Described, RelationFacts, TreeNode};
 use crate::config::Config;
 use crate::error::{At, Error, Kind, Remedy, Result};
 use crate::lsn::{Lsn, Oid, PgTimestamp, Xid};
@@ -79,6 +79,7 @@ impl SourceCatalog {
             None => {
                 // Behind the same address there may be another server now, with another clock.
                 self.types.forget();
+                self.known.expire();
                 open_session(&self.config)?
             }
         };
@@ -246,7 +247,8 @@ impl Catalog for SourceCatalog {
             let answer = self.ask(|session| session.rows(&sql))?;
             found.maybe_below(relation_facts::alike(&answer));
         }
-        Ok(self.known.settle(relation, described.xid, found, &own))
+        let rows = (described.xid, described.again);
+        Ok(self.known.settle(relation, rows, found, &own))
     }
 
     fn partition_tree(&mut self, relations: &[Oid]) -> Result<Vec<TreeNode>> {
@@ -291,7 +293,7 @@ impl Catalog for SourceCatalog {
         self.types.is_gone(type_oid)
     }
 
-    fn types_at(&mut self, types: &[Oid], at: PgTimestamp) -> Result<TypesAt> {
+    fn types_at(&mut self, types: &[Oid], at: PgTimestamp) -> Result<AnswersAt> {
         self.types.bound();
         self.learn(&self.types.unknown(types))?;
         let stale = self.types.stale(types, at);
@@ -304,6 +306,24 @@ impl Catalog for SourceCatalog {
             self.learn(&self.types.unknown(types))?;
         }
         Ok(self.types.state(types, at))
+    }
+
+    fn lineages_at(&mut self, transaction: Xid, at: PgTimestamp) -> Result<AnswersAt> {
+        if self.known.state().as_of < at {
+            let stamps = self.known.stamps_query();
+            let sql = format!("{}; {stamps}", visibility_query(transaction));
+            let answers = self.ask(|session| session.query(&sql))?;
+            let is_visible = answers.first().and_then(|a| a.value(0, "is_visible"));
+            match answers.get(1) {
+                Some(answer) if is_visible == Some("t") => self.known.compare(at, answer),
+                _ => {
+                    self.wait_until_visible(transaction)?;
+                    let answer = self.ask(|session| session.rows(&stamps))?;
+                    self.known.compare(at, &answer);
+                }
+            }
+        }
+        Ok(self.known.state())
     }
 
     fn gone(&mut self, relations: &[Oid]) -> Result<(Vec<Oid>, Lsn)> {

@@ -4,9 +4,16 @@
 use std::collections::HashMap;
 
 use super::own_tables;
-use crate::change::{Ancestor, Described, RelationFacts};
-use crate::lsn::{Oid, Xid};
+use super::types::NOW;
+use crate::change::{Ancestor, AnswersAt, Described, Holds, RelationFacts};
+use crate::lsn::{Oid, PgTimestamp, Xid};
 use crate::wire::ResultSet;
+
+/// All that can change in the names above a relation without a Relation message for it: of each of those
+/// tables, `c` in the schema `n`.
+const STAMP: &str = "concat_ws(' ', n.nspname, c.relname, c.relkind, (SELECT \
+    string_agg(i.inhparent::text, ' ' ORDER BY i.inhparent) FROM pg_inherits i WHERE i.inhrelid = c.oid)) \
+    AS stamp";
 
 /// The question for what any relation needs, in one message.
 pub(super) fn query(relation: Oid) -> String {
@@ -21,7 +28,8 @@ pub(super) fn query(relation: Oid) -> String {
     let chain = format!(
         "WITH RECURSIVE up(oid, place) AS (SELECT {relation}::oid, 0 UNION \
          SELECT inhparent, up.place + 1 FROM pg_inherits, up WHERE inhrelid = up.oid) \
-         SELECT c.oid, n.nspname, c.relname, c.relkind = 'p' AS partitioned, c.xmin, {} AS own \
+         SELECT c.oid, n.nspname, c.relname, c.relkind = 'p' AS partitioned, c.xmin, n.xmin AS schema_xmin, \
+         {STAMP}, {} AS own \
          FROM (SELECT oid, min(place) AS place FROM up GROUP BY oid) u JOIN pg_class c USING (oid) \
          JOIN pg_namespace n ON n.oid = c.relnamespace ORDER BY u.place, c.oid",
         own_tables::condition("c.oid")
@@ -79,11 +87,11 @@ pub(super) fn alike(found: &ResultSet) -> Vec<Ancestor> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Found {
     facts: RelationFacts,
-    /// The relation and the tables above it; empty where the relation is gone.
-    chain: Vec<Oid>,
+    /// The relation and the tables above it, each with its [`STAMP`]; empty where the relation is gone.
+    chain: Vec<(Oid, Box<str>)>,
     /// The relation is a partitioned table, published by its own name.
     is_partitioned: bool,
-    /// The transactions that last altered each of them.
+    /// The transactions that last altered each of them, or its schema.
     altered_by: Vec<Xid>,
 }
 
@@ -159,7 +167,9 @@ impl Found {
         };
         let (schema, table) = (text("nspname"), text("relname"));
         self.facts.ours |= text("own") == "t" || own.oids.contains(&oid) || own.has(schema, table);
-        self.altered_by.extend(text("xmin").parse().ok().map(Xid));
+        let altered_by = ["xmin", "schema_xmin"].into_iter();
+        self.altered_by
+            .extend(altered_by.filter_map(|by| text(by).parse().ok().map(Xid)));
         let partitioned = text("partitioned") == "t";
         if self.chain.is_empty() {
             self.is_partitioned = partitioned;
@@ -170,7 +180,7 @@ impl Found {
                 partitioned,
             });
         }
-        self.chain.push(oid);
+        self.chain.push((oid, text("stamp").into()));
     }
 }
 
@@ -183,6 +193,12 @@ const KEPT: usize = 8 * 1024;
 pub(super) struct Known {
     relations: HashMap<Oid, (u64, RelationFacts)>,
     clock: u64,
+    /// The tables above relations, by their [`STAMP`]: few, however many partitions there are.
+    above: HashMap<Oid, Box<str>>,
+    /// How current `above` is.
+    state: AnswersAt,
+    /// Transactions that committed later did so behind every change of `above`.
+    changed: PgTimestamp,
 }
 
 impl Known {
@@ -195,16 +211,63 @@ impl Known {
             && found.altered_by.iter().any(altered)
     }
 
+    /// How current the names above relations are.
+    pub(super) fn state(&self) -> AnswersAt {
+        self.state
+    }
+
+    /// They are asked for again before the next row: they may be those of another server.
+    pub(super) fn expire(&mut self) {
+        self.state.as_of = PgTimestamp::default();
+    }
+
+    /// Asks how the tables above relations are now, and for a time before that.
+    pub(super) fn stamps_query(&self) -> String {
+        let oids: Vec<String> = self.above.keys().map(Oid::to_string).collect();
+        format!(
+            "SELECT c.oid, {STAMP}, {NOW} FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE c.oid = ANY('{{{}}}'::oid[])",
+            oids.join(",")
+        )
+    }
+
+    /// Takes the answer to it, for a transaction that committed at this time and that it sees.
+    pub(super) fn compare(&mut self, at: PgTimestamp, answer: &ResultSet) {
+        let as_of = answer.value(0, "as_of").and_then(|time| time.parse().ok());
+        let oids = answer.values("oid").into_iter().zip(answer.values("stamp"));
+        let stamp = |(oid, stamp): (String, String)| Some((Oid(oid.parse().ok()?), stamp.into()));
+        let now: HashMap<Oid, Box<str>> = oids.filter_map(stamp).collect();
+        let state = &mut self.state;
+        state.as_of = as_of.map_or(at, PgTimestamp).max(at);
+        if now != self.above {
+            state.generation += 1;
+            self.changed = state.as_of;
+            self.above = now;
+        }
+    }
+
+    fn note_above(&mut self, chain: Vec<(Oid, Box<str>)>) {
+        if self.above.len() > KEPT {
+            self.above.clear();
+            self.state.generation += 1;
+        }
+        for (oid, stamp) in chain.into_iter().skip(1) {
+            // Another one is noticed by the next comparison, which knows the time.
+            self.above.entry(oid).or_insert(stamp);
+        }
+    }
+
     /// The facts that hold for the rows of a transaction, by what was found now and what was known before.
     pub(super) fn settle(
         &mut self,
         relation: Oid,
-        xid: Option<Xid>,
+        (xid, again): (Option<Xid>, Option<PgTimestamp>),
         found: Found,
         own: &OwnNames,
     ) -> RelationFacts {
         let known = self.relations.get(&relation).map(|(_, facts)| facts);
         let mut facts = found.facts;
+        let mut holds = Holds::Always;
         if found.chain.is_empty() {
             facts = match known {
                 Some(known) => known.clone(),
@@ -220,10 +283,19 @@ impl Known {
         if let Some(known) = known {
             let is_kept = |above: &Ancestor| facts.ancestors.contains(above);
             let altered = |by: &Xid| xid.is_some_and(|xid| precedes(xid, *by));
-            if !known.ancestors.iter().all(is_kept) && found.altered_by.iter().any(altered) {
-                // The rows were written before a table above it was detached or renamed.
-                facts.ancestors.clone_from(&known.ancestors);
+            let is_changed = !known.ancestors.iter().all(is_kept);
+            let is_older = found.altered_by.iter().any(altered);
+            let is_since = again.is_some_and(|at| at > self.changed);
+            if is_changed && is_older && !is_since {
+                // The rows were written before a table above it was detached or renamed; or after that, by a
+                // transaction that had begun before.
+                holds = Holds::Once;
+                facts.maybe_below =
+                    std::mem::replace(&mut facts.ancestors, known.ancestors.clone());
                 facts.ours |= known.ours;
+            } else if is_changed && again.is_some() && !is_since {
+                holds = Holds::UntilAsked;
+                facts.maybe_below.clone_from(&known.ancestors);
             }
         }
         // What holds for these rows alone is not kept.
@@ -232,6 +304,12 @@ impl Known {
             ..facts.clone()
         };
         self.keep(relation, kept);
+        let is_below = found.chain.len() > 1;
+        self.note_above(found.chain);
+        facts.holds = match holds {
+            Holds::Always if is_below => Holds::While(self.state.generation),
+            holds => holds,
+        };
         facts
     }
 
@@ -274,14 +352,14 @@ mod tests {
                 ancestors: parents.iter().map(above).collect(),
                 ..RelationFacts::default()
             },
-            chain: vec![Oid(1)],
+            chain: vec![(Oid(1), Box::default())],
             is_partitioned: false,
             altered_by: vec![Xid(altered_by)],
         }
     }
 
     fn settle(known: &mut Known, xid: u32, found: Found) -> Option<String> {
-        let facts = known.settle(Oid(1), Some(Xid(xid)), found, &OwnNames::default());
+        let facts = known.settle(Oid(1), (Some(Xid(xid)), None), found, &OwnNames::default());
         facts.ancestors.last().map(|above| above.table.clone())
     }
 
@@ -312,10 +390,10 @@ mod tests {
     fn a_relation_that_is_gone_is_as_it_was_or_unknown() {
         let mut known = Known::default();
         let own = OwnNames::default();
-        let gone = known.settle(Oid(1), None, Found::default(), &own);
+        let gone = known.settle(Oid(1), (None, None), Found::default(), &own);
         assert!(gone.unknown && gone.ancestors.is_empty());
         settle(&mut known, 10, found(&["p"], 5));
-        let gone = known.settle(Oid(1), None, Found::default(), &own);
+        let gone = known.settle(Oid(1), (None, None), Found::default(), &own);
         assert!(!gone.unknown);
         assert_eq!(gone.ancestors.len(), 1);
     }

@@ -12,7 +12,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use crate::change::json::{CompositeField, ValueType, builtin};
-use crate::change::{FIRST_USER_OID, TypesAt};
+use crate::change::{AnswersAt, FIRST_USER_OID};
 use crate::lsn::{Oid, PgTimestamp};
 use crate::wire::ResultSet;
 
@@ -203,10 +203,10 @@ impl Types {
     }
 
     /// Until when the facts of these types hold; `at` at least, which they were just compared for.
-    pub(super) fn state(&self, types: &[Oid], at: PgTimestamp) -> TypesAt {
+    pub(super) fn state(&self, types: &[Oid], at: PgTimestamp) -> AnswersAt {
         let parts = self.parts(types);
         let known = parts.iter().filter_map(|part| self.facts.get(part));
-        TypesAt {
+        AnswersAt {
             as_of: known.map(|fact| fact.as_of).min().unwrap_or(at).max(at),
             generation: self.generation,
         }
@@ -295,21 +295,22 @@ impl Fact {
     }
 }
 
-/// The stamp of the type `t`, and the time of the statement, which is before its snapshot: whatever
-/// committed and answered before that time is in the stamp.
+/// The stamp of the type `t`. Whatever committed and answered before [`NOW`] is in it.
 const STAMP: &str = "concat_ws(' ', t.xmin, t.typnamespace, \
     (SELECT n.xmin FROM pg_namespace n WHERE n.oid = t.typnamespace), \
     (SELECT string_agg(a.xmin::text, ',' ORDER BY a.attnum) FROM pg_attribute a \
      WHERE a.attrelid = t.typrelid AND a.attnum > 0), \
     (SELECT c.oid || '.' || c.xmin FROM pg_cast c WHERE c.castsource = t.oid AND c.casttarget = 114)) \
-    AS stamp, \
-    (extract(epoch FROM statement_timestamp() - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8 \
-    AS as_of";
+    AS stamp";
+
+/// The time of the statement, before its snapshot.
+pub(super) const NOW: &str = "(extract(epoch FROM statement_timestamp() \
+    - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8 AS as_of";
 
 /// Asks how these types are now.
 pub(super) fn stamps_query(types: &[Oid]) -> String {
     format!(
-        "SELECT t.oid, {STAMP} FROM pg_type t WHERE t.oid = ANY({})",
+        "SELECT t.oid, {STAMP}, {NOW} FROM pg_type t WHERE t.oid = ANY({})",
         list(types)
     )
 }
@@ -326,7 +327,7 @@ pub(super) fn facts_query(types: &[Oid]) -> String {
           SELECT t.typelem WHERE t.typsubscript = 'array_subscript_handler'::regproc UNION ALL \
           SELECT a.atttypid FROM pg_attribute a WHERE t.typtype = 'c' AND a.attrelid = t.typrelid \
           AND a.attnum > 0 AND NOT a.attisdropped OFFSET 0) p(part)) \
-         SELECT t.oid, {STAMP}, format_type(t.oid, NULL) AS name, \
+         SELECT t.oid, {STAMP}, {NOW}, format_type(t.oid, NULL) AS name, \
          CASE WHEN t.typtype = 'd' THEN 'domain' \
           WHEN t.typsubscript = 'array_subscript_handler'::regproc THEN 'array' \
           WHEN t.typtype = 'c' THEN 'composite' END AS kind, \

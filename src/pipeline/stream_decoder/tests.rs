@@ -2,7 +2,7 @@
 use super::*;
 use crate::change::batch::BYTES_LIMIT;
 use crate::change::json::{Ask, ValueType};
-use crate::change::{Described, Encoding, RelationFacts, Settings, TreeNode, TypesAt};
+use crate::change::{AnswersAt, Described, Encoding, RelationFacts, Settings, TreeNode};
 use crate::config::Config;
 use crate::lsn::{Lsn, Xid};
 use crate::pgoutput::{
@@ -34,8 +34,8 @@ impl Catalog for NoCatalog {
     fn value_type(&mut self, _: Oid) -> Result<ValueType> {
         Ok(ValueType::Text)
     }
-    fn types_at(&mut self, _: &[Oid], at: PgTimestamp) -> Result<TypesAt> {
-        Ok(TypesAt {
+    fn types_at(&mut self, _: &[Oid], at: PgTimestamp) -> Result<AnswersAt> {
+        Ok(AnswersAt {
             as_of: at,
             generation: 0,
         })

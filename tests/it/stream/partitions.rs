@@ -405,3 +405,89 @@ fn an_update_of_columns_that_are_left_out_makes_no_row() {
         );
     }
 }
+
+/// Two trees that take turns under the name `users`, and tables that come below `top` and `elder` later.
+const TURNS: &str = "CREATE TABLE users (id int PRIMARY KEY, secret text) PARTITION BY RANGE (id);
+     CREATE TABLE users_1 PARTITION OF users FOR VALUES FROM (0) TO (1000);
+     CREATE TABLE users_new (id int PRIMARY KEY, secret text) PARTITION BY RANGE (id);
+     CREATE TABLE un_1 PARTITION OF users_new FOR VALUES FROM (0) TO (1000);
+     CREATE SCHEMA s;
+     CREATE TABLE s.q (id int PRIMARY KEY, secret text) PARTITION BY RANGE (id);
+     CREATE TABLE s.q_1 PARTITION OF s.q FOR VALUES FROM (0) TO (1000);
+     CREATE TABLE top (id int PRIMARY KEY, secret text) PARTITION BY RANGE (id);
+     CREATE TABLE elder (id int, secret text); CREATE TABLE alone (id int PRIMARY KEY, secret text)";
+
+#[test]
+fn a_new_name_above_a_table_holds_from_the_first_row_behind_it() {
+    for major in [15, 18] {
+        let (mut scene, zemi) = Scene::one(major)
+            .before(TURNS)
+            .with(&[(
+                "EXCLUDE_COLUMNS",
+                "users.secret,past.q.secret,top.secret,elder.secret",
+            )])
+            .streaming();
+        scene.sql.run(
+            "INSERT INTO users VALUES (1, 'S'); INSERT INTO users_new VALUES (2, 'S');
+             INSERT INTO s.q VALUES (3, 'S'); INSERT INTO alone VALUES (4, 'S')",
+        );
+        scene.caught_up();
+        let swap = |old: &str, new: &str| {
+            format!(
+                "BEGIN; ALTER TABLE users RENAME TO {old}; ALTER TABLE {new} RENAME TO users; COMMIT"
+            )
+        };
+        let mut rows = |sql: &str, wanted: &str| {
+            scene.sql.run("DELETE FROM changes");
+            for sql in sql.split(";; ") {
+                // What committed before the new name was noticed is masked by both.
+                match sql == "wait" {
+                    true => scene.caught_up(),
+                    false => scene.sql.run(sql),
+                };
+            }
+            let found =
+                scene.changes_where("true", "schema, \"table\", primary_key, after ? 'secret'");
+            assert_eq!(found, wanted, "{major} {sql}: {}", zemi.log());
+        };
+        let insert =
+            "INSERT INTO users VALUES (10, 'S');; wait;; INSERT INTO users_old VALUES (11, 'S')";
+        rows(
+            &format!("{};; {insert}", swap("users_old", "users_new")),
+            "public|users|10|f\npublic|users_old|11|t",
+        );
+        // In the transaction itself, before its change and behind it.
+        let insert = "INSERT INTO users VALUES (20, 'S')";
+        let swap = swap("users_new", "users_old").replace("; COMMIT", "");
+        rows(
+            &format!(
+                "{};; wait;; INSERT INTO users_new VALUES (21, 'S')",
+                swap.replace("BEGIN;", &format!("BEGIN; {insert};"))
+                    + "; INSERT INTO users VALUES (22, 'S'); COMMIT"
+            ),
+            "public|users_new|20|f\npublic|users|22|f\npublic|users_new|21|t",
+        );
+        rows(
+            "ALTER SCHEMA s RENAME TO past;; INSERT INTO past.q VALUES (30, 'S')",
+            "past|q|30|f",
+        );
+        rows(
+            "ALTER SCHEMA past RENAME TO s;; INSERT INTO s.q VALUES (40, 'S');; wait;; DELETE FROM changes;; \
+             INSERT INTO s.q VALUES (41, 'S')",
+            "s|q|41|t",
+        );
+        rows(
+            "ALTER TABLE top ATTACH PARTITION s.q FOR VALUES FROM (0) TO (1000);; \
+             INSERT INTO s.q_1 VALUES (50, 'S');; wait;; ALTER TABLE top DETACH PARTITION s.q;; \
+             INSERT INTO s.q_1 VALUES (51, 'S')",
+            "public|top|50|f\ns|q|51|t",
+        );
+        rows(
+            "ALTER TABLE alone INHERIT elder;; INSERT INTO alone VALUES (60, 'S');; wait;; \
+             ALTER TABLE elder RENAME TO eldest;; INSERT INTO alone VALUES (61, 'S');; wait;; \
+             INSERT INTO alone VALUES (62, 'S');; wait;; \
+             ALTER TABLE eldest RENAME TO elder;; wait;; TRUNCATE alone;; INSERT INTO alone VALUES (63, 'S')",
+            "public|alone|60|f\npublic|alone|61|f\npublic|alone|62|t\npublic|alone|-|f\npublic|alone|63|f",
+        );
+    }
+}
