@@ -212,9 +212,9 @@ impl RelationPlan {
     /// Makes sure that the names above it are those of this transaction. True where it was worked out again.
     /// Not needed up to `lineage_until`.
     ///
-    /// PostgreSQL sends no Relation message for a table after a change of one above it. In version 14 there is
-    /// none after a new name of the schema, either: a table with nothing above it keeps the old one until the
-    /// next message.
+    /// PostgreSQL sends no Relation message for a table after a change of one above it. Version 14 sends none
+    /// after a new name of the schema, either: a table with nothing above it keeps the old one until the next
+    /// message.
     pub(super) fn check_lineage(
         &mut self,
         settings: &Settings,
