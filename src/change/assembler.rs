@@ -66,7 +66,8 @@ pub struct Assembler {
     noted: HashSet<(Oid, Note)>,
     /// Those that [`Assembler::take_new_note`] has not returned yet.
     new_notes: Vec<(Oid, Note)>,
-    /// The names in rows: one for all partitions of a table, so that they are counted together.
+    /// The names in rows that are not the relation's own: one for all partitions of a table, so that they are
+    /// counted together.
     row_names: HashSet<Arc<str>>,
     /// A context with what a row says of its partition.
     merged: Vec<u8>,
@@ -326,10 +327,12 @@ impl Assembler {
         let Some(plan) = self.relations.get_mut(&relation) else {
             return;
         };
-        match self.row_names.get(&plan.row_name) {
-            Some(same) => plan.row_name = Arc::clone(same),
-            None => {
-                self.row_names.insert(Arc::clone(&plan.row_name));
+        if !Arc::ptr_eq(&plan.row_name, &plan.name) {
+            match self.row_names.get(&plan.row_name) {
+                Some(same) => plan.row_name = Arc::clone(same),
+                None => {
+                    self.row_names.insert(Arc::clone(&plan.row_name));
+                }
             }
         }
         for note in plan.notes.drain(..) {
