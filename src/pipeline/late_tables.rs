@@ -188,6 +188,12 @@ impl LateTables {
         self.keep(session, &state)
     }
 
+    /// Whether the publications were brought in line for a stream of this process: before, its slot may be
+    /// another process's, and the publications with it.
+    pub(crate) fn has_begun(&self) -> bool {
+        lock(&self.state).seen.is_some()
+    }
+
     /// Keeps the tables where the next process finds them.
     fn keep(&self, session: &mut Connection, state: &State) -> Result<()> {
         let Some(publication) = &state.kept_in else {

@@ -122,6 +122,9 @@ impl PublicationRefresh {
 impl Eyes {
     /// Looks, by the session of the look before where that still answers.
     fn look(&self, look: Look) -> Result<()> {
+        if !self.late.has_begun() {
+            return Ok(());
+        }
         let mut memory = lock(&self.memory);
         let Memory {
             session: kept,
