@@ -12,8 +12,8 @@ use crate::error::Result;
 use crate::lsn::{Lsn, Oid};
 use crate::resume::{GapAnnouncement, TableGap};
 use crate::source::late::{
-    Counters, Evidence, Judgement, Look, counters_by_name, idle_since, judge, look, read_counters,
-    reads_counters,
+    Counters, Evidence, Judgement, Look, Origin, counters_by_name, idle_since, judge, look,
+    read_counters, reads_counters,
 };
 use crate::source::publication::{self, Followed, Published};
 use crate::threads::lock;
@@ -37,13 +37,22 @@ struct Seen {
     unpublished: HashMap<Oid, Counters>,
 }
 
+impl Seen {
+    /// What this says of a table that is published now.
+    fn origin(&self, table: Oid) -> Origin {
+        match self.unpublished.get(&table) {
+            _ if table > self.look.newest => Origin::New,
+            Some(counters) => Origin::Unpublished(*counters),
+            None => Origin::TakenOut,
+        }
+    }
+}
+
 /// A table that was published late.
 #[derive(Debug)]
 struct Pending {
     table: Followed,
-    before: Option<Counters>,
-    is_new: bool,
-    was_published: bool,
+    origin: Origin,
     /// The transactions with lower numbers have to end first.
     horizon: u64,
     /// When they had ended.
@@ -145,21 +154,17 @@ impl LateTables {
                 self.watch.add(table.oid);
                 let starts = self.watch.read(table.oid).starts;
                 let horizon = before.next_transaction;
-                state
-                    .pending
-                    .push(Pending::new(table, None, horizon, starts));
+                let pending = Pending::new(table, Origin::Unknown, horizon, starts);
+                state.pending.push(pending);
             }
         }
         if published.added.is_empty() {
             return Ok(());
         }
         for table in &published.added {
-            let is_new = seen
+            let origin = seen
                 .as_ref()
-                .is_some_and(|seen| table.oid > seen.look.newest);
-            let known = seen
-                .as_ref()
-                .and_then(|seen| seen.unpublished.get(&table.oid).copied());
+                .map_or(Origin::Unknown, |seen| seen.origin(table.oid));
             let from = seen.as_ref().map(|seen| seen.look.wal_end).or(flushed);
             let followed = Followed {
                 oid: table.oid,
@@ -174,11 +179,8 @@ impl LateTables {
                 "{followed} is published from {} on",
                 after.wal_end
             );
-            let counters = if is_new { Some([0; 3]) } else { known };
             let starts = self.watch.read(table.oid).starts;
-            let mut pending = Pending::new(followed, counters, after.next_transaction, starts);
-            pending.is_new = is_new;
-            pending.was_published = seen.is_some() && !is_new && known.is_none();
+            let mut pending = Pending::new(followed, origin, after.next_transaction, starts);
             if state.pending.len() >= publication::KEPT {
                 // It would be lost with the process.
                 pending.settled = Some((None, Lsn::ZERO, Instant::now()));
@@ -246,9 +248,7 @@ impl LateTables {
                 from: from.unwrap_or(before.wal_end),
                 to: before.wal_end,
             };
-            let mut pending = Pending::new(table, Some([0; 3]), 0, 0);
-            pending.is_new = true;
-            state.pending.push(pending);
+            state.pending.push(Pending::new(table, Origin::New, 0, 0));
         }
         Ok(())
     }
@@ -336,12 +336,10 @@ impl LateTables {
 }
 
 impl Pending {
-    fn new(table: Followed, before: Option<Counters>, horizon: u64, starts: u64) -> Pending {
+    fn new(table: Followed, origin: Origin, horizon: u64, starts: u64) -> Pending {
         Pending {
             table,
-            before,
-            is_new: false,
-            was_published: false,
+            origin,
             horizon,
             ended: None,
             streamed: [0; 3],
@@ -399,12 +397,10 @@ impl Pending {
             return None;
         }
         Some(Evidence {
-            before: self.before,
-            is_new: self.is_new,
+            origin: self.origin,
             after,
             streamed: seen.streamed,
             unpublished: self.table.unpublished,
-            was_published: self.was_published,
             counters_lag: is_behind
                 || seen.starts != self.starts
                 || seen

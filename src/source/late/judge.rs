@@ -6,14 +6,23 @@ use crate::resume::MissingChanges;
 /// The operations of [`Counters`].
 const OPERATIONS: [&str; 3] = ["insert", "update", "delete"];
 
+/// What was known of a table when it was published, and its counters then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// It was made since the look before: it had no counters then.
+    New,
+    /// It was seen unpublished, with these counters.
+    Unpublished(Counters),
+    /// It was published once and somebody took it out: what its counters held then is not known.
+    TakenOut,
+    /// It is older than all that this process knows.
+    Unknown,
+}
+
 /// What is known of one table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Evidence {
-    /// Its counters when it was seen unpublished; zeros for a table that was made since the look before.
-    /// `None` for one that is older than all that this process knows.
-    pub(crate) before: Option<Counters>,
-    /// It was made since the look before: it had no counters then.
-    pub(crate) is_new: bool,
+    pub(crate) origin: Origin,
     /// Its counters once every transaction that was open at its publication has ended and was reported.
     /// `None` where they are not kept, or where the table is gone.
     pub(crate) after: Option<Counters>,
@@ -21,8 +30,6 @@ pub(crate) struct Evidence {
     pub(crate) streamed: Counters,
     /// Which of the operations were not published: those of [`Counters`].
     pub(crate) unpublished: [bool; 3],
-    /// It was published once and somebody took it out: what its counters held then is not known.
-    pub(crate) was_published: bool,
     /// Changes were streamed shortly before `after` was read, or a server process may hold counts back: the
     /// counters may be behind the stream.
     pub(crate) counters_lag: bool,
@@ -54,10 +61,11 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     let Some(after) = evidence.after else {
         return unknown();
     };
-    if evidence.was_published {
-        return unknown();
-    }
-    let before = evidence.before.unwrap_or_default();
+    let before = match evidence.origin {
+        Origin::TakenOut => return unknown(),
+        Origin::Unpublished(before) => before,
+        Origin::New | Origin::Unknown => Counters::default(),
+    };
     let places = || before.iter().zip(&after).zip(&evidence.streamed);
     // A crash, or pg_stat_reset(), has set them to zero.
     if places().any(|((before, after), _)| after < before) {
@@ -75,11 +83,11 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     let counted_too_little =
         || places().any(|((before, after), streamed)| after.saturating_sub(*before) < *streamed);
     // What an older table counts now may have been done, and streamed, before it was seen unpublished.
-    let trusts_stream = evidence.is_new || evidence.before.is_none();
+    let trusts_stream = !matches!(evidence.origin, Origin::Unpublished(_));
     match missing.is_empty() {
         true if evidence.counters_lag || trusts_stream && counted_too_little() => unknown(),
         true => Judgement::Whole,
-        false if evidence.is_new => Judgement::Missing(missing),
+        false if evidence.origin == Origin::New => Judgement::Missing(missing),
         false => Judgement::Possible(missing),
     }
 }
@@ -89,12 +97,10 @@ mod tests {
     use super::*;
 
     const NEW: Evidence = Evidence {
-        before: Some([0; 3]),
-        is_new: true,
+        origin: Origin::New,
         after: Some([3, 0, 0]),
         streamed: [3, 0, 0],
         unpublished: [false, true, true],
-        was_published: false,
         counters_lag: false,
     };
 
@@ -142,7 +148,7 @@ mod tests {
             (
                 "reset",
                 Evidence {
-                    before: Some([9, 9, 9]),
+                    origin: Origin::Unpublished([9, 9, 9]),
                     ..NEW
                 },
             ),
@@ -156,7 +162,7 @@ mod tests {
             (
                 "taken out of the publication",
                 Evidence {
-                    was_published: true,
+                    origin: Origin::TakenOut,
                     ..NEW
                 },
             ),
@@ -185,8 +191,7 @@ mod tests {
     fn what_an_old_table_counted_may_be_older_than_all_that_is_tracked() {
         let old = |after| {
             judge(&Evidence {
-                before: None,
-                is_new: false,
+                origin: Origin::Unknown,
                 after: Some(after),
                 streamed: [0; 3],
                 ..NEW
@@ -201,8 +206,7 @@ mod tests {
     fn what_a_table_counted_late_may_have_been_streamed_before_it_was_seen_unpublished() {
         let seen = |after, streamed| {
             judge(&Evidence {
-                before: Some([5, 0, 0]),
-                is_new: false,
+                origin: Origin::Unpublished([5, 0, 0]),
                 after: Some(after),
                 streamed,
                 ..NEW

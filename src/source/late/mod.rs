@@ -7,4 +7,4 @@ mod judge;
 pub(crate) use counters::{
     Counters, Look, counters_by_name, idle_since, look, read_counters, reads_counters,
 };
-pub(crate) use judge::{Evidence, Judgement, judge};
+pub(crate) use judge::{Evidence, Judgement, Origin, judge};
