@@ -180,9 +180,9 @@ impl Eyes {
         let own = self.destination.in_source().oids;
         let published = publication::reconcile(session, server, config, &tracked, &own)?;
         publication::warn(&published, &mut lock(&self.warned));
-        if let Some(first) = published.names.first() {
-            let everything = publication::publishes_everything(session, first)?;
-            self.late.dropped(session, before, everything, &tracked)?;
+        if !published.names.is_empty() {
+            self.late
+                .dropped(session, before, published.everything, &tracked)?;
         }
         self.late.published(session, before, None, &published)?;
         Ok(!published.incomplete)

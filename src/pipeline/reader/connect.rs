@@ -296,16 +296,11 @@ impl Connector {
     }
 
     /// Records what a stream loses that names the first publication alone.
-    fn record_unpublished(
-        &self,
-        session: &mut Connection,
-        published: &Published,
-        start: &StreamStart,
-    ) -> Result<()> {
-        let (Some(first), Some(to)) = (published.names.first(), start.limit) else {
+    fn record_unpublished(&self, published: &Published, start: &StreamStart) -> Result<()> {
+        let Some(to) = start.limit else {
             return Ok(());
         };
-        if publication::publishes_everything(session, first)? {
+        if published.everything || published.names.is_empty() {
             return Ok(());
         }
         self.gaps.record_gap(&Gap {
@@ -333,7 +328,7 @@ impl Connector {
             .name_from(start.position, || source::wal_end(&mut source.session))?;
         start.limit = named.limit;
         if named.is_new {
-            self.record_unpublished(&mut source.session, &published, &start)?;
+            self.record_unpublished(&published, &start)?;
         }
         let names = published.names.iter().take(named.count).map(String::as_str);
         let command = start_command(slot, start.position, names);

@@ -32,7 +32,7 @@ use catalog::{
 use identity::{Identity, IdentityIndex};
 use left_out::left_out;
 use plan::{Refusal, plan};
-use state::{State, Table};
+use state::{ALL_OPERATIONS, Publication, State, Table};
 use statements::{Statement, Writer, transactions};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,7 +45,7 @@ use crate::change::Tracked;
 use crate::config::Config;
 use crate::error::{At, Error, Kind, Result};
 use crate::lsn::Oid;
-use crate::wire::{Connection, identifier, literal};
+use crate::wire::{Connection, identifier};
 
 /// Compares tables and publications with the settings and changes the publications where they differ.
 /// `own_tables` are the tables that zemi itself writes, when they are in this database.
@@ -147,7 +147,9 @@ fn run(
     let forbidden = plan.forbidden.into_iter();
     let forbidden = forbidden.filter(|f| foreign.is_none() && !is_published(&f.chain));
     let forbidden = forbidden.map(|f| (f.table, f.fix)).collect();
+    let sends_everything = |p: &Publication| p.all_tables && p.publish == ALL_OPERATIONS;
     Ok(Published {
+        everything: publications.first.as_ref().is_some_and(sends_everything),
         added: added(&state, &publications),
         untracked: plan
             .untracked
@@ -264,19 +266,6 @@ fn refused(refusal: Refusal, config: &Config) -> Error {
         ),
     )
     .hint(fix)
-}
-
-/// Whether a publication is FOR ALL TABLES with all operations.
-///
-/// # Errors
-/// The source's connection.
-pub(crate) fn publishes_everything(session: &mut Connection, name: &str) -> Result<bool> {
-    let found = session.rows(&format!(
-        "SELECT puballtables AND pubinsert AND pubupdate AND pubdelete AND pubtruncate AS everything \
-         FROM pg_catalog.pg_publication WHERE pubname = {}",
-        literal(name)
-    ))?;
-    Ok(found.value(0, "everything") == Some("t"))
 }
 
 /// The publications that exist, and whether each is zemi's own, to be dropped.

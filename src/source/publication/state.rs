@@ -210,6 +210,8 @@ pub(crate) struct AddedTable {
 pub(crate) struct Published {
     /// The names for START_REPLICATION.
     pub(crate) names: Vec<String>,
+    /// The first one is FOR ALL TABLES with all operations.
+    pub(crate) everything: bool,
     /// Tables that were published only now, or their updates and deletes. Empty where there was no first
     /// publication before.
     pub(crate) added: Vec<AddedTable>,
