@@ -57,11 +57,8 @@ pub(super) struct Core {
 impl Core {
     /// Runs statements as one transaction.
     fn transaction(&mut self, statements: &[String]) -> Result<()> {
-        let done = self.connection.query(&statements::transaction(statements));
-        if done.is_err() && self.connection.in_transaction() {
-            self.connection.query("ROLLBACK")?;
-        }
-        done.map(drop)
+        self.connection
+            .transaction(&statements::transaction(statements))
     }
 
     /// Where the progress stands.

@@ -163,6 +163,16 @@ impl Connection {
         Ok(self.query(sql)?.pop().unwrap_or_default())
     }
 
+    /// Runs the statements of a transaction, `BEGIN` and `COMMIT` among them, and rolls back what an error
+    /// left open.
+    pub(crate) fn transaction(&mut self, sql: &str) -> Result<()> {
+        let done = self.query(sql);
+        if done.is_err() && self.in_transaction() {
+            self.query("ROLLBACK")?;
+        }
+        done.map(drop)
+    }
+
     /// Runs `COPY … FROM STDIN` with this data; returns the number of rows.
     pub fn copy_in(&mut self, sql: &str, data: &[u8]) -> Result<u64> {
         self.send(&query_message(sql)?)?;

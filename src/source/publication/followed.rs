@@ -109,13 +109,9 @@ pub(crate) fn keep_followed<'a>(
             }
         }));
     }
-    let done = session.query(&format!(
+    session.transaction(&format!(
         "{BEGIN_DDL}; SET LOCAL lock_timeout = '1s'; COMMENT ON PUBLICATION {} IS {}; COMMIT",
         identifier(publication),
         literal(&comment)
-    ));
-    if done.is_err() && session.in_transaction() {
-        session.query("ROLLBACK")?;
-    }
-    done.map(drop)
+    ))
 }

@@ -330,10 +330,7 @@ pub(crate) fn drop_publications_but(
         for transaction in transactions(writer.drop(name, &publication)) {
             let statements: Vec<String> = transaction.iter().map(Statement::sql).collect();
             let statements = statements.join("; ");
-            let done = session.query(&format!("{BEGIN_DDL}; {statements}; COMMIT"));
-            if done.is_err() && session.in_transaction() {
-                session.query("ROLLBACK")?;
-            }
+            let done = session.transaction(&format!("{BEGIN_DDL}; {statements}; COMMIT"));
             done.at(|| format!("dropping publication {name}"))?;
         }
     }
