@@ -61,11 +61,9 @@ impl Publication {
 
 #[cfg(test)]
 mod tests {
-    use super::super::identity::{Generated, Identity, IdentityIndex};
     use super::super::names::Names;
     use super::super::state::ALL_OPERATIONS;
     use super::*;
-    use crate::change::Lineage;
     use crate::lsn::Oid;
 
     const NEW_ROWS: &str = "insert, truncate";
@@ -74,17 +72,9 @@ mod tests {
     /// Tables `a`, `b`, a partitioned `p` with `p1`, and one that zemi writes, with OIDs from 1 on.
     fn state(publications: Publications) -> State {
         let table = |oid: u32, name: &str, root: u32| Table {
-            oid: Oid(oid),
-            lineage: Lineage::new("public", name, &[]),
             above: (root != oid).then_some(Oid(root)).into_iter().collect(),
             partitioned: name == "p",
-            identity: Identity::Full,
-            primary_key: IdentityIndex::Missing,
-            in_identity: Generated::default(),
-            columns: Generated::default(),
-            owned: true,
-            owner: "app".into(),
-            owner_is_superuser: false,
+            ..Table::sample(oid, name)
         };
         State {
             version: 150_000,

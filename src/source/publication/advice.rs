@@ -71,24 +71,13 @@ pub(crate) fn warn(published: &Published, warned: &mut BTreeSet<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::Lineage;
-    use crate::lsn::Oid;
-    use crate::source::publication::identity::{Generated, Identity, IdentityIndex};
 
     #[test]
     fn membership_is_asked_for_in_a_role_and_not_in_a_superuser() {
         let mut table = Table {
-            oid: Oid(20_000),
-            lineage: Lineage::new("public", "t", &[]),
-            above: Vec::new(),
-            partitioned: false,
-            identity: Identity::Full,
-            primary_key: IdentityIndex::Missing,
-            in_identity: Generated::default(),
-            columns: Generated::default(),
             owned: false,
             owner: "the app".into(),
-            owner_is_superuser: false,
+            ..Table::sample(20_000, "t")
         };
         let granted = fix(&table, "zemi", "pub");
         assert!(granted.starts_with("GRANT \"the app\" TO \"zemi\"; or let a superuser CREATE"));

@@ -336,26 +336,16 @@ fn by_root(name: &str) -> LeftOut {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::identity::{Generated, IdentityIndex};
+    use super::super::identity::IdentityIndex;
     use super::super::names::Names;
     use super::super::state::{ALL_OPERATIONS, Publications};
     use super::*;
-    use crate::change::Lineage;
     use crate::config::Config;
 
     fn state(publish: &str, marked: bool, all_tables: bool) -> State {
         let table = |number: u32, name: &str, identity| Table {
-            oid: Oid(number),
-            lineage: Lineage::new("public", name, &[]),
-            above: Vec::new(),
-            partitioned: false,
             identity,
-            primary_key: IdentityIndex::Missing,
-            in_identity: Generated::default(),
-            columns: Generated::default(),
-            owned: true,
-            owner: "app".into(),
-            owner_is_superuser: false,
+            ..Table::sample(number, name)
         };
         let key = Identity::PrimaryKey(IdentityIndex::Usable);
         State {

@@ -76,6 +76,26 @@ impl Table {
     }
 }
 
+#[cfg(test)]
+impl Table {
+    /// An ordinary table of the schema `public` that zemi's role owns, with REPLICA IDENTITY FULL and no key.
+    pub(super) fn sample(oid: u32, name: &str) -> Table {
+        Table {
+            oid: Oid(oid),
+            lineage: Lineage::new("public", name, &[]),
+            above: Vec::new(),
+            partitioned: false,
+            identity: Identity::Full,
+            primary_key: IdentityIndex::Missing,
+            in_identity: Generated::default(),
+            columns: Generated::default(),
+            owned: true,
+            owner: "app".into(),
+            owner_is_superuser: false,
+        }
+    }
+}
+
 /// A publication as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Publication {

@@ -79,22 +79,15 @@ fn of_other_role(
 
 impl Situation {
     fn add(mut self, name: &str, identity: Identity) -> Self {
-        let oid = Oid(20_001 + u32::try_from(self.state.tables.len()).unwrap());
+        let oid = 20_001 + u32::try_from(self.state.tables.len()).unwrap();
         self.state.tables.push(Table {
-            oid,
-            lineage: Lineage::new("public", name, &[]),
-            above: Vec::new(),
-            partitioned: false,
             identity,
             primary_key: match identity {
                 Identity::PrimaryKey(index) => index,
                 _ => IdentityIndex::Missing,
             },
-            in_identity: Generated::default(),
-            columns: Generated::default(),
-            owned: true,
             owner: "zemi".into(),
-            owner_is_superuser: false,
+            ..Table::sample(oid, name)
         });
         self
     }
