@@ -61,3 +61,23 @@ fn a_database_without_encoding_is_streamed_in_one_form() {
     );
     assert!(!zemi.log().contains("connecting again"), "{}", zemi.log());
 }
+
+#[test]
+fn a_large_logical_message_of_another_program_takes_no_memory() {
+    const SIZE: u64 = 400_000_000;
+    let (mut scene, zemi) = Scene::one(15)
+        .before("CREATE TABLE t (id int PRIMARY KEY, v text)")
+        .streaming();
+    let message = |transactional: bool| {
+        format!("SELECT pg_logical_emit_message({transactional}, 'debezium', repeat('x', {SIZE}))")
+    };
+    scene.sql.run(&format!(
+        "BEGIN; INSERT INTO t VALUES (1, 'a'); {}; INSERT INTO t VALUES (2, 'b'); COMMIT; {}; \
+         INSERT INTO t VALUES (3, 'c')",
+        message(true),
+        message(false)
+    ));
+    assert_eq!(scene.changes("primary_key"), "1\n2\n3");
+    let peak = zemi.peak_memory();
+    assert!(peak < SIZE / 10, "{peak} bytes");
+}

@@ -3,7 +3,7 @@
 use std::thread;
 
 use crate::support::scene::{caught_up, settings, streaming};
-use crate::support::{Server, Sql, Zemi};
+use crate::support::{Server, Sql};
 
 const ROWS: u64 = 200_000;
 
@@ -42,15 +42,10 @@ fn two_hundred_thousand_rows_come_together_and_memory_stays_flat() {
         ),
         format!("1|{ROWS}|{ROWS}|1")
     );
-    println!("{ROWS} rows in one transaction: {} kB", peak(&zemi));
-}
-
-/// The most memory that it held, in kB.
-fn peak(zemi: &Zemi) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", zemi.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let number = line.unwrap().trim().trim_end_matches(" kB");
-    number.parse().unwrap()
+    println!(
+        "{ROWS} rows in one transaction: {} kB",
+        zemi.peak_memory() / 1000
+    );
 }
 
 /// One message makes as many rows as there are tables, each with the whole context.
@@ -83,7 +78,7 @@ fn truncating_many_tables_with_a_large_context_does_not_take_the_memory_of_all_r
          count(DISTINCT position) FROM changes WHERE operation = 'TRUNCATE'",
     );
     assert_eq!(rows, format!("{TABLES}|{TABLES}|{CONTEXT}|{TABLES}"));
-    let peak = peak(&zemi);
-    println!("{TABLES} tables truncated: {peak} kB");
-    assert!(peak * 1000 < TABLES * CONTEXT / 3, "{peak} kB");
+    let peak = zemi.peak_memory();
+    println!("{TABLES} tables truncated: {peak} bytes");
+    assert!(peak < TABLES * CONTEXT / 3, "{peak} bytes");
 }

@@ -137,6 +137,14 @@ impl Zemi {
         self.log.lock().text.clone()
     }
 
+    /// The most memory that the process held, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let number = line.unwrap().trim().trim_end_matches(" kB");
+        number.parse::<u64>().unwrap() * 1024
+    }
+
     /// Waits until the log holds `wanted`; fails, with the log, after `timeout` or when the process
     /// ends without it.
     pub fn wait_for_log(&self, wanted: &str, timeout: Duration) {
