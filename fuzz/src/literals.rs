@@ -29,6 +29,7 @@ pub fn run(data: &[u8]) {
     meter::within(text.len() + data.len(), 64, 64 * 1024, || {
         let mut out = Vec::new();
         let outcome = Writer::new().write(&mut out, &value_type, text.as_bytes(), &mut AskNothing);
+        let outcome = outcome.expect("nothing is asked");
         assert_eq!(outcome, Outcome::Ok, "{text}");
         let found: Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(found, wanted, "{text}");

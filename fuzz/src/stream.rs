@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use zemi::config::Config;
-use zemi::error::{Kind, Result};
+use zemi::error::{Error, Kind, Result};
 use zemi::fuzzing::Chunk;
 use zemi::fuzzing::StreamStart;
 use zemi::fuzzing::change::json::{Ask, CompositeField, Reason, ValueType, builtin};
@@ -64,7 +64,7 @@ pub fn run(data: &[u8]) {
         if let Err(error) = taken {
             is_fit_to_print(&error, frames.len());
             assert!(
-                matches!(error.kind(), Kind::Decode | Kind::Protocol),
+                matches!(error.kind(), Kind::Decode | Kind::Protocol | Kind::Stopped),
                 "{error:?}"
             );
             assert_eq!(stream.is_streaming(), error.kind() != Kind::Decode);
@@ -256,9 +256,12 @@ struct Types {
 }
 
 impl Ask for Types {
-    fn to_json(&mut self, _: &str, text: &[u8], out: &mut Vec<u8>) -> bool {
+    fn to_json(&mut self, type_oid: Oid, text: &[u8], out: &mut Vec<u8>) -> Result<bool> {
         out.extend_from_slice(text);
-        text.len().is_multiple_of(2)
+        match type_oid.0 % 5 {
+            0 => Err(Error::new(Kind::Stopped, "the source did not answer")),
+            _ => Ok(text.len().is_multiple_of(2)),
+        }
     }
 }
 
@@ -336,9 +339,7 @@ impl Catalog for Types {
             0 => composite(*asked % 4),
             1 => ValueType::array_of(composite(2)),
             2 => ValueType::Hstore,
-            3 => ValueType::Cast {
-                type_name: "public.cast".into(),
-            },
+            3 => ValueType::Cast { type_oid },
             4 => ValueType::array_of(ValueType::Text),
             5 => ValueType::Json,
             _ => ValueType::Text,

@@ -612,14 +612,16 @@ fn encode(
         plan.check_types(head.commit_time, tools.catalog)?;
     }
     let mut strict = row::encode(out, plan, settings, head, values, tools, false);
-    if strict == Err(EncodeError::Type) && plan.reread_types(head.commit_time, tools.catalog)? {
+    if matches!(strict, Err(EncodeError::Type))
+        && plan.reread_types(head.commit_time, tools.catalog)?
+    {
         strict = row::encode(out, plan, settings, head, values, tools, false);
     }
     let encoded = match strict {
         Err(EncodeError::Type) => row::encode(out, plan, settings, head, values, tools, true),
         other => other,
     };
-    encoded.map_err(|error| bad_columns(plan, error))
+    encoded.map_err(|error| not_encoded(plan, error))
 }
 
 /// Counts a row by the table that it names.
@@ -631,10 +633,11 @@ fn count_table(batch: &mut Batch, plan: &mut RelationPlan, of: &Change<'_>) {
     batch.table_counts.count(name, of.operation as usize, index);
 }
 
-fn bad_columns(plan: &RelationPlan, error: EncodeError) -> Error {
+fn not_encoded(plan: &RelationPlan, error: EncodeError) -> Error {
     let found = match error {
         EncodeError::Columns { found } => found.to_string(),
         EncodeError::Type => "values of another type".into(),
+        EncodeError::Unanswered(error) => return error,
     };
     Error::new(
         Kind::Decode,

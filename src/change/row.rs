@@ -9,6 +9,7 @@ use super::settings::{ColumnPolicy, Settings};
 use super::shape::RowShape;
 use super::{copy, uuid};
 use crate::config::ChangesFormat;
+use crate::error::{Error, Result};
 use crate::hex;
 use crate::lsn::{Lsn, PgTimestamp, Xid};
 use crate::pgoutput::{ColumnValue, OldTuple, TupleData};
@@ -77,8 +78,10 @@ pub struct RowValues<'a> {
 }
 
 /// Why a row was not encoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum EncodeError {
+    /// The source did not answer a question about a value.
+    Unanswered(Error),
     /// A composite value has another number of fields than the catalog said.
     Type,
     /// A tuple has another number of columns than the Relation message said.
@@ -87,6 +90,15 @@ pub enum EncodeError {
         found: usize,
     },
 }
+
+impl From<Error> for EncodeError {
+    fn from(error: Error) -> EncodeError {
+        EncodeError::Unanswered(error)
+    }
+}
+
+/// The result of encoding a row or a part of it.
+type Encoded<T> = std::result::Result<T, EncodeError>;
 
 /// Appends the row to `out`; on an error, `out` is as it was. Returns how many values were written in
 /// their safe form; `None` for an UPDATE of columns that are left out alone, which makes no row. With
@@ -99,7 +111,7 @@ pub fn encode(
     values: &RowValues<'_>,
     tools: &mut Tools<'_>,
     lenient: bool,
-) -> Result<Option<u64>, EncodeError> {
+) -> Encoded<Option<u64>> {
     let start = out.len();
     let sparse = !plan.partition_keys.is_empty() && is_key_of_partition(plan, values.old);
     let mut row = RowEncoder {
@@ -157,7 +169,7 @@ struct RowEncoder<'a, 't> {
 
 impl RowEncoder<'_, '_> {
     /// False where the row shows no change.
-    fn encode(&mut self, head: &RowHead<'_>, values: &RowValues<'_>) -> Result<bool, EncodeError> {
+    fn encode(&mut self, head: &RowHead<'_>, values: &RowValues<'_>) -> Encoded<bool> {
         copy::tuple(self.out, self.settings.shape.fields());
         let id = uuid::change_id(head.commit_time, head.position, self.settings.id_source);
         copy::field(self.out, &id);
@@ -201,7 +213,7 @@ impl RowEncoder<'_, '_> {
         self.sparse && matches!(value, ColumnValue::Null)
     }
 
-    fn before(&mut self, operation: Operation, values: &RowValues<'_>) -> Result<(), EncodeError> {
+    fn before(&mut self, operation: Operation, values: &RowValues<'_>) -> Encoded<()> {
         match values.old {
             Some(OldTuple::Full(old)) => self.object(old, self.sparse, None),
             Some(OldTuple::Key(old)) => self.object(old, true, None),
@@ -210,14 +222,14 @@ impl RowEncoder<'_, '_> {
         }
     }
 
-    fn after(&mut self, values: &RowValues<'_>) -> Result<(), EncodeError> {
+    fn after(&mut self, values: &RowValues<'_>) -> Encoded<()> {
         match (values.new, values.old) {
             (Some(new), old) => self.object(new, false, old),
             (None, _) => self.no_object(false),
         }
     }
 
-    fn no_object(&mut self, exists: bool) -> Result<(), EncodeError> {
+    fn no_object(&mut self, exists: bool) -> Encoded<()> {
         if self.settings.format == ChangesFormat::Sql && !exists {
             copy::null(self.out);
         } else {
@@ -233,7 +245,7 @@ impl RowEncoder<'_, '_> {
         tuple: TupleData<'_>,
         keys_only: bool,
         old: Option<OldTuple<'_>>,
-    ) -> Result<(), EncodeError> {
+    ) -> Encoded<()> {
         let plan = self.plan;
         for tuple in [Some(tuple), old.map(|old| old.data())]
             .into_iter()
@@ -288,7 +300,7 @@ impl RowEncoder<'_, '_> {
         Ok(())
     }
 
-    fn value(&mut self, column: &ColumnPlan, value: ColumnValue<'_>) -> Result<(), EncodeError> {
+    fn value(&mut self, column: &ColumnPlan, value: ColumnValue<'_>) -> Encoded<()> {
         let text = match value {
             ColumnValue::Text(text) => text,
             ColumnValue::Binary(bytes) => {
@@ -319,12 +331,12 @@ impl RowEncoder<'_, '_> {
             self.out.push(b'"');
             return Ok(());
         }
-        let mut outcome = writer.write(self.out, &column.value_type, text, *catalog);
+        let mut outcome = writer.write(self.out, &column.value_type, text, *catalog)?;
         if outcome == Outcome::Mismatch {
             if !self.lenient {
                 return Err(EncodeError::Type);
             }
-            outcome = write_earlier_form(self.out, writer, *catalog, column, text);
+            outcome = write_earlier_form(self.out, writer, *catalog, column, text)?;
         }
         let lossy = lossy == Some(true);
         let reason = match outcome {
@@ -410,15 +422,15 @@ fn write_earlier_form(
     catalog: &mut dyn Catalog,
     column: &ColumnPlan,
     text: &[u8],
-) -> Outcome {
+) -> Result<Outcome> {
     for form in column.earlier.iter().rev() {
-        let outcome = writer.write(out, form, text, catalog);
+        let outcome = writer.write(out, form, text, catalog)?;
         if outcome != Outcome::Mismatch {
-            return outcome;
+            return Ok(outcome);
         }
     }
     let at = out.len();
-    json::write_as_text(out, at, text, Reason::TypeChanged)
+    Ok(json::write_as_text(out, at, text, Reason::TypeChanged))
 }
 
 /// Quotes the part of a key that begins at `from` as CSV does, where it could be taken for several or for

@@ -1,8 +1,10 @@
 //! Facts of the source's catalog, asked on a session of their own.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::cast;
 use super::partitions;
 use super::relation_facts::{self, Found, Known};
 use super::session::{IS_STANDBY, is_unconvertible, open_session, take_bytes_as_stored};
@@ -11,10 +13,10 @@ use crate::backoff::Backoff;
 use crate::change::json::{Ask, ValueType};
 use crate::change::{AnswersAt, Catalog, Described, RelationFacts, TreeNode};
 use crate::config::Config;
-use crate::error::{At, Error, Kind, Remedy, Result};
+use crate::error::{At, Error, Kind, Remedy, Result, SqlState};
 use crate::lsn::{Lsn, Oid, PgTimestamp, Xid};
 use crate::sqlstate;
-use crate::wire::{Connection, ResultSet, literal};
+use crate::wire::{Connection, ResultSet};
 
 pub use super::relation_facts::OwnNames;
 
@@ -26,6 +28,9 @@ const MAX_WAIT_AS_STANDBY: Duration = Duration::from_millis(100);
 /// Between two looks at a transaction that is not visible yet; each pause is twice the one before.
 const VISIBILITY_POLL_FIRST: Duration = Duration::from_millis(1);
 const VISIBILITY_POLL_LAST: Duration = Duration::from_millis(256);
+
+/// So many causes for values that stay text are logged: types may come and go without end.
+const MAX_UNCAST: usize = 300;
 
 /// A transaction that is invisible for so long is logged: with a synchronous standby away, it stays so until
 /// that is back.
@@ -54,6 +59,8 @@ pub struct SourceCatalog {
     session: Option<Connection>,
     types: Types,
     known: Known,
+    /// The types whose values the source could not cast, and why: what the log said already.
+    uncast: HashSet<(Oid, Option<SqlState>)>,
 }
 
 impl SourceCatalog {
@@ -70,6 +77,7 @@ impl SourceCatalog {
             session: None,
             types: Types::default(),
             known: Known::default(),
+            uncast: HashSet::new(),
         }
     }
 
@@ -143,25 +151,53 @@ impl SourceCatalog {
 }
 
 impl Ask for SourceCatalog {
-    fn to_json(&mut self, type_name: &str, text: &[u8], out: &mut Vec<u8>) -> bool {
-        // A NUL byte cannot be part of a query, nor of a text of PostgreSQL.
-        let text = String::from_utf8_lossy(text).replace('\0', "\u{FFFD}");
-        let sql = format!(
-            "SELECT to_jsonb({}::{type_name})::text AS json",
-            literal(&text)
-        );
-        // What the cast itself refuses is no reason to ask again.
-        let answer = self.ask(|session| match session.rows(&sql) {
-            Err(e) if e.is_of_statement() => Ok(None),
-            other => other.map(Some),
-        });
-        let Ok(Some(answer)) = answer else {
-            return false;
+    fn to_json(&mut self, type_oid: Oid, text: &[u8], out: &mut Vec<u8>) -> Result<bool> {
+        if text.len() > cast::LONGEST_TEXT {
+            return Ok(false);
+        }
+        let answer = self
+            .ask(
+                |session| match session.query_with(cast::QUERY, type_oid, text) {
+                    Err(e) if cast::is_answer(&e) => Ok(Err(e)),
+                    other => other.map(Ok),
+                },
+            )
+            .at(|| format!("a cast to json of the type with OID {type_oid}"))?;
+        let json = match &answer {
+            Ok(rows) => rows.first(0),
+            Err(error) => {
+                self.warn_of_cast(type_oid, error)?;
+                None
+            }
         };
-        answer
-            .value(0, "json")
-            .map(|json| out.extend_from_slice(json.as_bytes()))
-            .is_some()
+        out.extend_from_slice(json.unwrap_or_default().as_bytes());
+        Ok(json.is_some())
+    }
+}
+
+impl SourceCatalog {
+    /// Says once for each type and SQLSTATE why its values stay text.
+    fn warn_of_cast(&mut self, type_oid: Oid, error: &Error) -> Result<()> {
+        if self.uncast.len() >= MAX_UNCAST || !self.uncast.insert((type_oid, error.sqlstate())) {
+            return Ok(());
+        }
+        let mut fix = None;
+        if cast::is_of_rights(error) {
+            let sql = cast::fix_query(type_oid, &self.config.source.user);
+            let answer = self.ask(|session| session.rows(&sql))?;
+            fix = answer.value(0, "fix").map(str::to_owned);
+        }
+        let name = self.types.name(type_oid).unwrap_or("a type that is gone");
+        let cause = cast::cause(error);
+        let fix = fix.unwrap_or_else(|| {
+            "to_jsonb() of such a value shows the error; its text is written until then".to_owned()
+        });
+        log::warn!(
+            side = "source", sqlstate = error.code();
+            "values of {name} are written as text, here and in rows to come, and counted: the source cannot \
+             cast them to json: {cause}. Hint: {fix}"
+        );
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The source: sessions with it, what it is, and the objects on it that the stream needs.
 
+mod cast;
 pub mod catalog;
 pub(crate) mod failover;
 pub(crate) mod filters;

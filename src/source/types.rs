@@ -27,7 +27,7 @@ const MAX_FACTS: usize = 2048;
 /// One type.
 #[derive(Debug, Clone)]
 struct Fact {
-    name: Arc<str>,
+    name: Box<str>,
     shape: Shape,
     /// Another text when a row of the type in the catalog is another one.
     stamp: Box<str>,
@@ -97,9 +97,7 @@ impl Types {
         let Some(fact) = self.facts.get(&type_oid).cloned() else {
             return ValueType::Text;
         };
-        let cast = || ValueType::Cast {
-            type_name: Arc::clone(&fact.name),
-        };
+        let cast = || ValueType::Cast { type_oid };
         if depth > MAX_TYPE_DEPTH {
             return cast();
         }
@@ -124,6 +122,12 @@ impl Types {
         };
         self.resolved.insert(type_oid, found.clone());
         found
+    }
+
+    /// The name of a type as SQL wants it, where it was learned.
+    pub(super) fn name(&self, type_oid: Oid) -> Option<&str> {
+        let fact = self.facts.get(&type_oid)?;
+        (!fact.name.is_empty()).then_some(&*fact.name)
     }
 
     /// Whether the catalog lacked this type when it was asked last.
@@ -287,7 +291,7 @@ impl Fact {
 
     fn of_dropped_type() -> Fact {
         Fact {
-            name: Arc::default(),
+            name: Box::default(),
             shape: Shape::Text,
             stamp: Box::default(),
             as_of: PgTimestamp(i64::MIN),

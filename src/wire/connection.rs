@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::deadline::timed_out;
 use super::frame::FRAME_LIMIT;
-use super::frontend::{COPY_DONE, copy_data_head, query_message};
+use super::frontend::{COPY_DONE, copy_data_head, query_message, query_with_messages};
 use super::io_error::write_failed;
 use super::message_stream::MessageStream;
 use super::quote::identifier;
@@ -17,6 +17,7 @@ use super::transport::Transport;
 use super::{auth, connect};
 use crate::config::Endpoint;
 use crate::error::{At, Error, Kind, Result};
+use crate::lsn::Oid;
 use crate::sqlstate;
 
 /// A session with a server, authenticated and ready.
@@ -128,6 +129,17 @@ impl Connection {
     /// statement is returned after the server is ready again.
     pub fn query(&mut self, sql: &str) -> Result<Vec<ResultSet>> {
         self.send(&query_message(sql)?)?;
+        self.result_sets()
+    }
+
+    /// Runs one statement with one parameter of this type, in text. Its answer has no names of columns.
+    pub fn query_with(&mut self, sql: &str, parameter: Oid, text: &[u8]) -> Result<ResultSet> {
+        self.send(&query_with_messages(sql, parameter, text)?)?;
+        Ok(self.result_sets()?.pop().unwrap_or_default())
+    }
+
+    /// Reads the answer to what was sent, up to the next ReadyForQuery.
+    fn result_sets(&mut self) -> Result<Vec<ResultSet>> {
         let mut sets = Vec::new();
         let mut current = ResultSet::default();
         let mut failure = None;
@@ -147,6 +159,8 @@ impl Connection {
                         "COPY started where none was asked for",
                     ));
                 }
+                // ParseComplete and BindComplete.
+                (b'1' | b'2', _) => {}
                 // CopyOutResponse, CopyData and CopyDone of a COPY TO STDOUT: not used.
                 (b'H' | b'd' | b'c', _) => {}
                 (b'Z', body) => {

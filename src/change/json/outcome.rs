@@ -43,7 +43,7 @@ pub enum Reason {
     TooManyElements,
     /// Beyond [`JSONB_MAX_BYTES`](super::JSONB_MAX_BYTES).
     TooLarge,
-    /// The source gave no usable JSON for a type that has a cast to json.
+    /// The source answered that it gives no JSON for the value, of a type that has a cast to json.
     CastFailed,
     /// The composite's text has other fields than the catalog says.
     TypeChanged,
@@ -65,7 +65,7 @@ impl Reason {
             Reason::TooDeep => "json nested too deep",
             Reason::TooManyElements => "more elements than jsonb can be built from",
             Reason::TooLarge => "larger than jsonb can be",
-            Reason::CastFailed => "no answer to a cast to json",
+            Reason::CastFailed => "a value that the source cannot cast to json",
             Reason::TypeChanged => "a composite type that changed since",
             Reason::LongKey => "a primary key longer than the column that takes it",
         }
@@ -85,6 +85,8 @@ pub(super) enum Refusal {
     Text(Reason),
     /// See [`Outcome::Mismatch`].
     Mismatch,
+    /// The source did not answer. The writer keeps its error.
+    Unanswered,
 }
 
 /// The refusal of a text that is not an output of its type.

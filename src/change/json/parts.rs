@@ -3,12 +3,18 @@
 
 use super::outcome::Written;
 use super::types::ValueType;
+use crate::error::Result;
+use crate::lsn::Oid;
 
 /// Computes the casts to json that only the source can compute.
 pub trait Ask {
-    /// Appends the JSON text of `to_jsonb(text::type_name)`; false where the source gave none.
-    /// What was appended is checked here, and taken back where it is not JSON.
-    fn to_json(&mut self, type_name: &str, text: &[u8], out: &mut Vec<u8>) -> bool;
+    /// Appends the JSON text that `to_jsonb` gives for the value of this type with this text; false where
+    /// the source answered that it gives none. What was appended is checked by the caller, and taken back
+    /// where it is not JSON.
+    ///
+    /// # Errors
+    /// The source did not answer: the value is not known yet, and nothing may be written in its place.
+    fn to_json(&mut self, type_oid: Oid, text: &[u8], out: &mut Vec<u8>) -> Result<bool>;
 }
 
 /// Computes no cast: every [`ValueType::Cast`] is replaced by its text.
@@ -16,8 +22,8 @@ pub trait Ask {
 pub struct AskNothing;
 
 impl Ask for AskNothing {
-    fn to_json(&mut self, _: &str, _: &[u8], _: &mut Vec<u8>) -> bool {
-        false
+    fn to_json(&mut self, _: Oid, _: &[u8], _: &mut Vec<u8>) -> Result<bool> {
+        Ok(false)
     }
 }
 

@@ -44,8 +44,9 @@ pub enum ValueType {
     Hstore,
     /// Another type with a cast to json by a function, which only the source can compute.
     Cast {
-        /// The type's name, quoted and qualified as SQL wants it.
-        type_name: Arc<str>,
+        /// The type: unlike its name, its OID needs no right on the type's schema, and stays when the type is
+        /// renamed.
+        type_oid: Oid,
     },
 }
 

@@ -7,6 +7,8 @@ use super::parts::{Ask, PartWriter};
 use super::types::ValueType;
 use super::weigh::{JSONB, Limits};
 use super::{array, composite, datetime, hstore, number};
+use crate::error::{Error, Result};
+use crate::lsn::Oid;
 
 /// The limit for arrays and composites inside each other. PostgreSQL has none, but the quoting of their text
 /// doubles with each level, which keeps real values far below it.
@@ -23,6 +25,8 @@ pub struct Writer {
     nested: u32,
     composites: u32,
     limits: Limits,
+    /// Why the source did not answer, see [`Refusal::Unanswered`].
+    unanswered: Option<Error>,
 }
 
 impl Writer {
@@ -32,18 +36,26 @@ impl Writer {
     }
 
     /// Appends to `out` the JSON of one value that is not NULL.
+    ///
+    /// # Errors
+    /// The source did not answer a question about the value: nothing was written.
     pub fn write(
         &mut self,
         out: &mut Vec<u8>,
         value_type: &ValueType,
         text: &[u8],
         ask: &mut dyn Ask,
-    ) -> Outcome {
+    ) -> Result<Outcome> {
         let start = out.len();
         if matches!(value_type, ValueType::Text) {
-            return string_or_omitted(&self.limits, out, start, text).into();
+            return Ok(string_or_omitted(&self.limits, out, start, text).into());
         }
-        match self.value(out, value_type, text, ask) {
+        let written = self.value(out, value_type, text, ask);
+        if let Some(error) = self.unanswered.take() {
+            out.truncate(start);
+            return Err(error);
+        }
+        Ok(match written {
             Ok(reason) => match self.limits.fits(&out[start..]) {
                 Ok(()) => reason.into(),
                 Err(large) => {
@@ -56,7 +68,7 @@ impl Writer {
                 out.truncate(start);
                 Outcome::Mismatch
             }
-        }
+        })
     }
 
     fn own_form(
@@ -76,7 +88,7 @@ impl Writer {
             ValueType::Timestamp => datetime::write_timestamp(out, text, false),
             ValueType::TimestampTz => datetime::write_timestamp(out, text, true),
             ValueType::Hstore => hstore::write(self, out, text),
-            ValueType::Cast { type_name } => cast(out, type_name, text, ask),
+            ValueType::Cast { type_oid } => self.cast(out, *type_oid, text, ask),
             ValueType::Int2Vector => array::write_vector(out, text, number::write),
             ValueType::OidVector => {
                 array::write_vector(out, text, |out, oid| Ok(write_string(out, oid)))
@@ -90,6 +102,24 @@ impl Writer {
                 self.composites -= 1;
                 written
             }
+        }
+    }
+
+    fn cast(
+        &mut self,
+        out: &mut Vec<u8>,
+        type_oid: Oid,
+        text: &[u8],
+        ask: &mut dyn Ask,
+    ) -> Written {
+        let start = out.len();
+        let answered = ask.to_json(type_oid, text, out).map_err(|error| {
+            self.unanswered = Some(error);
+            Refusal::Unanswered
+        })?;
+        match out.get(start..).map(check) {
+            Some(Ok(())) if answered => Ok(None),
+            _ => Err(Refusal::Text(Reason::CastFailed)),
         }
     }
 
@@ -187,15 +217,6 @@ fn embedded(out: &mut Vec<u8>, text: &[u8]) -> Written {
     check(text).map_err(Refusal::Text)?;
     out.extend_from_slice(text);
     Ok(None)
-}
-
-fn cast(out: &mut Vec<u8>, type_name: &str, text: &[u8], ask: &mut dyn Ask) -> Written {
-    let start = out.len();
-    let answered = ask.to_json(type_name, text, out);
-    match out.get(start..).map(check) {
-        Some(Ok(())) if answered => Ok(None),
-        _ => Err(Refusal::Text(Reason::CastFailed)),
-    }
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use crate::pgoutput::{
 struct NoCatalog;
 
 impl Ask for NoCatalog {
-    fn to_json(&mut self, _: &str, _: &[u8], _: &mut Vec<u8>) -> bool {
-        false
+    fn to_json(&mut self, _: Oid, _: &[u8], _: &mut Vec<u8>) -> Result<bool> {
+        Ok(false)
     }
 }
 

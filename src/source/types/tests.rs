@@ -230,8 +230,9 @@ fn casts_to_json_are_the_sources_business_but_for_hstore() {
     ];
     types.learn(&[], &answer(&rows));
     assert_eq!(types.known(MOOD), Some(ValueType::Hstore));
-    let type_name = "public.hs".into();
-    assert_eq!(types.known(PAIR), Some(ValueType::Cast { type_name }));
+    let type_oid = PAIR;
+    assert_eq!(types.known(PAIR), Some(ValueType::Cast { type_oid }));
+    assert_eq!(types.name(PAIR), Some("public.hs"));
     let booleans = ValueType::Array {
         element: Arc::new(ValueType::Bool),
         delimiter: b';',

@@ -8,23 +8,28 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::change::json::{AskNothing, CompositeField, JSONB_MAX_BYTES, builtin};
+use crate::error::Kind;
 use crate::lsn::Oid;
 
-/// Answers a cast with what it was told to, and notes what it was asked.
-struct Answer(&'static [u8], bool, Vec<String>);
+/// Answers a cast with what it was told to, or not at all, and notes what it was asked.
+struct Answer(&'static [u8], Option<bool>, Vec<String>);
 
 impl Ask for Answer {
-    fn to_json(&mut self, type_name: &str, text: &[u8], out: &mut Vec<u8>) -> bool {
+    fn to_json(&mut self, type_oid: Oid, text: &[u8], out: &mut Vec<u8>) -> Result<bool> {
         self.2
-            .push(format!("{}::{type_name}", String::from_utf8_lossy(text)));
+            .push(format!("{}::{type_oid}", String::from_utf8_lossy(text)));
         out.extend_from_slice(self.0);
-        self.1
+        match self.1 {
+            Some(is_json) => Ok(is_json),
+            None => Err(Error::new(Kind::Stopped, "not answered")),
+        }
     }
 }
 
 fn write(value_type: &ValueType, text: &str) -> (String, Outcome) {
     let mut out = b"before".to_vec();
     let outcome = Writer::new().write(&mut out, value_type, text.as_bytes(), &mut AskNothing);
+    let outcome = outcome.unwrap();
     let json = String::from_utf8(out).unwrap();
     (json.strip_prefix("before").unwrap().to_owned(), outcome)
 }
@@ -37,7 +42,7 @@ fn composite(fields: &[(&str, ValueType)]) -> ValueType {
 
 fn cast() -> ValueType {
     ValueType::Cast {
-        type_name: "public.\"exotic\"".into(),
+        type_oid: Oid(20_000),
     }
 }
 
@@ -170,9 +175,13 @@ fn a_composite_that_does_not_fit_its_catalog_facts_writes_nothing() {
     }
     let mut writer = Writer::new();
     let mut out = Vec::new();
-    writer.write(&mut out, &two, b"(x,y)", &mut AskNothing);
+    let mut write = |value_type: &ValueType, text: &[u8]| {
+        let outcome = writer.write(&mut out, value_type, text, &mut AskNothing);
+        outcome.unwrap()
+    };
+    write(&two, b"(x,y)");
     // The state of a failed value does not stay behind.
-    writer.write(&mut out, &ValueType::Number, b"x", &mut AskNothing);
+    write(&ValueType::Number, b"x");
     assert_eq!(out, b"\"x\"");
     assert_eq!(
         write_as_text(&mut out, 1, b"(x,y)", Reason::TypeChanged),
@@ -184,15 +193,12 @@ fn a_composite_that_does_not_fit_its_catalog_facts_writes_nothing() {
 #[test]
 fn a_cast_is_asked_for_and_its_answer_is_checked() {
     let asked = |answer: &'static [u8], ok: bool| {
-        let mut answer = Answer(answer, ok, Vec::new());
+        let mut answer = Answer(answer, Some(ok), Vec::new());
         let mut out = Vec::new();
         let array = ValueType::array_of(cast());
         let outcome = Writer::new().write(&mut out, &array, br#"{a,"b \"c"}"#, &mut answer);
-        assert_eq!(
-            answer.2,
-            ["a::public.\"exotic\"", "b \"c::public.\"exotic\""]
-        );
-        (String::from_utf8(out).unwrap(), outcome)
+        assert_eq!(answer.2, ["a::20000", "b \"c::20000"]);
+        (String::from_utf8(out).unwrap(), outcome.unwrap())
     };
     assert_eq!(
         asked(b"{\"x\": 1}", true),
@@ -202,6 +208,22 @@ fn a_cast_is_asked_for_and_its_answer_is_checked() {
     assert_eq!(asked(b"1", false), as_text);
     assert_eq!(asked(b"not json", true), as_text);
     assert_eq!(asked(b"", true), as_text);
+}
+
+#[test]
+fn a_question_that_is_not_answered_writes_nothing_and_leaves_nothing_behind() {
+    let nested = composite(&[("n", ValueType::Number), ("c", ValueType::array_of(cast()))]);
+    let text = br#"(1,"{a,b}")"#;
+    let mut writer = Writer::new();
+    let mut out = b"before".to_vec();
+    let mut silent = Answer(b"half an answ", None, Vec::new());
+    let error = writer.write(&mut out, &nested, text, &mut silent);
+    assert_eq!(error.unwrap_err().kind(), Kind::Stopped);
+    assert_eq!((out.as_slice(), silent.2.len()), (&b"before"[..], 1));
+    let mut answer = Answer(b"7", Some(true), Vec::new());
+    let outcome = writer.write(&mut out, &nested, text, &mut answer);
+    assert_eq!(outcome.unwrap(), Outcome::Ok);
+    assert_eq!(out, br#"before{"n":1,"c":[7,7]}"#);
 }
 
 #[test]
@@ -227,7 +249,7 @@ fn types_nested_without_end_end() {
         text.as_bytes(),
         &mut AskNothing,
     );
-    assert_eq!(outcome, Outcome::Replaced(Reason::TooDeep));
+    assert_eq!(outcome.unwrap(), Outcome::Replaced(Reason::TooDeep));
 }
 
 #[test]
@@ -242,7 +264,7 @@ fn what_is_too_large_is_left_out_and_what_is_just_not_is_kept() {
     let mut write = |value_type: &ValueType, text: &str| {
         let mut out = b"before".to_vec();
         let outcome = writer.write(&mut out, value_type, text.as_bytes(), &mut AskNothing);
-        (String::from_utf8(out).unwrap(), outcome)
+        (String::from_utf8(out).unwrap(), outcome.unwrap())
     };
     let text = "a".repeat(52);
     let whole = format!("before\"{text}\"");
@@ -283,16 +305,14 @@ fn a_string_beyond_jsonb_is_left_out_of_a_value_that_is_written_as_text() {
 fn scratch_buffers_are_kept_but_large_ones_are_not() {
     let mut writer = Writer::new();
     let texts = ValueType::array_of(ValueType::Text);
-    writer.write(
-        &mut Vec::new(),
-        &texts,
-        br#"{"a\"b","c\"d"}"#,
-        &mut AskNothing,
-    );
-    assert_eq!(writer.spare.len(), 1);
+    let mut write = |text: &[u8]| {
+        let outcome = writer.write(&mut Vec::new(), &texts, text, &mut AskNothing);
+        outcome.unwrap();
+        writer.spare.len()
+    };
+    assert_eq!(write(br#"{"a\"b","c\"d"}"#), 1);
     let large = format!("{{\"{}\"}}", "\\\"".repeat(2 * MAX_KEPT_SCRATCH));
-    writer.write(&mut Vec::new(), &texts, large.as_bytes(), &mut AskNothing);
-    assert_eq!(writer.spare.len(), 0);
+    assert_eq!(write(large.as_bytes()), 0);
 }
 
 /// All kinds of types that a column can have.
@@ -373,9 +393,9 @@ proptest! {
         answer in prop::sample::select(vec!["1", "{", ""]),
     ) {
         let mut out = b"before".to_vec();
-        let mut ask = Answer(answer.as_bytes(), true, Vec::new());
+        let mut ask = Answer(answer.as_bytes(), Some(true), Vec::new());
         let mut writer = Writer::new();
-        let outcome = writer.write(&mut out, &value_type, &text, &mut ask);
+        let outcome = writer.write(&mut out, &value_type, &text, &mut ask).unwrap();
         prop_assert_eq!(&out[..6], b"before");
         prop_assert_eq!((writer.nested, writer.composites), (0, 0));
         if outcome == Outcome::Mismatch {

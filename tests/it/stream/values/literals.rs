@@ -111,6 +111,7 @@ fn compare(server: &mut Sql, expressions: &[String], value_type: &ValueType) {
         let (text, said) = (answer[0].as_deref().unwrap(), answer[1].as_deref().unwrap());
         let mut out = Vec::new();
         let outcome = writer.write(&mut out, value_type, text.as_bytes(), &mut AskNothing);
+        let outcome = outcome.unwrap();
         assert_eq!(outcome, Outcome::Ok, "{expression}: {text}");
         let found: Value = serde_json::from_slice(&out).unwrap();
         let said: Value = serde_json::from_str(said).unwrap();

@@ -15,6 +15,7 @@ mod strings;
 mod system;
 mod texts;
 mod times;
+mod unanswered;
 
 use judge::Judge;
 
