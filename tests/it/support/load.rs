@@ -316,8 +316,8 @@ impl Writer {
                      DROP TABLE passing_{id}"
                 ),
             ),
-            // A partition comes and goes. Its rows do so in one transaction: they have its own name where it was
-            // gone before zemi could ask for the table above it.
+            // A partition comes and goes. Its rows do so in one transaction: they have its own name where it
+            // was gone before zemi could ask for the table above it.
             3 => self.run_sql(
                 sql,
                 &format!(
