@@ -101,6 +101,21 @@ pub trait Catalog: Ask {
         may_lock: bool,
     ) -> Result<Vec<Option<String>>>;
 
+    /// What the output function of a type gives for the value that its send function gave as `value`, with
+    /// texts in UTF-8 or, `as_stored`, in the encoding of the database. `None` where the source answers that
+    /// it gives none: the text is longer than 1 GB, or the type is gone.
+    ///
+    /// # Errors
+    /// The source did not answer.
+    fn text_of(
+        &mut self,
+        _type_oid: Oid,
+        _value: &[u8],
+        _as_stored: bool,
+    ) -> Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
     /// How a type's values become JSON; text for a type that is gone.
     fn value_type(&mut self, type_oid: Oid) -> Result<ValueType>;
 

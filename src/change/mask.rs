@@ -54,6 +54,21 @@ impl Masker {
         let digest = state.finalize().into_bytes();
         hex::push(out, &digest);
     }
+
+    /// As [`Masker::hash`] of the text of a `bytea` value (`bytea_output = hex`), which may be longer than
+    /// what fits into memory.
+    pub fn hash_bytea(&self, value: &[u8], out: &mut Vec<u8>) {
+        let mut state = self.0.clone();
+        state.update(b"\\x");
+        let mut piece = Vec::new();
+        for bytes in value.chunks(32 * 1024) {
+            piece.clear();
+            hex::push(&mut piece, bytes);
+            state.update(&piece);
+        }
+        let digest = state.finalize().into_bytes();
+        hex::push(out, &digest);
+    }
 }
 
 impl fmt::Debug for Masker {
@@ -137,6 +152,21 @@ mod tests {
         let one = Masker::with_rounds(b"0123456789abcdef", 1);
         let other = Masker::with_rounds(b"0123456789abcdeg", 1);
         assert_ne!(hash(&one, b"a"), hash(&other, b"a"));
+    }
+
+    #[test]
+    fn the_hash_of_bytes_is_that_of_their_text() {
+        let masker = Masker::with_rounds(b"key", 1);
+        for length in [0, 1, 32 * 1024, 100_000] {
+            let value = vec![0xAB; length];
+            let mut out = Vec::new();
+            masker.hash_bytea(&value, &mut out);
+            let text = format!("\\x{}", "ab".repeat(length));
+            assert_eq!(
+                String::from_utf8(out).unwrap(),
+                hash(&masker, text.as_bytes())
+            );
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod assembler;
 pub mod batch;
+mod binary;
 pub mod catalog;
 pub mod context;
 pub mod copy;

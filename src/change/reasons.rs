@@ -3,7 +3,7 @@
 use super::json::Reason;
 
 /// Every reason, at the place of its bit.
-const ALL: [Reason; 12] = [
+const ALL: [Reason; 13] = [
     Reason::NotUtf8,
     Reason::NulByte,
     Reason::Malformed,
@@ -13,6 +13,7 @@ const ALL: [Reason; 12] = [
     Reason::TooDeep,
     Reason::TooManyElements,
     Reason::TooLarge,
+    Reason::NoText,
     Reason::CastFailed,
     Reason::TypeChanged,
     Reason::LongKey,

@@ -1,7 +1,9 @@
 //! One change as a tuple of binary COPY.
 
 use super::batch::jsonb;
+use super::binary;
 use super::catalog::Catalog;
+use super::encoding::Encoding;
 use super::json::{self, Outcome, Reason};
 use super::reasons::Reasons;
 use super::relation::{ColumnPlan, RelationPlan};
@@ -173,7 +175,7 @@ impl RowEncoder<'_, '_> {
         copy::tuple(self.out, self.settings.shape.fields());
         let id = uuid::change_id(head.commit_time, head.position, self.settings.id_source);
         copy::field(self.out, &id);
-        self.primary_key(values);
+        self.primary_key(values)?;
         let before = self.out.len();
         self.before(head.operation, values)?;
         let after = self.out.len();
@@ -301,22 +303,62 @@ impl RowEncoder<'_, '_> {
     }
 
     fn value(&mut self, column: &ColumnPlan, value: ColumnValue<'_>) -> Encoded<()> {
-        let text = match value {
-            ColumnValue::Text(text) => text,
-            ColumnValue::Binary(bytes) => {
-                // Binary values are never requested; the bytes are kept as hexadecimal digits.
-                self.out.extend_from_slice(b"\"\\\\x");
-                hex::push(self.out, bytes);
-                self.out.push(b'"');
-                self.tools.reasons.add(Reason::Malformed);
-                self.replaced += 1;
-                return Ok(());
-            }
+        match value {
+            ColumnValue::Text(text) => self.text(column, text),
+            ColumnValue::Binary(bytes) => self.binary(column, bytes),
             ColumnValue::Null | ColumnValue::UnchangedToast => {
                 self.out.extend_from_slice(b"null");
-                return Ok(());
+                Ok(())
+            }
+        }
+    }
+
+    /// A value as its send function gives it.
+    #[cold]
+    fn binary(&mut self, column: &ColumnPlan, value: &[u8]) -> Encoded<()> {
+        if let (ColumnPolicy::Hash, Some(masker)) = (column.policy, &self.settings.masker)
+            && column.type_oid == binary::BYTEA
+        {
+            self.out.push(b'"');
+            masker.hash_bytea(value, self.out);
+            self.out.push(b'"');
+            return Ok(());
+        }
+        let reason = match self.text_of(column, value)? {
+            Some(text) => return self.text(column, &text),
+            None if binary::text_fits(value) => {
+                self.out.extend_from_slice(b"\"\\\\x");
+                hex::push(self.out, value);
+                self.out.push(b'"');
+                Reason::NoText
+            }
+            None => {
+                json::write_omitted(self.out, binary::hex_length(value), Reason::TooLarge);
+                Reason::TooLarge
             }
         };
+        self.tools.reasons.add(reason);
+        self.replaced += 1;
+        Ok(())
+    }
+
+    /// The text of a value that its send function gave. `None` where that cannot be had, or no jsonb can hold
+    /// it.
+    fn text_of(&mut self, column: &ColumnPlan, value: &[u8]) -> Encoded<Option<Vec<u8>>> {
+        let mut text = Vec::new();
+        match binary::write_text(column.type_oid, value, &mut text) {
+            binary::Text::Written => Ok(Some(text)),
+            binary::Text::TooLong => Ok(None),
+            binary::Text::Unknown => {
+                let as_stored = self.settings.encoding != Encoding::Utf8;
+                let catalog = &mut self.tools.catalog;
+                Ok(catalog.text_of(column.type_oid, value, as_stored)?)
+            }
+        }
+    }
+
+    #[inline]
+    fn text(&mut self, column: &ColumnPlan, text: &[u8]) -> Encoded<()> {
         let Tools {
             json: writer,
             catalog,
@@ -350,10 +392,11 @@ impl RowEncoder<'_, '_> {
         Ok(())
     }
 
-    fn primary_key(&mut self, values: &RowValues<'_>) {
+    fn primary_key(&mut self, values: &RowValues<'_>) -> Encoded<()> {
         let old = values.old.map(|old| old.data());
         let Some(tuple) = values.new.or(old) else {
-            return copy::null(self.out);
+            copy::null(self.out);
+            return Ok(());
         };
         // A key tuple of an index that lacks a part of the primary key: the other parts alone could be
         // the key of another row.
@@ -365,7 +408,8 @@ impl RowEncoder<'_, '_> {
             column.is_some_and(|c| c.key) && !value.is_none_or(|value| self.says_nothing(value))
         };
         if key_only && !self.plan.primary_key.iter().all(sent) {
-            return copy::null(self.out);
+            copy::null(self.out);
+            return Ok(());
         }
         let at = copy::open(self.out);
         let start = self.out.len();
@@ -379,10 +423,18 @@ impl RowEncoder<'_, '_> {
                 (Some(ColumnValue::UnchangedToast), Some(old)) => old.values().nth(index),
                 (value, _) => value,
             };
-            let (Some(ColumnValue::Text(text)), false) =
-                (value, column.policy == ColumnPolicy::LeaveOut)
-            else {
-                continue;
+            let asked;
+            let text = match value {
+                _ if column.policy == ColumnPolicy::LeaveOut => continue,
+                Some(ColumnValue::Text(text)) => text,
+                Some(ColumnValue::Binary(value)) => {
+                    asked = self.text_of(column, value)?;
+                    match &asked {
+                        Some(text) => text,
+                        None => continue,
+                    }
+                }
+                _ => continue,
             };
             if found {
                 self.out.push(b',');
@@ -401,7 +453,8 @@ impl RowEncoder<'_, '_> {
         }
         if !found {
             self.out.truncate(at - 4);
-            return copy::null(self.out);
+            copy::null(self.out);
+            return Ok(());
         }
         if let Some(limit) = self.settings.primary_key_limit {
             let text = self.out.get(start..).unwrap_or_default();
@@ -412,6 +465,7 @@ impl RowEncoder<'_, '_> {
             }
         }
         copy::close(self.out, at);
+        Ok(())
     }
 }
 

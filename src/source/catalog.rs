@@ -201,6 +201,14 @@ impl SourceCatalog {
     }
 }
 
+/// The text of a value that a walsender gave without conversion, without conversion.
+fn text_as_stored(session: &mut Connection, type_oid: Oid, value: &[u8]) -> Result<Vec<u8>> {
+    session.query("BEGIN; SET LOCAL client_encoding = 'SQL_ASCII'")?;
+    let text = session.text_of(type_oid, value);
+    session.query("ROLLBACK")?;
+    text
+}
+
 /// Asks for what locks tables; `None` where another transaction holds one of them for longer: it may wait for
 /// zemi, which is its synchronous standby.
 fn bounds_within_a_second(session: &mut Connection, sql: &str) -> Result<Option<ResultSet>> {
@@ -315,6 +323,29 @@ impl Catalog for SourceCatalog {
             bounds.extend(partitions::bounds(&found));
         }
         Ok(bounds)
+    }
+
+    fn text_of(&mut self, type_oid: Oid, value: &[u8], as_stored: bool) -> Result<Option<Vec<u8>>> {
+        let answer = self.ask(|session| {
+            let text = match as_stored {
+                true => text_as_stored(session, type_oid, value),
+                false => session.text_of(type_oid, value),
+            };
+            match text {
+                Err(e) if cast::is_answer(&e) => Ok(Err(e)),
+                other => other.map(Ok),
+            }
+        });
+        match answer.at(|| format!("the text of a value of the type with OID {type_oid}"))? {
+            Ok(text) => Ok(Some(text)),
+            Err(error) => {
+                log::debug!(
+                    "no text for a value of the type with OID {type_oid}: {}",
+                    cast::cause(&error)
+                );
+                Ok(None)
+            }
+        }
     }
 
     fn value_type(&mut self, type_oid: Oid) -> Result<ValueType> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::deadline::timed_out;
 use super::frame::FRAME_LIMIT;
-use super::frontend::{COPY_DONE, copy_data_head, query_message, query_with_messages};
+use super::frontend::{COPY_DONE, Format, copy_data_head, query_message, query_with_messages};
 use super::io_error::write_failed;
 use super::message_stream::MessageStream;
 use super::quote::identifier;
@@ -134,7 +134,7 @@ impl Connection {
 
     /// Runs one statement with one parameter of this type, in text. Its answer has no names of columns.
     pub fn query_with(&mut self, sql: &str, parameter: Oid, text: &[u8]) -> Result<ResultSet> {
-        self.send(&query_with_messages(sql, parameter, text)?)?;
+        self.send(&query_with_messages(sql, parameter, Format::Text, text)?)?;
         Ok(self.result_sets()?.pop().unwrap_or_default())
     }
 

@@ -18,15 +18,30 @@ pub fn copy_data_head(body: usize) -> Result<[u8; HEAD]> {
     Ok([b'd', a, b, c, d])
 }
 
-/// The messages of one statement with one parameter, in text: Parse, Bind, Execute, Sync.
-pub fn query_with_messages(sql: &str, parameter: Oid, text: &[u8]) -> Result<Vec<u8>> {
-    let mut messages = bytes::BytesMut::with_capacity(sql.len() + text.len() + 64);
+/// The form of a parameter (PostgreSQL documentation, "Formats and Format Codes").
+#[derive(Debug, Clone, Copy)]
+pub enum Format {
+    /// As the input function of its type takes it.
+    Text = 0,
+    /// As the receive function of its type takes it.
+    Binary = 1,
+}
+
+/// The messages of one statement with one parameter of this type: Parse, Bind, Execute, Sync. The result is
+/// text.
+pub fn query_with_messages(
+    sql: &str,
+    parameter: Oid,
+    format: Format,
+    value: &[u8],
+) -> Result<Vec<u8>> {
+    let mut messages = bytes::BytesMut::with_capacity(sql.len() + value.len() + 64);
     let built = frontend::parse("", sql, [parameter.0], &mut messages).and_then(|()| {
-        let put = |text: &[u8], buffer: &mut bytes::BytesMut| {
-            buffer.extend_from_slice(text);
+        let put = |value: &[u8], buffer: &mut bytes::BytesMut| {
+            buffer.extend_from_slice(value);
             Ok(IsNull::No)
         };
-        frontend::bind("", "", [], [text], put, [], &mut messages).map_err(
+        frontend::bind("", "", [format as i16], [value], put, [], &mut messages).map_err(
             |error| match error {
                 BindError::Serialization(error) => error,
                 BindError::Conversion(error) => std::io::Error::other(error),
@@ -59,9 +74,9 @@ mod tests {
         assert_eq!(query_message("x").unwrap(), b"Q\0\0\0\x06x\0");
         assert_eq!(query_message("\0").unwrap_err().kind(), Kind::Setting);
         assert_eq!(
-            query_with_messages("x", Oid(258), b"\0\xFF").unwrap(),
+            query_with_messages("x", Oid(258), Format::Text, b"\0\xFF").unwrap(),
             b"P\0\0\0\x0D\0x\0\0\x01\0\0\x01\x02\
-              B\0\0\0\x12\0\0\0\0\0\x01\0\0\0\x02\0\xFF\0\0E\0\0\0\x09\0\0\0\0\0S\0\0\0\x04"
+              B\0\0\0\x14\0\0\0\x01\0\0\0\x01\0\0\0\x02\0\xFF\0\0E\0\0\0\x09\0\0\0\0\0S\0\0\0\x04"
         );
     }
 }

@@ -19,6 +19,7 @@ pub(crate) mod result_set;
 pub(crate) mod session_settings;
 pub(crate) mod tls;
 pub(crate) mod transport;
+mod value_text;
 
 pub use connection::Connection;
 pub use quote::literal;

@@ -43,6 +43,8 @@ pub enum Reason {
     TooManyElements,
     /// Beyond [`JSONB_MAX_BYTES`](super::JSONB_MAX_BYTES).
     TooLarge,
+    /// The source gave no text for a value that came in binary.
+    NoText,
     /// The source answered that it gives no JSON for the value, of a type that has a cast to json.
     CastFailed,
     /// The composite's text has other fields than the catalog says.
@@ -65,6 +67,7 @@ impl Reason {
             Reason::TooDeep => "json nested too deep",
             Reason::TooManyElements => "more elements than jsonb can be built from",
             Reason::TooLarge => "larger than jsonb can be",
+            Reason::NoText => "a value in binary for which the source gives no text",
             Reason::CastFailed => "a value that the source cannot cast to json",
             Reason::TypeChanged => "a composite type that changed since",
             Reason::LongKey => "a primary key longer than the column that takes it",

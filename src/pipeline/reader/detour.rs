@@ -10,6 +10,7 @@ use crate::error::{Error, Kind};
 use crate::lsn::Lsn;
 use crate::source::{self, message::XLogData};
 use crate::sqlstate;
+use crate::wire::literal;
 
 /// A change that needs the stored form again within this time after the last one: the next is not far.
 const SOON: Duration = Duration::from_secs(600);
@@ -48,6 +49,8 @@ pub(super) struct Detour {
     failed_at: Option<Lsn>,
     /// Where WAL ended when this form was first asked for: the change is not behind it.
     known_end: Option<Lsn>,
+    /// What was durable when values were first asked for in binary.
+    binary_since: Lsn,
     reached: Reached,
     stay: Duration,
     stay_until: Option<Instant>,
@@ -126,15 +129,21 @@ impl Detour {
     }
 
     /// Takes note of the error that ended a stream, or an attempt at one.
-    pub(super) fn judge(&mut self, error: Error, now: Instant) -> Judged {
+    /// `durable` is the position up to which everything is written.
+    pub(super) fn judge(&mut self, error: Error, durable: Lsn, slot: &str, now: Instant) -> Judged {
         let before = self.form;
         if source::is_unconvertible(&error) {
             self.form.encoding = ClientEncoding::AsStored;
-        } else if is_too_long(&error) {
-            if before.binary {
-                return Judged::Impossible(impossible(&error));
+        } else if before.binary && (is_too_long(&error) || has_no_binary(&error)) {
+            // A transaction before that of the change, which was sent again: it can be sent as text.
+            if has_no_binary(&error) && durable > self.binary_since {
+                self.form.binary = false;
+            } else {
+                return Judged::Impossible(impossible(&error, slot));
             }
+        } else if is_too_long(&error) {
             self.form.binary = true;
+            self.binary_since = durable;
         } else {
             return Judged::Unrelated(error);
         }
@@ -175,20 +184,26 @@ fn is_too_long(error: &Error) -> bool {
         && (error.is_sqlstate(sqlstate::PROGRAM_LIMIT_EXCEEDED) || is_alloc())
 }
 
+/// Whether the walsender failed because a type inside of an array or a composite has no send function
+/// (`getTypeBinaryOutputInfo`, `lsyscache.c`); a column of such a type alone is sent as text.
+fn has_no_binary(error: &Error) -> bool {
+    error.wal_position().is_some() && error.is_sqlstate(sqlstate::UNDEFINED_FUNCTION)
+}
+
 /// The end of the stream at a change that no form can bring.
-fn impossible(error: &Error) -> Error {
+fn impossible(error: &Error, slot: &str) -> Error {
     let at = error.wal_position().unwrap_or_default();
     let message = format!(
-        "the source cannot send the change at {at}: expected a row of at most 1 GB, found one that is longer \
-         both as text and in binary: {}",
+        "the source cannot send the change at {at}: its transaction has a row that is longer than 1 GB as \
+         text, expected one that can be sent in binary: {}",
         error.without_hint()
     );
-    Error::new(Kind::Transient, message).hint(
+    Error::new(Kind::Transient, message).hint(format!(
         "no logical decoding can read past it. Everything before it is written. To give it up, with all \
-         other changes from there to now: SELECT pg_replication_slot_advance(slot_name, \
-         pg_current_wal_lsn()) on the source, with the name in SLOT_NAME; the next start of zemi records \
-         them as a gap",
-    )
+         other changes from there to now, run this on the source, and start zemi again, which records a \
+         gap: SELECT pg_drop_replication_slot({})",
+        literal(slot)
+    ))
 }
 
 #[cfg(test)]
@@ -245,7 +260,7 @@ mod tests {
         let now = Instant::now();
         let mut detour = Detour::default();
         assert!(matches!(
-            detour.judge(unconvertible(10), now),
+            detour.judge(unconvertible(10), Lsn(5), "zemi", now),
             Judged::Another(_)
         ));
         assert_eq!(detour.form(Lsn(5), now), STORED);
@@ -266,7 +281,7 @@ mod tests {
     fn a_connection_that_is_lost_in_the_transaction_begins_it_again() {
         let now = Instant::now();
         let mut detour = Detour::default();
-        detour.judge(unconvertible(10), now);
+        detour.judge(unconvertible(10), Lsn(5), "zemi", now);
         detour.streams(Lsn(100));
         message(&mut detour, 10, b"I");
         detour.streams(Lsn(110));
@@ -283,7 +298,7 @@ mod tests {
         let now = Instant::now();
         for lsn in [0, 10] {
             let mut detour = Detour::default();
-            detour.judge(unconvertible(lsn), now);
+            detour.judge(unconvertible(lsn), Lsn(5), "zemi", now);
             detour.streams(Lsn(100));
             detour.streams(Lsn(200));
             transaction(&mut detour, 50, 60);
@@ -297,11 +312,14 @@ mod tests {
         let now = Instant::now();
         let mut detour = Detour::default();
         let limit = failure("54000", "string buffer exceeds maximum allowed length", 10);
-        assert!(matches!(detour.judge(limit, now), Judged::Another(_)));
+        assert!(matches!(
+            detour.judge(limit, Lsn(5), "zemi", now),
+            Judged::Another(_)
+        ));
         assert!(detour.form(Lsn(5), now).binary);
         // It may hold text that cannot be converted as well.
         assert!(matches!(
-            detour.judge(unconvertible(10), now),
+            detour.judge(unconvertible(10), Lsn(5), "zemi", now),
             Judged::Another(_)
         ));
         let both = StreamForm {
@@ -309,14 +327,35 @@ mod tests {
             ..STORED
         };
         assert_eq!(detour.form(Lsn(5), now), both);
-        let Judged::Impossible(error) = detour.judge(too_long(0x1A), now) else {
+        let Judged::Impossible(error) = detour.judge(too_long(0x1A), Lsn(5), "zemi", now) else {
             panic!("expected the end");
         };
         let text = error.to_string();
         assert!(
-            text.contains("the change at 0/1A") && text.contains("pg_replication_slot_advance")
+            text.contains("the change at 0/1A")
+                && text.contains("pg_drop_replication_slot('zemi')")
         );
         assert_eq!(error.remedy(), Remedy::Retry);
+    }
+
+    #[test]
+    fn what_has_no_binary_form_is_sent_as_text_where_it_is_of_a_transaction_before() {
+        let now = Instant::now();
+        let mut detour = Detour::default();
+        let none = || failure("42883", "no binary output function available for type v", 7);
+        detour.judge(too_long(10), Lsn(5), "zemi", now);
+        let again = detour.judge(none(), Lsn(6), "zemi", now);
+        assert!(matches!(again, Judged::Another(_)), "{again:?}");
+        assert_eq!(detour.form(Lsn(6), now), USUAL);
+        detour.judge(too_long(10), Lsn(8), "zemi", now);
+        let last = detour.judge(none(), Lsn(8), "zemi", now);
+        assert!(matches!(last, Judged::Impossible(_)), "{last:?}");
+        // As text it says nothing of the form.
+        let mut detour = Detour::default();
+        assert!(matches!(
+            detour.judge(none(), Lsn(8), "zemi", now),
+            Judged::Unrelated(_)
+        ));
     }
 
     #[test]
@@ -330,12 +369,15 @@ mod tests {
             Error::new(Kind::Transient, "closed"),
         ] {
             let mut detour = Detour::default();
-            assert!(matches!(detour.judge(error, now), Judged::Unrelated(_)));
+            assert!(matches!(
+                detour.judge(error, Lsn(5), "zemi", now),
+                Judged::Unrelated(_)
+            ));
             assert_eq!(detour.form(Lsn(5), now), USUAL);
         }
         let mut detour = Detour::default();
-        detour.judge(unconvertible(10), now);
-        let again = detour.judge(unconvertible(10), now);
+        detour.judge(unconvertible(10), Lsn(5), "zemi", now);
+        let again = detour.judge(unconvertible(10), Lsn(5), "zemi", now);
         assert!(matches!(again, Judged::Unrelated(_)), "{again:?}");
     }
 
@@ -346,7 +388,7 @@ mod tests {
         let mut now = began;
         let mut durable = 10;
         for stay in [0, 60, 120, 240, 480, 960, 1920, 3600, 3600] {
-            detour.judge(unconvertible(durable), now);
+            detour.judge(unconvertible(durable), Lsn(5), "zemi", now);
             detour.streams(Lsn(durable + 90));
             transaction(&mut detour, durable, durable + 5);
             let end = Lsn(durable + 5);
@@ -360,7 +402,7 @@ mod tests {
         }
         // A rare one is over as soon as it is behind.
         now += SOON;
-        detour.judge(unconvertible(durable), now);
+        detour.judge(unconvertible(durable), Lsn(5), "zemi", now);
         detour.streams(Lsn(durable + 90));
         transaction(&mut detour, durable, durable + 5);
         assert!(detour.is_over(Lsn(durable + 5), now));

@@ -71,7 +71,9 @@ impl Reader {
             if connected.elapsed() > LONG_SESSION || advanced {
                 backoff.reset();
             }
-            let error = match findings.detour.judge(error, Instant::now()) {
+            let durable = self.output.feedback.epoch().1;
+            let slot = &self.connector.config.slot_name;
+            let error = match findings.detour.judge(error, durable, slot, Instant::now()) {
                 Judged::Unrelated(error) => error,
                 Judged::Another(error) => {
                     warn_of(findings.detour.form(durable, Instant::now()));

@@ -30,6 +30,7 @@ pub struct Judge {
     _zemi: Zemi,
     scene: Scene,
     tables: Vec<(String, &'static str)>,
+    in_binary: bool,
     /// Whether the server was built with it.
     xml: bool,
 }
@@ -65,8 +66,19 @@ impl Judge {
             _zemi,
             scene,
             tables: Vec::new(),
+            in_binary: false,
             xml,
         }
+    }
+
+    /// Writes a row that is longer than 1 GB as text: the walsender gives the values of the whole transaction
+    /// in binary then.
+    pub fn write_what_no_text_can_hold(&mut self) {
+        self.in_binary = true;
+        self.scene.sql.run(
+            "CREATE TABLE v.huge (id int PRIMARY KEY, v bytea);
+             INSERT INTO v.huge VALUES (1, convert_to(repeat('0123456789', 55000000), 'UTF8'))",
+        );
     }
 
     /// Makes a table for this kind and writes its values, unless this server does not have the type.
@@ -80,6 +92,14 @@ impl Judge {
             return;
         }
         sql.run(kind.setup);
+        // No array and no composite of such a type can be sent in binary.
+        let sends = format!(
+            "SELECT typsend <> 0 FROM pg_type WHERE oid = '{}'::regtype",
+            kind.name
+        );
+        if self.in_binary && sql.value(&sends) == "f" {
+            return;
+        }
         let number = self.tables.len();
         sql.run(&table(number, kind));
         sql.run(&rows(number, kind));
