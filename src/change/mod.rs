@@ -3,6 +3,7 @@
 pub mod assembler;
 pub mod batch;
 pub mod catalog;
+pub mod characters;
 pub mod context;
 pub mod copy;
 pub mod encoding;
@@ -23,7 +24,8 @@ pub mod uuid;
 pub use assembler::{Assembler, Place};
 pub use batch::{Batch, Counts, Patch, TruncatedTables};
 pub use catalog::{AnswersAt, Catalog, Described, FIRST_USER_OID, Holds, RelationFacts};
-pub use encoding::{ClientEncoding, Encoding};
+pub use characters::Characters;
+pub use encoding::{ClientEncoding, Convert, Encoding, StoredEncoding};
 pub use lineage::{Ancestor, Lineage, is_tool_schema};
 pub use notes::Note;
 pub use settings::{Settings, Tracked};

@@ -173,7 +173,7 @@ impl RowEncoder<'_, '_> {
         copy::tuple(self.out, self.settings.shape.fields());
         let id = uuid::change_id(head.commit_time, head.position, self.settings.id_source);
         copy::field(self.out, &id);
-        self.primary_key(values);
+        self.primary_key(values)?;
         let before = self.out.len();
         self.before(head.operation, values)?;
         let after = self.out.len();
@@ -323,7 +323,7 @@ impl RowEncoder<'_, '_> {
             text: decoded,
             reasons,
         } = &mut *self.tools;
-        let lossy = self.settings.encoding.decode(text, decoded);
+        let lossy = self.settings.encoding.decode(text, decoded, *catalog)?;
         let text = lossy.map_or(text, |_| decoded.as_slice());
         if let (ColumnPolicy::Hash, Some(masker)) = (column.policy, &self.settings.masker) {
             self.out.push(b'"');
@@ -350,10 +350,11 @@ impl RowEncoder<'_, '_> {
         Ok(())
     }
 
-    fn primary_key(&mut self, values: &RowValues<'_>) {
+    fn primary_key(&mut self, values: &RowValues<'_>) -> Result<()> {
         let old = values.old.map(|old| old.data());
         let Some(tuple) = values.new.or(old) else {
-            return copy::null(self.out);
+            copy::null(self.out);
+            return Ok(());
         };
         // A key tuple of an index that lacks a part of the primary key: the other parts alone could be
         // the key of another row.
@@ -365,7 +366,8 @@ impl RowEncoder<'_, '_> {
             column.is_some_and(|c| c.key) && !value.is_none_or(|value| self.says_nothing(value))
         };
         if key_only && !self.plan.primary_key.iter().all(sent) {
-            return copy::null(self.out);
+            copy::null(self.out);
+            return Ok(());
         }
         let at = copy::open(self.out);
         let start = self.out.len();
@@ -389,7 +391,12 @@ impl RowEncoder<'_, '_> {
             }
             found = true;
             let part = self.out.len();
-            let lossy = self.settings.encoding.decode(text, self.tools.text);
+            let Tools {
+                catalog,
+                text: decoded,
+                ..
+            } = &mut *self.tools;
+            let lossy = self.settings.encoding.decode(text, decoded, *catalog)?;
             let text = lossy.map_or(text, |_| self.tools.text.as_slice());
             match (column.policy, &self.settings.masker) {
                 (ColumnPolicy::Hash, Some(masker)) => masker.hash(text, self.out),
@@ -401,7 +408,8 @@ impl RowEncoder<'_, '_> {
         }
         if !found {
             self.out.truncate(at - 4);
-            return copy::null(self.out);
+            copy::null(self.out);
+            return Ok(());
         }
         if let Some(limit) = self.settings.primary_key_limit {
             let text = self.out.get(start..).unwrap_or_default();
@@ -412,6 +420,7 @@ impl RowEncoder<'_, '_> {
             }
         }
         copy::close(self.out, at);
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::change::ClientEncoding;
 use crate::error::{Error, Kind};
 use crate::lsn::Lsn;
-use crate::source::{self, message::XLogData};
+use crate::source::message::XLogData;
 use crate::sqlstate;
 
 /// A change that needs the stored form again within this time after the last one: the next is not far.
@@ -128,7 +128,7 @@ impl Detour {
     /// Takes note of the error that ended a stream, or an attempt at one.
     pub(super) fn judge(&mut self, error: Error, now: Instant) -> Judged {
         let before = self.form;
-        if source::is_unconvertible(&error) {
+        if error.is_unconvertible() {
             self.form.encoding = ClientEncoding::AsStored;
         } else if is_too_long(&error) {
             if before.binary {
