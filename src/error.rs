@@ -250,6 +250,12 @@ impl Error {
                 .is_some_and(|state| !matches!(state.class(), "08" | "53" | "57"))
     }
 
+    /// Whether a server holds text that it cannot convert to UTF-8 (22021, 22P05).
+    pub fn is_unconvertible(&self) -> bool {
+        self.is_sqlstate(sqlstate::CHARACTER_NOT_IN_REPERTOIRE)
+            || self.is_sqlstate(sqlstate::UNTRANSLATABLE_CHARACTER)
+    }
+
     /// Whether the server that sent it is shutting down or starting up (57P01, 57P02, 57P03).
     pub fn is_server_stopping(&self) -> bool {
         self.0.sqlstate.is_some_and(|s| {

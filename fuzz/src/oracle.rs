@@ -172,3 +172,10 @@ fn field(text: &[u8]) -> Option<(Value, &[u8])> {
         at += 1;
     }
 }
+
+/// What a source may say that a character of another encoding is in UTF-8: none for some.
+pub fn character(bytes: &[u8]) -> Option<String> {
+    let last = *bytes.last()?;
+    let first = char::from(*bytes.first()?);
+    (last % 8 != 0).then(|| [first, char::from(last)].iter().collect())
+}

@@ -13,8 +13,8 @@ use zemi::fuzzing::Chunk;
 use zemi::fuzzing::StreamStart;
 use zemi::fuzzing::change::json::{Ask, CompositeField, Reason, ValueType, builtin};
 use zemi::fuzzing::change::{
-    Ancestor, AnswersAt, Assembler, Batch, Catalog, Described, Encoding, Holds, Note,
-    RelationFacts, RowShape, Settings, TreeNode, copy,
+    Ancestor, AnswersAt, Assembler, Batch, Catalog, Characters, Convert, Described, Encoding,
+    Holds, Note, RelationFacts, RowShape, Settings, StoredEncoding, TreeNode, copy,
 };
 use zemi::fuzzing::source::message::StreamMessage;
 use zemi::fuzzing::{Sink, StreamDecoder};
@@ -95,8 +95,8 @@ fn choices(input: &mut Input<'_>) -> Choices {
     Choices {
         settings: SETTINGS[choice].get_or_init(|| settings(flags)).clone(),
         encoding: match flags >> 6 {
-            0 => Encoding::Latin1,
-            1 => Encoding::Win1252,
+            0 => Encoding::of_database("WIN1251"),
+            1 => Encoding::of_database("EUC_TW"),
             _ => Encoding::Utf8,
         },
         primary_key_limit: (flags & 32 != 0).then_some(8),
@@ -179,7 +179,7 @@ impl Sink for Rows {
 
     fn limit_reached(&mut self) {}
 
-    fn new_relation(&mut self, _: &Relation<'_>) {}
+    fn new_relation(&mut self, _: &Relation<'_>, _: (&str, &str)) {}
 
     fn noted(&mut self, _: &str, _: &str, _: Note) {}
 }
@@ -253,6 +253,7 @@ fn check_row(tuple: &[u8], shape: RowShape) {
 struct Types {
     generation: u64,
     asked: HashMap<Oid, u32>,
+    characters: Characters,
 }
 
 impl Ask for Types {
@@ -262,6 +263,19 @@ impl Ask for Types {
             0 => Err(Error::new(Kind::Stopped, "the source did not answer")),
             _ => Ok(text.len().is_multiple_of(2)),
         }
+    }
+}
+
+impl Convert for Types {
+    fn to_utf8(
+        &mut self,
+        encoding: StoredEncoding,
+        text: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<bool> {
+        encoding.decode(&mut self.characters, text, out, |_, characters| {
+            Ok(characters.iter().map(|c| oracle::character(c)).collect())
+        })
     }
 }
 

@@ -149,6 +149,11 @@ impl Assembler {
         self.relations.get(&relation).map(|plan| &*plan.name)
     }
 
+    /// The names of its schema and its own of a relation that was described.
+    pub fn relation_names(&self, relation: Oid) -> Option<(&str, &str)> {
+        self.relations.get(&relation).map(|plan| plan.lineage.own())
+    }
+
     /// Forgets relations that were dropped and of which nothing comes any more.
     pub fn forget(&mut self, gone: &[Oid]) {
         for relation in gone {
@@ -215,7 +220,7 @@ impl Assembler {
             Message::Relation(relation) => self.relation(relation, catalog),
             // The Relation message that follows asks for the types of its columns.
             Message::Type(_) | Message::Origin(_) => Ok(()),
-            Message::Logical(logical) => self.logical(logical, batch),
+            Message::Logical(logical) => self.logical(logical, catalog, batch),
             Message::Insert(insert) => {
                 let values = RowValues {
                     old: None,
@@ -356,7 +361,12 @@ impl Assembler {
         Ok(())
     }
 
-    fn logical(&mut self, message: &LogicalMessage<'_>, batch: &mut Batch) -> Result<()> {
+    fn logical(
+        &mut self,
+        message: &LogicalMessage<'_>,
+        catalog: &mut dyn Catalog,
+        batch: &mut Batch,
+    ) -> Result<()> {
         let Some(open) = &mut self.transaction else {
             return Ok(());
         };
@@ -366,9 +376,9 @@ impl Assembler {
         let lossy = self
             .settings
             .encoding
-            .decode(message.content, &mut self.text);
+            .decode(message.content, &mut self.text, catalog)?;
         let content = lossy.map_or(message.content, |_| self.text.as_slice());
-        if context_json(content, &mut self.context) {
+        if context_json(content, &mut self.context) | (lossy == Some(true)) {
             batch.open_counts().replaced += 1;
         }
         if open.has_context {

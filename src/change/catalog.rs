@@ -1,5 +1,6 @@
 //! Questions to the source's catalog about relations and types, which the stream does not answer.
 
+use super::encoding::Convert;
 use super::json::{Ask, ValueType};
 use super::lineage::Ancestor;
 use super::truncate::TreeNode;
@@ -75,7 +76,7 @@ pub struct AnswersAt {
 }
 
 /// The catalog of the source.
-pub trait Catalog: Ask {
+pub trait Catalog: Ask + Convert {
     /// Waits until other sessions see what this transaction did to the catalog: the stream brings a commit as
     /// soon as it is in the WAL, which is earlier. False where the transaction itself waits for zemi as its
     /// synchronous standby: then the answers are those of before the transaction, and are asked for again at

@@ -1,9 +1,12 @@
 //! Text as the source stores it, where the server cannot convert it to UTF-8.
 //!
-//! In a database of encoding SQL_ASCII a text may hold any bytes, and in one of WIN1252 five that stand
-//! for no character. The walsender refuses such a row for ever, so it is asked for the stored bytes
-//! (`client_encoding=SQL_ASCII`: PostgreSQL documentation, "Character Set Support"), which are decoded
-//! here. A byte that stands for no character becomes U+FFFD.
+//! In a database of encoding SQL_ASCII a text may hold any bytes, and in others some that stand for no
+//! character, or for one that Unicode lacks. The walsender refuses such a row for ever, so it is asked for
+//! the stored bytes (`client_encoding=SQL_ASCII`: PostgreSQL documentation, "Character Set Support"), which
+//! are decoded here, by the source's own tables. What stands for no character becomes U+FFFD.
+
+use super::characters::{Characters, Lengths};
+use crate::error::Result;
 
 /// What the texts of the stream are encoded in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -12,55 +15,125 @@ pub enum Encoding {
     /// where it is valid.
     #[default]
     Utf8,
-    /// ISO 8859-1: each byte is the character of that number.
-    Latin1,
-    /// Windows code page 1252.
-    Win1252,
+    /// As the database stores it, whose encoding has this name.
+    Stored(StoredEncoding),
 }
 
-/// The characters of 0x80 to 0x9F in Windows code page 1252 (Unicode's `CP1252.TXT`, which PostgreSQL's
-/// own table is made of).
-const WIN1252: [char; 32] = [
-    '€', '\u{FFFD}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{FFFD}', 'Ž',
-    '\u{FFFD}', '\u{FFFD}', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{FFFD}',
-    'ž', 'Ÿ',
+/// An encoding of databases other than UTF8 and SQL_ASCII.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredEncoding {
+    name: &'static str,
+    lengths: Lengths,
+}
+
+/// Those whose characters have one byte each (PostgreSQL documentation, table "PostgreSQL Character Sets").
+const ONE_BYTE: [&str; 27] = [
+    "ISO_8859_5",
+    "ISO_8859_6",
+    "ISO_8859_7",
+    "ISO_8859_8",
+    "KOI8R",
+    "KOI8U",
+    "LATIN1",
+    "LATIN2",
+    "LATIN3",
+    "LATIN4",
+    "LATIN5",
+    "LATIN6",
+    "LATIN7",
+    "LATIN8",
+    "LATIN9",
+    "LATIN10",
+    "WIN866",
+    "WIN874",
+    "WIN1250",
+    "WIN1251",
+    "WIN1252",
+    "WIN1253",
+    "WIN1254",
+    "WIN1255",
+    "WIN1256",
+    "WIN1257",
+    "WIN1258",
 ];
+
+/// Those with several, and how long a character is that begins with 0x8E. MULE_INTERNAL is not here: no
+/// server converts it to UTF-8, and none lets a client of UTF-8 in.
+const SEVERAL_BYTES: [(&str, usize); 5] = [
+    ("EUC_CN", 2),
+    ("EUC_JIS_2004", 2),
+    ("EUC_JP", 2),
+    ("EUC_KR", 2),
+    ("EUC_TW", 4),
+];
+
+/// Decodes stored text.
+pub trait Convert {
+    /// Appends the text in UTF-8, with U+FFFD for what has none; returns whether there was any.
+    ///
+    /// # Errors
+    /// The source did not answer.
+    fn to_utf8(&mut self, encoding: StoredEncoding, text: &[u8], out: &mut Vec<u8>)
+    -> Result<bool>;
+}
+
+impl StoredEncoding {
+    /// Decodes by characters that are known; `ask` gives the others, see [`Convert::to_utf8`].
+    ///
+    /// # Errors
+    /// Those of `ask`.
+    pub fn decode(
+        self,
+        characters: &mut Characters,
+        text: &[u8],
+        out: &mut Vec<u8>,
+        ask: impl FnMut(&str, &[&[u8]]) -> Result<Vec<Option<String>>>,
+    ) -> Result<bool> {
+        characters.decode((self.name, self.lengths), text, out, ask)
+    }
+}
 
 impl Encoding {
     /// Of the stored bytes of a database whose `server_encoding` has this name.
     pub fn of_database(name: &str) -> Encoding {
-        match name {
-            "LATIN1" => Encoding::Latin1,
-            "WIN1252" => Encoding::Win1252,
-            _ => Encoding::Utf8,
-        }
+        let one_byte = ONE_BYTE.into_iter().map(|name| (name, Lengths::One));
+        let several = SEVERAL_BYTES.into_iter();
+        let several = several.map(|(name, behind_8e)| (name, Lengths::Euc { behind_8e }));
+        let found = one_byte.chain(several).find(|(known, _)| *known == name);
+        found.map_or(Encoding::Utf8, |(name, lengths)| {
+            Encoding::Stored(StoredEncoding { name, lengths })
+        })
     }
 
     /// The text in UTF-8, in `out` (cleared first), where it has to be decoded: `None` when it is to be
-    /// used as it is. Otherwise whether a byte stands for no character.
-    pub fn decode(self, text: &[u8], out: &mut Vec<u8>) -> Option<bool> {
-        if self == Encoding::Utf8 || text.is_ascii() {
-            return None;
-        }
-        out.clear();
-        let mut replaced = false;
-        for &byte in text {
-            let mut character = char::from(byte);
-            if self == Encoding::Win1252 && matches!(byte, 0x80..=0x9F) {
-                let found = WIN1252.get(usize::from(byte & 0x1F));
-                character = found.copied().unwrap_or(char::REPLACEMENT_CHARACTER);
-                replaced |= character == char::REPLACEMENT_CHARACTER;
+    /// used as it is. Otherwise whether something stands for no character.
+    ///
+    /// # Errors
+    /// The source did not answer.
+    pub fn decode(
+        self,
+        text: &[u8],
+        out: &mut Vec<u8>,
+        convert: &mut dyn Convert,
+    ) -> Result<Option<bool>> {
+        match self {
+            Encoding::Stored(encoding) if !text.is_ascii() => {
+                out.clear();
+                convert.to_utf8(encoding, text, out).map(Some)
             }
-            out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            _ => Ok(None),
         }
-        Some(replaced)
     }
 
     /// A name in UTF-8, with U+FFFD for what is no character.
-    pub fn name(self, bytes: &[u8]) -> String {
+    ///
+    /// # Errors
+    /// The source did not answer.
+    pub fn name(self, bytes: &[u8], convert: &mut dyn Convert) -> Result<String> {
         let mut out = Vec::new();
-        let bytes = self.decode(bytes, &mut out).map_or(bytes, |_| &out);
-        String::from_utf8_lossy(bytes).into_owned()
+        let decoded = self.decode(bytes, &mut out, convert)?;
+        let bytes = decoded.map_or(bytes, |_| &out);
+        Ok(String::from_utf8_lossy(bytes).into_owned())
     }
 }
 
@@ -97,55 +170,58 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
+    /// A source that has LATIN1 under every name, but for 0x81.
+    #[derive(Default)]
+    struct Latin1(Characters);
+
+    impl Convert for Latin1 {
+        fn to_utf8(
+            &mut self,
+            encoding: StoredEncoding,
+            text: &[u8],
+            out: &mut Vec<u8>,
+        ) -> Result<bool> {
+            encoding.decode(&mut self.0, text, out, |_, characters| {
+                let text = |bytes: &&[u8]| match bytes {
+                    [0x81] => None,
+                    bytes => Some(bytes.iter().map(|byte| char::from(*byte)).collect()),
+                };
+                Ok(characters.iter().map(text).collect())
+            })
+        }
+    }
+
     fn decoded(encoding: Encoding, text: &[u8]) -> Option<(String, bool)> {
         let mut out = b"left from before".to_vec();
-        let replaced = encoding.decode(text, &mut out)?;
-        Some((String::from_utf8(out).unwrap(), replaced))
+        let replaced = encoding.decode(text, &mut out, &mut Latin1::default());
+        replaced
+            .unwrap()
+            .map(|replaced| (String::from_utf8(out).unwrap(), replaced))
     }
 
     #[test]
-    fn each_byte_of_a_known_encoding_is_its_character() {
-        let (win, latin) = (Encoding::Win1252, Encoding::Latin1);
-        for (encoding, text, expected, replaced) in [
-            (win, &b"caf\xE9 \x80\x9F"[..], "café €Ÿ", false),
-            (
-                win,
-                b"\x81|\x8D|\x8F|\x90|\x9D",
-                "\u{FFFD}|\u{FFFD}|\u{FFFD}|\u{FFFD}|\u{FFFD}",
-                true,
-            ),
-            (latin, b"caf\xE9\x81\xFF", "café\u{81}ÿ", false),
-        ] {
-            assert_eq!(decoded(encoding, text), Some((expected.into(), replaced)));
-        }
-        for byte in 0x80..=0xFF_u8 {
-            let unassigned = matches!(byte, 0x81 | 0x8D | 0x8F | 0x90 | 0x9D);
-            assert_eq!(decoded(win, &[byte]).unwrap().1, unassigned, "{byte:x}");
-        }
-    }
-
-    #[test]
-    fn plain_text_and_utf8_are_used_as_they_are() {
-        assert_eq!(decoded(Encoding::Win1252, b"plain"), None);
+    fn stored_text_beyond_ascii_is_decoded_and_any_other_used_as_it_is() {
+        let win = Encoding::of_database("WIN1252");
+        assert_eq!(decoded(win, b"plain"), None);
+        assert_eq!(decoded(win, b"a\xE9"), Some(("aé".into(), false)));
+        assert_eq!(decoded(win, b"\x81\xE9"), Some(("\u{FFFD}é".into(), true)));
         assert_eq!(decoded(Encoding::Utf8, b"\xFF"), None);
-        assert_eq!(Encoding::Utf8.name(b"a\xFF"), "a\u{FFFD}");
-        assert_eq!(Encoding::Win1252.name(b"a\xE9"), "aé");
+        let name = |encoding: Encoding, name| encoding.name(name, &mut Latin1::default()).unwrap();
+        assert_eq!(name(Encoding::Utf8, b"a\xFF"), "a\u{FFFD}");
+        assert_eq!(name(win, b"a\xE9\x81"), "aé\u{FFFD}");
     }
 
     #[test]
     fn only_stored_bytes_are_in_the_encoding_of_the_database() {
         let (utf8, stored) = (ClientEncoding::Utf8, ClientEncoding::AsStored);
         assert_eq!(utf8.of_stream("WIN1252"), Encoding::Utf8);
-        assert_eq!(stored.of_stream("WIN1252"), Encoding::Win1252);
-        assert_eq!(stored.of_stream("SQL_ASCII"), Encoding::Utf8);
-    }
-
-    #[test]
-    fn what_is_not_known_is_taken_for_utf8() {
-        for name in ["UTF8", "SQL_ASCII", "EUC_JP"] {
-            assert_eq!(Encoding::of_database(name), Encoding::Utf8);
+        assert_eq!(
+            stored.of_stream("WIN1252"),
+            Encoding::of_database("WIN1252")
+        );
+        assert_ne!(stored.of_stream("WIN1252"), Encoding::Utf8);
+        for name in ["SQL_ASCII", "UTF8", "of a later version"] {
+            assert_eq!(stored.of_stream(name), Encoding::Utf8);
         }
-        assert_eq!(Encoding::of_database("WIN1252"), Encoding::Win1252);
-        assert_eq!(Encoding::of_database("LATIN1"), Encoding::Latin1);
     }
 }

@@ -91,8 +91,8 @@ impl RelationPlan {
     ) -> Result<RelationPlan> {
         let commit_time = transaction.map_or(PgTimestamp(i64::MIN), |(_, time)| time);
         let encoding = settings.encoding;
-        let schema = encoding.name(relation.schema());
-        let table = encoding.name(relation.name);
+        let schema = encoding.name(relation.schema(), catalog)?;
+        let table = encoding.name(relation.name, catalog)?;
         let facts = catalog.relation(&Described {
             relation: relation.relation,
             schema: &schema,
@@ -108,7 +108,7 @@ impl RelationPlan {
         let mut columns = Vec::with_capacity(relation.columns.len());
         let mut names = Vec::with_capacity(relation.columns.len());
         for column in relation.columns.iter() {
-            let name = encoding.name(column.name);
+            let name = encoding.name(column.name, catalog)?;
             let mut prefix = Vec::with_capacity(name.len() + 3);
             json::write_string(&mut prefix, name.as_bytes());
             prefix.push(b':');

@@ -365,7 +365,7 @@ impl RowEncoder<'_, '_> {
             text: decoded,
             reasons,
         } = &mut *self.tools;
-        let lossy = self.settings.encoding.decode(text, decoded);
+        let lossy = self.settings.encoding.decode(text, decoded, *catalog)?;
         let text = lossy.map_or(text, |_| decoded.as_slice());
         if let (ColumnPolicy::Hash, Some(masker)) = (column.policy, &self.settings.masker) {
             self.out.push(b'"');
@@ -441,7 +441,12 @@ impl RowEncoder<'_, '_> {
             }
             found = true;
             let part = self.out.len();
-            let lossy = self.settings.encoding.decode(text, self.tools.text);
+            let Tools {
+                catalog,
+                text: decoded,
+                ..
+            } = &mut *self.tools;
+            let lossy = self.settings.encoding.decode(text, decoded, *catalog)?;
             let text = lossy.map_or(text, |_| self.tools.text.as_slice());
             match (column.policy, &self.settings.masker) {
                 (ColumnPolicy::Hash, Some(masker)) => masker.hash(text, self.out),

@@ -311,12 +311,12 @@ impl Sink for Handover {
         }
     }
 
-    fn new_relation(&mut self, relation: &Relation<'_>) {
+    fn new_relation(&mut self, relation: &Relation<'_>, (schema, table): (&str, &str)) {
         (self.on_new_relation)(NewRelation {
             oid: relation.relation,
             has_identity: relation.columns.iter().any(|column| column.key),
-            schema: String::from_utf8_lossy(relation.schema()).into_owned(),
-            table: String::from_utf8_lossy(relation.name).into_owned(),
+            schema: schema.to_owned(),
+            table: table.to_owned(),
         });
     }
 

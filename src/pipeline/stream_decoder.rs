@@ -32,8 +32,9 @@ pub trait Sink {
     /// Something is remarkable about a relation; said once for each.
     fn noted(&mut self, schema: &str, table: &str, note: Note);
 
-    /// A Relation message described an OID for the first time.
-    fn new_relation(&mut self, relation: &Relation<'_>);
+    /// A Relation message described an OID for the first time: a relation with these names, of its schema and
+    /// its own.
+    fn new_relation(&mut self, relation: &Relation<'_>, names: (&str, &str));
 
     /// The stream has reached [`StreamStart::limit`]: it has to start again there.
     fn limit_reached(&mut self);
@@ -235,8 +236,9 @@ impl StreamDecoder {
         }
         if let Message::Relation(relation) = message
             && self.known.insert(relation.relation)
+            && let Some(names) = self.assembler.relation_names(relation.relation)
         {
-            sink.new_relation(&relation);
+            sink.new_relation(&relation, names);
         }
         if let Message::Commit(commit) = message
             && let Some(asked) = self.known.due(commit.end_lsn)

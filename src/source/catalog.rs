@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 use super::cast;
 use super::partitions;
 use super::relation_facts::{self, Found, Known};
-use super::session::{IS_STANDBY, is_unconvertible, open_session, take_bytes_as_stored};
+use super::session::{IS_STANDBY, open_session};
+use super::stored;
 use super::types::{Types, facts_query, stamps_query};
 use crate::backoff::Backoff;
 use crate::change::json::{Ask, ValueType};
-use crate::change::{AnswersAt, Catalog, Described, RelationFacts, TreeNode};
+use crate::change::{
+    AnswersAt, Catalog, Characters, Convert, Described, RelationFacts, StoredEncoding, TreeNode,
+};
 use crate::config::Config;
 use crate::error::{At, Error, Kind, Remedy, Result, SqlState};
 use crate::lsn::{Lsn, Oid, PgTimestamp, Xid};
@@ -59,6 +62,7 @@ pub struct SourceCatalog {
     session: Option<Connection>,
     types: Types,
     known: Known,
+    characters: Characters,
     /// The types whose values the source could not cast, and why: what the log said already.
     uncast: HashSet<(Oid, Option<SqlState>)>,
 }
@@ -77,6 +81,7 @@ impl SourceCatalog {
             session: None,
             types: Types::default(),
             known: Known::default(),
+            characters: Characters::default(),
             uncast: HashSet::new(),
         }
     }
@@ -110,12 +115,6 @@ impl SourceCatalog {
                 Ok(answer) => return Ok(answer),
                 Err(e) => e,
             };
-            // A name that cannot be converted: one that has no UTF-8 is not compared by it either.
-            if is_unconvertible(&error)
-                && let Some(session) = self.session.as_mut()
-            {
-                take_bytes_as_stored(session)?;
-            }
             if matches!(error.remedy(), Remedy::Stop(_)) {
                 return Err(error.at("reading the source's catalog"));
             }
@@ -175,6 +174,22 @@ impl Ask for SourceCatalog {
     }
 }
 
+impl Convert for SourceCatalog {
+    fn to_utf8(
+        &mut self,
+        encoding: StoredEncoding,
+        text: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<bool> {
+        let mut characters = std::mem::take(&mut self.characters);
+        let decoded = encoding.decode(&mut characters, text, out, |name, unknown| {
+            self.ask(|session| stored::convert(session, name, unknown))
+        });
+        self.characters = characters;
+        decoded.at(|| "text as it is stored".into())
+    }
+}
+
 impl SourceCatalog {
     /// Says once for each type and SQLSTATE why its values stay text.
     fn warn_of_cast(&mut self, type_oid: Oid, error: &Error) -> Result<()> {
@@ -213,10 +228,15 @@ fn text_as_stored(session: &mut Connection, type_oid: Oid, value: &[u8]) -> Resu
 /// zemi, which is its synchronous standby.
 fn bounds_within_a_second(session: &mut Connection, sql: &str) -> Result<Option<ResultSet>> {
     let sql = format!("BEGIN READ ONLY; SET LOCAL lock_timeout = '1s'; {sql}; COMMIT");
-    match session.query(&sql) {
+    let mut answered = session.query(&sql);
+    if answered.as_ref().is_err_and(Error::is_unconvertible) {
+        session.roll_back()?;
+        answered = stored::query(session, &sql);
+    }
+    match answered {
         Ok(mut sets) => Ok((sets.len() > 2).then(|| sets.swap_remove(2))),
         Err(e) if e.is_of_statement() => {
-            session.query("ROLLBACK")?;
+            session.roll_back()?;
             match e.is_sqlstate(sqlstate::LOCK_NOT_AVAILABLE) {
                 true => Ok(None),
                 false => Err(e),

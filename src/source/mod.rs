@@ -14,10 +14,11 @@ mod relation_facts;
 pub mod server;
 pub mod session;
 pub(crate) mod slot;
+mod stored;
 mod types;
 
 pub use server::{Identity, identify};
 pub(crate) use server::{Server, check, position, system_identifier, wal_end};
 pub use session::open_session;
-pub(crate) use session::{FRESH, SourceSessions, is_unconvertible, open_replication};
+pub(crate) use session::{FRESH, SourceSessions, open_replication};
 pub(crate) use slot::{create_slot, drop_slot, kept_by_slot, read_slot};

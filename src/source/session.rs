@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::stored;
 use crate::config::Config;
-use crate::error::{At, Error, Result};
+use crate::error::{At, Result};
 use crate::sqlstate;
 use crate::threads::STACK;
 use crate::wire::session_settings::{set_version_dependent, startup};
@@ -85,6 +86,7 @@ pub fn open_session(config: &Config) -> Result<Connection> {
     let open = || {
         let opened = Connection::open(&config.source, &startup(&SESSION), config.connect_timeout);
         let mut session = opened.map_err(|e| with_login_hint(e, &config.source, "DB"))?;
+        session.answer_unconvertible_by(stored::query);
         // The search path is not in the startup packet, so that `SET search_path TO DEFAULT` gives the role's
         // own.
         session.query("SET search_path = ''")?;
@@ -150,20 +152,6 @@ pub(crate) fn release_walsender(
         }
     }
     Ok(())
-}
-
-/// The server holds text that it cannot convert to UTF-8, now or later.
-pub(crate) fn is_unconvertible(error: &Error) -> bool {
-    error.is_sqlstate(sqlstate::CHARACTER_NOT_IN_REPERTOIRE)
-        || error.is_sqlstate(sqlstate::UNTRANSLATABLE_CHARACTER)
-}
-
-/// Makes the server send texts as it stores them, instead of refusing those that it cannot convert.
-///
-/// # Errors
-/// The source's connection.
-pub(crate) fn take_bytes_as_stored(session: &mut Connection) -> Result<()> {
-    session.query("SET client_encoding = 'SQL_ASCII'").map(drop)
 }
 
 /// Opens a session on a walsender of the database, with values in this encoding.

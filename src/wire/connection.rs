@@ -11,7 +11,7 @@ use super::io_error::write_failed;
 use super::message_stream::MessageStream;
 use super::quote::identifier;
 use super::response::server_error;
-use super::result_set::{ResultSet, column_names, command_tag, row, rows_of_tag};
+use super::result_set::{ResultSet, column_names, command_tag, lossy, row, rows_of_tag};
 use super::tls::encryption::Encryption;
 use super::transport::Transport;
 use super::{auth, connect};
@@ -25,7 +25,11 @@ pub struct Connection {
     stream: MessageStream,
     /// The transaction status of the last ReadyForQuery: `I`, `T` or `E`.
     status: u8,
+    unconvertible: Option<Unconvertible>,
 }
+
+/// Runs statements whose answer the server could not convert to UTF-8.
+type Unconvertible = fn(&mut Connection, &str) -> Result<Vec<ResultSet>>;
 
 impl Connection {
     /// Connects and authenticates within `limit`. `parameters` go into the startup packet, where they
@@ -83,6 +87,7 @@ impl Connection {
         Ok(Connection {
             stream,
             status: b'I',
+            unconvertible: None,
         })
     }
 
@@ -107,6 +112,12 @@ impl Connection {
         self.status != b'I'
     }
 
+    /// From now on, statements outside of a transaction whose answer holds text that the server cannot
+    /// convert to UTF-8 are run again by this function.
+    pub(crate) fn answer_unconvertible_by(&mut self, run: Unconvertible) {
+        self.unconvertible = Some(run);
+    }
+
     /// Bounds the wait for an answer; `None` is no limit.
     pub fn set_read_timeout(&mut self, limit: Option<Duration>) -> Result<()> {
         self.stream
@@ -128,25 +139,54 @@ impl Connection {
     /// Runs the statements of one simple query; one result set for each statement. An error of any
     /// statement is returned after the server is ready again.
     pub fn query(&mut self, sql: &str) -> Result<Vec<ResultSet>> {
+        match (self.query_in(sql, lossy), self.unconvertible) {
+            (Err(e), Some(run)) if e.is_unconvertible() && !self.in_transaction() => run(self, sql),
+            (answered, _) => answered,
+        }
+    }
+
+    /// As [`Connection::query`], where `text` makes text of the bytes of a value.
+    pub fn query_in(&mut self, sql: &str, text: fn(&[u8]) -> String) -> Result<Vec<ResultSet>> {
         self.send(&query_message(sql)?)?;
-        self.result_sets()
+        self.result_sets(text)
+    }
+
+    /// Runs statements that are sent together, each as a simple query of its own: one that fails leaves the
+    /// others as they are. There may be so many that their answers fit into the buffers of a socket.
+    ///
+    /// # Errors
+    /// Those that are not of a statement.
+    pub fn query_each(&mut self, statements: &[String]) -> Result<Vec<Result<ResultSet>>> {
+        let mut messages = Vec::new();
+        for sql in statements {
+            messages.extend(query_message(sql)?);
+        }
+        self.send(&messages)?;
+        let mut answers = Vec::with_capacity(statements.len());
+        for _ in statements {
+            answers.push(match self.result_sets(lossy) {
+                Err(e) if !e.is_of_statement() => return Err(e),
+                answer => answer.map(|mut sets| sets.pop().unwrap_or_default()),
+            });
+        }
+        Ok(answers)
     }
 
     /// Runs one statement with one parameter of this type, in text. Its answer has no names of columns.
     pub fn query_with(&mut self, sql: &str, parameter: Oid, text: &[u8]) -> Result<ResultSet> {
         self.send(&query_with_messages(sql, parameter, Format::Text, text)?)?;
-        Ok(self.result_sets()?.pop().unwrap_or_default())
+        Ok(self.result_sets(lossy)?.pop().unwrap_or_default())
     }
 
     /// Reads the answer to what was sent, up to the next ReadyForQuery.
-    fn result_sets(&mut self) -> Result<Vec<ResultSet>> {
+    fn result_sets(&mut self, text: fn(&[u8]) -> String) -> Result<Vec<ResultSet>> {
         let mut sets = Vec::new();
         let mut current = ResultSet::default();
         let mut failure = None;
         loop {
             match self.receive()? {
                 (b'T', body) => current.columns = column_names(body)?,
-                (b'D', body) => current.rows.push(row(body)?),
+                (b'D', body) => current.rows.push(row(body, text)?),
                 (b'C', body) => {
                     current.tag = command_tag(body);
                     sets.push(std::mem::take(&mut current));
@@ -181,10 +221,19 @@ impl Connection {
     /// left open.
     pub(crate) fn transaction(&mut self, sql: &str) -> Result<()> {
         let done = self.query(sql);
-        if done.is_err() && self.in_transaction() {
-            self.query("ROLLBACK")?;
+        if done.is_err() {
+            self.roll_back()?;
         }
         done.map(drop)
+    }
+
+    /// Rolls back the transaction that an error left open, where it did: one of the text of the statements
+    /// comes before BEGIN.
+    pub(crate) fn roll_back(&mut self) -> Result<()> {
+        match self.in_transaction() {
+            true => self.query("ROLLBACK").map(drop),
+            false => Ok(()),
+        }
     }
 
     /// Runs `COPY … FROM STDIN` with this data; returns the number of rows.

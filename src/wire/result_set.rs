@@ -66,8 +66,13 @@ pub(super) fn column_names(body: &[u8]) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The values of a DataRow; `None` is NULL.
-pub(super) fn row(body: &[u8]) -> Result<Vec<Option<String>>> {
+/// Text in UTF-8, with U+FFFD for what is not.
+pub(super) fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The values of a DataRow, of whose bytes `text` makes text; `None` is NULL.
+pub(super) fn row(body: &[u8], text: fn(&[u8]) -> String) -> Result<Vec<Option<String>>> {
     let short = || truncated("DataRow");
     let (count, mut rest) = body.split_first_chunk::<2>().ok_or_else(short)?;
     let mut values = Vec::new();
@@ -78,7 +83,7 @@ pub(super) fn row(body: &[u8]) -> Result<Vec<Option<String>>> {
             Err(_) => values.push(None),
             Ok(length) => {
                 let (value, after) = rest.split_at_checked(length).ok_or_else(short)?;
-                values.push(Some(String::from_utf8_lossy(value).into_owned()));
+                values.push(Some(text(value)));
                 rest = after;
             }
         }
@@ -114,11 +119,11 @@ mod tests {
     #[test]
     fn rows_are_read_and_their_lengths_checked() {
         let body = b"\0\x02\0\0\0\x01a\xFF\xFF\xFF\xFF";
-        assert_eq!(row(body).unwrap(), vec![Some("a".into()), None]);
+        assert_eq!(row(body, lossy).unwrap(), vec![Some("a".into()), None]);
         for end in 0..body.len() {
-            assert!(row(&body[..end]).is_err(), "{end}");
+            assert!(row(&body[..end], lossy).is_err(), "{end}");
         }
-        assert!(row(b"\0\x01\x7F\xFF\xFF\xFFa").is_err());
+        assert!(row(b"\0\x01\x7F\xFF\xFF\xFFa", lossy).is_err());
     }
 
     #[test]

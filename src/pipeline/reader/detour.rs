@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::change::ClientEncoding;
 use crate::error::{Error, Kind};
 use crate::lsn::Lsn;
-use crate::source::{self, message::XLogData};
+use crate::source::message::XLogData;
 use crate::sqlstate;
 use crate::wire::literal;
 
@@ -132,7 +132,7 @@ impl Detour {
     /// `durable` is the position up to which everything is written.
     pub(super) fn judge(&mut self, error: Error, durable: Lsn, slot: &str, now: Instant) -> Judged {
         let before = self.form;
-        if source::is_unconvertible(&error) {
+        if error.is_unconvertible() {
             self.form.encoding = ClientEncoding::AsStored;
         } else if before.binary && (is_too_long(&error) || has_no_binary(&error)) {
             // A transaction before that of the change, which was sent again: it can be sent as text.

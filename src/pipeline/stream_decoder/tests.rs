@@ -2,7 +2,9 @@
 use super::*;
 use crate::change::batch::BYTES_LIMIT;
 use crate::change::json::{Ask, ValueType};
-use crate::change::{AnswersAt, Described, Encoding, RelationFacts, Settings, TreeNode};
+use crate::change::{
+    AnswersAt, Convert, Described, Encoding, RelationFacts, Settings, StoredEncoding, TreeNode,
+};
 use crate::config::Config;
 use crate::lsn::{Lsn, Xid};
 use crate::pgoutput::{
@@ -15,6 +17,12 @@ struct NoCatalog;
 impl Ask for NoCatalog {
     fn to_json(&mut self, _: Oid, _: &[u8], _: &mut Vec<u8>) -> Result<bool> {
         Ok(false)
+    }
+}
+
+impl Convert for NoCatalog {
+    fn to_utf8(&mut self, _: StoredEncoding, _: &[u8], _: &mut Vec<u8>) -> Result<bool> {
+        Err(Error::new(Kind::Bug, "no test has stored text"))
     }
 }
 
@@ -73,7 +81,7 @@ impl Sink for Seen {
 
     fn noted(&mut self, _: &str, _: &str, _: Note) {}
 
-    fn new_relation(&mut self, _: &Relation<'_>) {
+    fn new_relation(&mut self, _: &Relation<'_>, _: (&str, &str)) {
         self.relations += 1;
     }
 }

@@ -55,7 +55,7 @@ pub(super) fn apply(
         Mode::DryRun => dry_run(session, &plan.steps, names, config),
     };
     if let Err(error) = executed.at(|| format!("bringing publication {} in line", names.first)) {
-        let _ = session.query("ROLLBACK");
+        let _ = session.roll_back();
         // Without the right to make the second one, the first is used as it is.
         if plan.is_required {
             return Err(retry_when_dropped(error));
@@ -111,7 +111,7 @@ fn one_by_one(
     config: &Config,
     done: &mut Done,
 ) -> Result<()> {
-    session.query("ROLLBACK")?;
+    session.roll_back()?;
     let (listing, other): (Vec<_>, Vec<_>) = statements.iter().partition(|s| !s.tables.is_empty());
     let other: Vec<String> = other.into_iter().map(Statement::sql).collect();
     transact(session, &other, "COMMIT", LOCK_TIMEOUT, names, config)?;
@@ -123,7 +123,7 @@ fn one_by_one(
         let Err(e) = transact(session, &sql, "COMMIT", LOCK_TIMEOUT_ALONE, names, config) else {
             continue;
         };
-        session.query("ROLLBACK")?;
+        session.roll_back()?;
         done.incomplete = true;
         if !is_dropped(&e) {
             done.left_out.push(LeftOut {

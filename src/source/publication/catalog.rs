@@ -12,24 +12,12 @@ use crate::change::{Ancestor, Lineage, is_tool_schema};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::lsn::Oid;
-use crate::source::session::{is_unconvertible, take_bytes_as_stored};
 use crate::wire::{Connection, ResultSet, literal};
 
 /// Whether zemi's role is a superuser.
 pub(super) fn is_superuser(session: &mut Connection) -> Result<bool> {
     let row = session.rows("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")?;
     Ok(row.value(0, "rolsuper") == Some("t"))
-}
-
-/// The tables that can be published, by OID. Names that cannot be converted to UTF-8 are read as stored.
-pub(super) fn read_tables_in_any_encoding(session: &mut Connection) -> Result<Vec<Table>> {
-    match read_tables(session) {
-        Err(e) if is_unconvertible(&e) => {
-            take_bytes_as_stored(session)?;
-            read_tables(session)
-        }
-        read => read,
-    }
 }
 
 /// The tables that can be published, by OID.

@@ -27,7 +27,7 @@ use added::added;
 use apply::{Mode, apply, followed};
 use catalog::{
     has_tools, is_superuser, read_alternatives, read_foreign, read_publications, read_tables,
-    read_tables_in_any_encoding, resolve_names,
+    resolve_names,
 };
 use identity::{Identity, IdentityIndex};
 use left_out::left_out;
@@ -101,7 +101,7 @@ fn run(
     let version = server.version;
     let superuser = is_superuser(session)?;
     let has_tools = has_tools(session)?;
-    let tables = read_tables_in_any_encoding(session)?;
+    let tables = read_tables(session)?;
     let own_tables = own_tables::read(session, own_tables)?;
     let (names, remark) = resolve_names(session, config)?;
     let publications = read_publications(session, &names)?;
@@ -189,7 +189,7 @@ pub(crate) fn tracked_tables(
     tracked: &Tracked,
 ) -> Result<Vec<TrackedTable>> {
     let own_tables = own_tables::read(session, &[])?;
-    let mut tables = read_tables_in_any_encoding(session)?;
+    let mut tables = read_tables(session)?;
     tables.retain(|table| {
         !table.partitioned && !own_tables.contains(&table.oid) && tracked.tracks(&table.lineage)
     });
@@ -305,7 +305,7 @@ pub(crate) fn drop_publications_but(
 ) -> Result<()> {
     let (names, _) = resolve_names(session, config)?;
     let now = read_publications(session, &names)?;
-    let tables = read_tables_in_any_encoding(session)?;
+    let tables = read_tables(session)?;
     let writer = Writer {
         version: 0,
         tables: &tables.iter().map(|table| (table.oid, table)).collect(),

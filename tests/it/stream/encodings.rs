@@ -87,6 +87,40 @@ fn names_of_win1252_with_bytes_that_stand_for_nothing_do_not_stop_the_stream() {
     );
 }
 
+/// Names of WIN1251 with the byte 0x98, which is no character, amid Cyrillic ones: of a table, of columns, of
+/// a composite type and its attribute, and in the bounds of a partition. The key has another order than the
+/// table.
+const NAMES_OF_WIN1251: &str = "DO $$ BEGIN \
+    EXECUTE format('CREATE TYPE %I AS (%I int, %I text)', E'\\xf2\\x98', E'\\xe0\\x98', E'\\xe1'); \
+    EXECUTE format('CREATE TABLE %I (id int, %I text, %I text, v %I, PRIMARY KEY (%I, %I))', \
+      E'\\xe7\\x98', E'\\xeb\\x98', E'\\xed', E'\\xf2\\x98', E'\\xed', E'\\xeb\\x98'); \
+    EXECUTE format('INSERT INTO %I VALUES (1, %L, %L, ROW(1, %L))', \
+      E'\\xe7\\x98', E'\\xf1\\x98', E'\\xef', E'\\xff'); \
+    CREATE TABLE parted (id int, k text, PRIMARY KEY (id, k)) PARTITION BY LIST (k); \
+    CREATE TABLE other PARTITION OF parted FOR VALUES IN ('o'); \
+    EXECUTE format('CREATE TABLE part PARTITION OF parted FOR VALUES IN (%L)', E'\\xe9\\x98'); \
+    EXECUTE format('INSERT INTO part VALUES (1, %L)', E'\\xe9\\x98'); TRUNCATE part; END $$";
+
+#[test]
+fn names_of_win1251_keep_all_that_are_characters() {
+    let (mut scene, mut zemi) = encoded("WIN1251");
+    scene.sql.run(NAMES_OF_WIN1251);
+    let columns = "operation, \"table\", primary_key, after, context";
+    let expected = "CREATE|з\u{FFFD}|п,с\u{FFFD}|{\"v\": {\"б\": \"я\", \"а\u{FFFD}\": 1}, \"id\": 1, \
+         \"н\": \"п\", \"л\u{FFFD}\": \"с\u{FFFD}\"}|{}\n\
+         CREATE|parted|1,й\u{FFFD}|{\"k\": \"й\u{FFFD}\", \"id\": 1}|{}\n\
+         TRUNCATE|part|-|{}|{\"zemi_partition\": {\"table\": \"parted\", \
+         \"bounds\": \"((k IS NOT NULL) AND (k = 'й\u{FFFD}'::text))\", \"schema\": \"public\"}}";
+    assert_eq!(scene.changes(columns), expected);
+    // The catalog holds such names at the next start, too.
+    zemi.stop();
+    let zemi = scene.start();
+    scene.sql.run("INSERT INTO t VALUES (1, E'\\xff')");
+    let last = scene.changes_of("t", "after");
+    assert_eq!(last, "{\"v\": \"я\", \"id\": 1}");
+    assert!(!zemi.log().contains("trying again"), "{}", zemi.log());
+}
+
 #[test]
 fn sql_ascii_is_utf8_where_it_is_valid() {
     let (mut scene, zemi) = encoded("SQL_ASCII");
@@ -117,4 +151,35 @@ fn a_start_in_a_database_with_such_names_works() {
     let _zemi = scene.start();
     scene.sql.run("INSERT INTO t VALUES (9, E'\\xe9')");
     assert!(scene.changes("primary_key").ends_with("\n9"));
+}
+
+#[test]
+fn a_list_of_tables_in_a_database_with_such_names_is_followed() {
+    let (mut scene, mut zemi) = encoded("WIN1251");
+    scene.sql.run(NAMES_OF_WIN1251);
+    scene.sql.run(
+        "DO $$ BEGIN EXECUTE format('CREATE TABLE %I (%I int)', E'\\xe9', E'\\xe9'); \
+         EXECUTE format('CREATE TABLE %I (%I int PRIMARY KEY, n int)', E'\\xe6\\xe6', E'\\xe9'); END $$",
+    );
+    scene.caught_up();
+    zemi.stop();
+    let zemi = scene.start_with(&[("TABLES", "t,жж,й"), ("EXCLUDE_COLUMNS", "жж.n")]);
+    scene.sql.run(
+        "DO $$ BEGIN EXECUTE format('INSERT INTO %I VALUES (1, 1)', E'\\xe6\\xe6'); \
+         EXECUTE format('UPDATE %I SET %I = 2', E'\\xe6\\xe6', E'\\xe9'); \
+         EXECUTE format('INSERT INTO %I VALUES (1)', E'\\xe9'); END $$; INSERT INTO t VALUES (1, E'\\xff')",
+    );
+    let here = "\"table\" <> 'parted' AND transaction_id > (SELECT max(transaction_id) FROM \
+                public.changes WHERE \"table\" = 'part')";
+    assert_eq!(
+        scene.changes_where(here, "operation, \"table\", primary_key, after"),
+        "CREATE|жж|1|{\"й\": 1}\nUPDATE|жж|2|{\"й\": 2}\nCREATE|й|-|{\"й\": 1}\n\
+         CREATE|t|1|{\"v\": \"я\", \"id\": 1}"
+    );
+    let log = zemi.log();
+    assert!(!log.contains("matches no table"), "{log}");
+    assert!(
+        log.contains("ALTER TABLE \"public\".\"й\" REPLICA IDENTITY FULL"),
+        "{log}"
+    );
 }

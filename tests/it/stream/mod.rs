@@ -1,5 +1,6 @@
 //! What the source sends, and the changes that come of it.
 
+mod all_encodings;
 mod clients;
 mod context;
 mod crud;
