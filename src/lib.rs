@@ -41,7 +41,7 @@
 //! | which published rows are dropped all the same | `change::relation` |
 //! | which types a column has | `source::types`, `source::catalog` |
 //! | which kind of JSON a type becomes | `change::json::types` (`interval`, `uuid` and others are text) |
-//! | text that the source cannot convert to UTF-8 | `change::encoding`, `change::characters`; `source::stored` |
+//! | text that the source cannot convert to UTF-8 | `change::encoding`, `characters`; `source::stored` |
 //! | how a value becomes JSON | `change::json::writer`; by kind: `number`, `datetime`, `array` and others |
 //! | how a transaction becomes rows | [`change::assembler`], [`change::row`] |
 //! | what the destination's transaction holds | `destination::statements`, `destination::write` |

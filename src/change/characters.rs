@@ -44,11 +44,52 @@ impl Lengths {
     }
 }
 
-/// The characters of one encoding, as far as they were asked for. What is none has no text.
+/// The characters of one encoding, as far as they were asked for.
 #[derive(Debug, Default)]
 pub struct Characters {
     of: &'static str,
-    known: HashMap<u32, Option<Box<str>>>,
+    /// Those of one byte, and behind them those of two that are in the 94 by 94 of [`place`].
+    frequent: Vec<Option<Utf8>>,
+    /// All others, by their bytes.
+    rare: HashMap<u32, Utf8>,
+}
+
+/// What a character is in UTF-8.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Utf8 {
+    /// None where it has no equivalent.
+    length: u8,
+    /// PostgreSQL's conversions give at most two code points (`EUC_JIS_2004`), of four bytes each.
+    bytes: [u8; 8],
+}
+
+impl Utf8 {
+    /// A text that is longer than one of a character can be counts as none.
+    fn new(text: Option<&str>) -> Utf8 {
+        let mut new = Utf8::default();
+        let text = text.unwrap_or_default().as_bytes();
+        if let Some(bytes) = new.bytes.get_mut(..text.len()) {
+            bytes.copy_from_slice(text);
+            new.length = u8::try_from(text.len()).unwrap_or(0);
+        }
+        new
+    }
+
+    fn bytes(&self) -> Option<&[u8]> {
+        let bytes = self.bytes.get(..usize::from(self.length))?;
+        (!bytes.is_empty()).then_some(bytes)
+    }
+}
+
+/// The place among the frequent ones.
+fn place(character: &[u8]) -> Option<usize> {
+    match *character {
+        [byte @ 0x80..=0xFF] => Some(usize::from(byte - 0x80)),
+        [row @ 0xA1..=0xFE, cell @ 0xA1..=0xFE] => {
+            Some(128 + usize::from(row - 0xA1) * 94 + usize::from(cell - 0xA1))
+        }
+        _ => None,
+    }
 }
 
 /// How far a text was written.
@@ -73,8 +114,10 @@ impl Characters {
         mut ask: impl FnMut(&str, &[&[u8]]) -> Result<Vec<Option<String>>>,
     ) -> Result<bool> {
         if self.of != name {
-            self.of = name;
-            self.known.clear();
+            *self = Characters {
+                of: name,
+                ..Characters::default()
+            };
         }
         out.reserve(text.len());
         let mut replaced = false;
@@ -84,11 +127,32 @@ impl Characters {
             let unknown: Vec<&[u8]> = self.unknown(lengths, rest).into_iter().collect();
             let found = ask(name, &unknown)?;
             for (n, character) in unknown.into_iter().enumerate() {
-                let found = found.get(n).and_then(Option::as_deref);
-                self.known.insert(number(character), found.map(Into::into));
+                self.learn(character, found.get(n).and_then(Option::as_deref));
             }
         }
         Ok(replaced)
+    }
+
+    fn learn(&mut self, character: &[u8], text: Option<&str>) {
+        let text = Utf8::new(text);
+        let Some(place) = place(character) else {
+            self.rare.insert(number(character), text);
+            return;
+        };
+        if self.frequent.len() <= place {
+            let places = if place < 128 { 128 } else { 128 + 94 * 94 };
+            self.frequent.resize(places, None);
+        }
+        if let Some(known) = self.frequent.get_mut(place) {
+            *known = Some(text);
+        }
+    }
+
+    fn known(&self, character: &[u8]) -> Option<&Utf8> {
+        match place(character) {
+            Some(place) => self.frequent.get(place)?.as_ref(),
+            None => self.rare.get(&number(character)),
+        }
     }
 
     /// Appends what is known from the beginning of the text on.
@@ -110,13 +174,13 @@ impl Characters {
             }
             let length = lengths.first(rest);
             let character = rest.get(..length.unwrap_or(1)).unwrap_or_default();
-            let found = match length.map(|_| self.known.get(&number(character))) {
+            let found = match length.map(|_| self.known(character)) {
                 Some(None) => return Written::UpTo(at),
-                Some(Some(found)) => found.as_deref(),
+                Some(Some(found)) => found.bytes(),
                 None => None,
             };
             *replaced |= found.is_none();
-            out.extend_from_slice(found.map_or(REPLACEMENT, str::as_bytes));
+            out.extend_from_slice(found.unwrap_or(REPLACEMENT));
             at += character.len();
         }
         Written::Whole
@@ -134,7 +198,7 @@ impl Characters {
                 false => lengths.first(rest),
             };
             let (character, after) = rest.split_at(length.unwrap_or(1).min(rest.len()));
-            if length.is_some() && !self.known.contains_key(&number(character)) {
+            if length.is_some() && self.known(character).is_none() {
                 unknown.insert(character);
             }
             rest = after;
@@ -162,7 +226,7 @@ mod tests {
     const EUC: (&str, Lengths) = ("EUC", Lengths::Euc { behind_8e: 2 });
     const TW: (&str, Lengths) = ("TW", Lengths::Euc { behind_8e: 4 });
 
-    /// A server whose characters are their own hexadecimal digits in brackets, but for those with 0xFE.
+    /// A server whose characters are their own hexadecimal digits, but for those with 0xFE.
     #[derive(Default)]
     struct Server {
         asked: Vec<String>,
@@ -177,7 +241,7 @@ mod tests {
             };
             self.asked.extend(characters.iter().map(text));
             let known = |character: &&[u8]| !character.contains(&0xFE);
-            let answer = |character| known(character).then(|| format!("[{}]", text(character)));
+            let answer = |character| known(character).then(|| text(character));
             characters.iter().map(answer).collect()
         }
     }
@@ -197,33 +261,28 @@ mod tests {
     fn characters_are_found_at_their_boundaries_and_what_is_none_is_replaced() {
         let cases: [Case; 12] = [
             (ONE, b"", "", false),
-            (ONE, b"a\x80\xFFb", "a[80][ff]b", false),
-            (ONE, b"\xE0\xFE\xE1", "[e0]\u{FFFD}[e1]", true),
-            (EUC, b"a\xA4\xA2b\xA4\xA4", "a[a4a2]b[a4a4]", false),
+            (ONE, b"a\x80\xFFb", "a80ffb", false),
+            (ONE, b"\xE0\xFE\xE1", "e0\u{FFFD}e1", true),
+            (EUC, b"a\xA4\xA2b\xA4\xA4", "aa4a2ba4a4", false),
             (
                 EUC,
                 b"\x8E\xB1\x8F\xA2\xA3\xA1\xA1",
-                "[8eb1][8fa2a3][a1a1]",
+                "8eb18fa2a3a1a1",
                 false,
             ),
-            (TW, b"\x8E\xA2\xA1\xA1\xA4\xA2", "[8ea2a1a1][a4a2]", false),
+            (TW, b"\x8E\xA2\xA1\xA1\xA4\xA2", "8ea2a1a1a4a2", false),
             // No character of the encoding: one for all of its bytes.
-            (
-                EUC,
-                b"\xA4\xA2\xA4\xFE\xA4\xA4",
-                "[a4a2]\u{FFFD}[a4a4]",
-                true,
-            ),
-            (EUC, b"x\x8F\xFE\xFE\xA4\xA4", "x\u{FFFD}[a4a4]", true),
+            (EUC, b"\xA4\xA2\xA4\xFE\xA4\xA4", "a4a2\u{FFFD}a4a4", true),
+            (EUC, b"x\x8F\xFE\xFE\xA4\xA4", "x\u{FFFD}a4a4", true),
             // Cut short by ASCII, or by the end: one for each byte that is left.
-            (EUC, b"\xA4x\xA4\xA2", "\u{FFFD}x[a4a2]", true),
-            (EUC, b"\xA4\xA2\xA4", "[a4a2]\u{FFFD}", true),
-            (TW, b"\x8E\xA2\xA1 ", "\u{FFFD}[a2a1] ", true),
+            (EUC, b"\xA4x\xA4\xA2", "\u{FFFD}xa4a2", true),
+            (EUC, b"\xA4\xA2\xA4", "a4a2\u{FFFD}", true),
+            (TW, b"\x8E\xA2\xA1 ", "\u{FFFD}a2a1 ", true),
             // Bytes that begin none.
             (
                 EUC,
                 b"\x80\xA4\xA2\xFF\xA0\xA4\xA4",
-                "\u{FFFD}[a4a2]\u{FFFD}\u{FFFD}[a4a4]",
+                "\u{FFFD}a4a2\u{FFFD}\u{FFFD}a4a4",
                 true,
             ),
         ];
@@ -256,6 +315,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_longer_than_two_code_points_is_no_character() {
+        let mut out = Vec::new();
+        let mut decode = |text: &str| {
+            out.clear();
+            let ask = |_: &str, _: &[&[u8]]| Ok(vec![Some(text.to_owned())]);
+            let mut characters = Characters::default();
+            let replaced = characters.decode(ONE, b"\xE9", &mut out, ask).unwrap();
+            (String::from_utf8(out.clone()).unwrap(), replaced)
+        };
+        assert_eq!(decode("か\u{309A}"), ("か\u{309A}".into(), false));
+        assert_eq!(decode("12345678"), ("12345678".into(), false));
+        for none in ["123456789", ""] {
+            assert_eq!(decode(none), ("\u{FFFD}".into(), true));
+        }
+    }
+
+    #[test]
     fn an_error_of_the_question_is_passed_on_and_nothing_is_learned_of_it() {
         let mut characters = Characters::default();
         let mut out = Vec::new();
@@ -266,7 +342,7 @@ mod tests {
         let mut server = Server::default();
         assert_eq!(
             decode(&mut characters, &mut server, ONE, b"\xE9"),
-            ("[e9]".into(), false)
+            ("e9".into(), false)
         );
         assert_eq!(server.asked, ["e9"]);
     }

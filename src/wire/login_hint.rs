@@ -5,6 +5,9 @@ use crate::config::Endpoint;
 use crate::error::Error;
 use crate::sqlstate;
 
+/// The one encoding of databases that a session of UTF-8 cannot be opened in.
+const MULE_INTERNAL: &str = "MULE_INTERNAL";
+
 /// Adds a hint where the SQLSTATE calls for one and the error has none. `prefix` is that of the server's
 /// settings: `DB` or `DEST_DB`.
 pub fn with_login_hint(error: Error, endpoint: &Endpoint, prefix: &str) -> Error {
@@ -27,6 +30,13 @@ pub fn with_login_hint(error: Error, endpoint: &Endpoint, prefix: &str) -> Error
             "SELECT usename, count(*) FROM pg_stat_activity GROUP BY 1 shows who is connected; raise \
              max_connections, or ALTER ROLE {role} CONNECTION LIMIT -1"
         ),
+        // "conversion between UTF8 and MULE_INTERNAL is not supported" (`CheckMyDatabase`, `postinit.c`).
+        Some(sqlstate::FEATURE_NOT_SUPPORTED) if error.to_string().contains(MULE_INTERNAL) => {
+            format!(
+                "no server converts {MULE_INTERNAL} to UTF-8: dump {database}, and restore it into a database \
+                 of another encoding, such as CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+            )
+        }
         _ => return error,
     };
     error.hint(hint)
@@ -50,6 +60,10 @@ mod tests {
         assert!(hint.contains("set DEST_DB_PASSWORD"), "{hint}");
         assert!(hint.contains("ALTER ROLE \"o\"\"hara\""), "{hint}");
         assert!(!hint.contains("s3cret"), "{hint}");
+        let text = "conversion between UTF8 and MULE_INTERNAL is not supported";
+        let refused = Error::server(SqlState::from_bytes(b"0A000"), text);
+        let error = with_login_hint(refused, &config.destination, "DEST_DB");
+        assert!(error.hint_text().unwrap().starts_with("no server converts"));
         let nearer = Error::server(SqlState::from_bytes(b"3D000"), "no").hint("this");
         let error = with_login_hint(nearer, &config.destination, "DEST_DB");
         assert_eq!(error.hint_text(), Some("this"));

@@ -3,7 +3,8 @@
 
 use zemi::wire::literal;
 
-use crate::support::scene::{drop_slot, settings, streaming, with};
+use crate::support::process::exit::CONFIG;
+use crate::support::scene::{PATIENCE, caught_up, drop_slot, settings, streaming, with};
 use crate::support::{Server, Sql, Zemi};
 
 /// A database of an encoding, followed into the UTF8 database `postgres` of the same server.
@@ -149,7 +150,7 @@ impl<'a> Database<'a> {
         self.write_good(1000);
         self.sql.run("COMMIT");
         self.write_good(2000);
-        crate::support::scene::caught_up(&mut self.sql);
+        caught_up(&mut self.sql);
         let (said, found) = (self.said(), self.found());
         assert!(said.len() >= 4, "{encoding}: {said:?}");
         for (said, found) in said.iter().zip(&found) {
@@ -266,4 +267,23 @@ fn encodings_of_the_oldest_and_the_newest_server() {
     for major in [14, 18] {
         judge(major, &["WIN1251", "WIN1255", "EUC_JP", "EUC_JIS_2004"]);
     }
+}
+
+#[test]
+fn a_database_of_mule_internal_is_refused_with_what_to_do() {
+    let server = Server::start(15, &[]);
+    Sql::open(&server, "postgres").run(
+        "CREATE DATABASE mule ENCODING 'MULE_INTERNAL' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'",
+    );
+    let settings = with(
+        &settings(&server, None),
+        &[("DB_NAME", "mule"), ("DEST_DB_NAME", "postgres")],
+    );
+    let mut zemi = Zemi::start(&settings);
+    assert_eq!(zemi.wait_exit(PATIENCE), Some(CONFIG));
+    let log = zemi.log();
+    assert!(
+        log.contains("Hint: no server converts MULE_INTERNAL to UTF-8"),
+        "{log}"
+    );
 }

@@ -183,3 +183,40 @@ fn a_list_of_tables_in_a_database_with_such_names_is_followed() {
         "{log}"
     );
 }
+
+#[test]
+fn values_of_other_types_are_right_beside_a_text_that_cannot_be_converted() {
+    let (mut scene, zemi) = encoded("WIN1251");
+    scene.sql.run(
+        "CREATE EXTENSION hstore; \
+         DO $$ BEGIN EXECUTE format('CREATE TYPE light AS ENUM (%L, %L)', E'\\xea\\xf0', E'\\xe6\\x98'); END $$; \
+         CREATE FUNCTION light_json(light) RETURNS json LANGUAGE sql STABLE AS \
+           $$ SELECT json_build_object('l', $1::text) $$; \
+         CREATE CAST (light AS json) WITH FUNCTION light_json(light); \
+         CREATE TYPE pair AS (l light, h hstore, j json); \
+         CREATE TABLE v (id int PRIMARY KEY, l light, p pair, ps pair[], t text)",
+    );
+    // A table beside it tells what to_jsonb says: in the same session, but in UTF-8.
+    scene.sql.run(
+        "DO $$ DECLARE kr text := E'\\xea\\xf0'; p pair; BEGIN \
+         p := ROW(kr::light, hstore(kr, kr), to_json(kr))::pair; \
+         INSERT INTO t VALUES (1, E'x\\x98\\xea'); \
+         INSERT INTO v VALUES (1, kr::light, p, ARRAY[p, NULL], kr); \
+         INSERT INTO v VALUES (2, E'\\xe6\\x98', NULL, NULL, kr); END $$",
+    );
+    let found = scene.changes("\"table\", primary_key, after");
+    scene.sql.run("SET client_encoding = 'UTF8'");
+    let said = scene.sql.value("SELECT to_jsonb(v) FROM v WHERE id = 1");
+    let said = scene.there.value(&format!("SELECT '{said}'::jsonb"));
+    let expected = format!(
+        "t|1|{{\"v\": \"x\u{FFFD}к\", \"id\": 1}}\nv|1|{said}\n\
+         v|2|{{\"l\": \"ж\u{FFFD}\", \"p\": null, \"t\": \"кр\", \"id\": 2, \"ps\": null}}"
+    );
+    assert_eq!(found, expected);
+    // What to_jsonb gives for the last one is text that the server cannot send.
+    let log = zemi.log();
+    assert!(
+        log.contains("values of public.light are written as text"),
+        "{log}"
+    );
+}
