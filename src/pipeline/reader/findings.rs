@@ -114,7 +114,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::error::{Remedy, SqlState};
-    use crate::resume::GapReason;
+    use crate::resume::{GapReason, Stretch};
 
     fn missing() -> Error {
         let code = SqlState::from_bytes(sqlstate::UNDEFINED_OBJECT.as_bytes());
@@ -176,11 +176,8 @@ mod tests {
         for (before, after) in [(gone, PublicationNames::All), (first, first)] {
             let mut findings = Findings {
                 publications: before,
-                gap: Some(Gap {
-                    from: Lsn(1),
-                    to: Lsn(2),
-                    reason: GapReason::PublicationGone,
-                }),
+                gap: Stretch::new(Lsn(1), Lsn(2), 1)
+                    .map(|unknown| Gap::unknown(unknown, GapReason::PublicationGone)),
             };
             findings.handed_on();
             assert_eq!((findings.publications, findings.gap), (after, None));

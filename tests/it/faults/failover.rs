@@ -1,6 +1,7 @@
 //! A standby takes the place of a server: of the source, with its slot or without the last transactions; of
 //! the destination, without its last commits. And servers that are set back to what they were.
 
+use super::restores::never_happened;
 use crate::support::cluster::PASSWORD;
 use crate::support::load::{Load, TABLES, assert_all_is_there};
 use crate::support::process::exit::CONFIG;
@@ -145,6 +146,9 @@ fn what_a_promoted_source_lacks_is_a_gap_and_what_it_does_then_is_not_passed_ove
         failover.scene.there.text(seen),
         "CREATE|1\nCREATE|2000\nMESSAGE|timeline_diverged\nCREATE|3001\nCREATE|3002"
     );
+    let lost: Vec<String> = (2..=2000).map(|key| key.to_string()).collect();
+    let never = never_happened(&mut failover.scene.there);
+    assert_eq!(never, lost.join("\n"));
     assert_unique(&mut failover.scene.there);
 }
 
