@@ -4,8 +4,10 @@
 //! values and no secrets: the text of a server error of the data classes (22, 23, 44, 54) is cut where
 //! PostgreSQL quotes the value, that of a function's own exception (P0) is left out, and so are details.
 
-use crate::sqlstate;
 use std::fmt;
+
+use crate::lsn::Lsn;
+use crate::sqlstate;
 
 /// The result of everything that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -109,6 +111,7 @@ struct Inner {
     kind: Kind,
     message: String,
     sqlstate: Option<SqlState>,
+    wal_position: Option<Lsn>,
     hint: Option<String>,
     places: Vec<String>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -121,6 +124,7 @@ impl Error {
             kind,
             message: message.into(),
             sqlstate: None,
+            wal_position: None,
             hint: None,
             places: Vec::new(),
             source: None,
@@ -139,6 +143,13 @@ impl Error {
     pub fn at(mut self, place: impl Into<String>) -> Error {
         self.0.places.push(place.into());
         self
+    }
+
+    /// Adds the position of the change that a walsender was decoding, as a place, too.
+    #[must_use]
+    pub fn at_wal(mut self, position: Lsn) -> Error {
+        self.0.wal_position = Some(position);
+        self.at(format!("change at {position}"))
     }
 
     /// Adds what the operator can do. The first hint is kept: it was given nearest to the cause.
@@ -190,6 +201,16 @@ impl Error {
     /// The kind.
     pub fn kind(&self) -> Kind {
         self.0.kind
+    }
+
+    /// The message alone.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The position of the change that a walsender was decoding.
+    pub fn wal_position(&self) -> Option<Lsn> {
+        self.0.wal_position
     }
 
     /// The SQLSTATE, where a server sent the error.

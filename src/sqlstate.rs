@@ -57,6 +57,8 @@ pub const OUT_OF_MEMORY: &str = "53200";
 pub const TOO_MANY_CONNECTIONS: &str = "53300";
 /// `configuration_limit_exceeded`
 pub const CONFIGURATION_LIMIT_EXCEEDED: &str = "53400";
+/// `program_limit_exceeded`
+pub const PROGRAM_LIMIT_EXCEEDED: &str = "54000";
 /// `object_not_in_prerequisite_state`
 pub const OBJECT_NOT_IN_PREREQUISITE_STATE: &str = "55000";
 /// `object_in_use`

@@ -36,6 +36,11 @@ const WALSENDER: [(&str, &str); 3] = [
     ("wal_sender_timeout", "60s"),
 ];
 
+/// In a database of encoding SQL_ASCII texts and names may hold any bytes: none are converted, and the server
+/// would refuse to send those that are not UTF-8.
+const STORED_IN_SQL_ASCII: &str = "SELECT pg_catalog.set_config('client_encoding', 'SQL_ASCII', false) \
+     WHERE pg_catalog.current_setting('server_encoding') = 'SQL_ASCII'";
+
 macro_rules! is_standby {
     () => {
         "pg_catalog.current_setting('synchronous_standby_names') OPERATOR(pg_catalog.~*) \
@@ -81,12 +86,9 @@ pub fn open_session(config: &Config) -> Result<Connection> {
         let opened = Connection::open(&config.source, &startup(&SESSION), config.connect_timeout);
         let mut session = opened.map_err(|e| with_login_hint(e, &config.source, "DB"))?;
         // The search path is not in the startup packet, so that `SET search_path TO DEFAULT` gives the role's
-        // own. Names may hold any bytes in a database without encoding, and the server would refuse to send
-        // them.
-        session.query(
-            "SET search_path = ''; SELECT set_config('client_encoding', 'SQL_ASCII', false) \
-             WHERE current_setting('server_encoding') = 'SQL_ASCII'",
-        )?;
+        // own.
+        session.query("SET search_path = ''")?;
+        session.query(STORED_IN_SQL_ASCII)?;
         set_version_dependent(&mut session)?;
         Ok(session)
     };
@@ -187,7 +189,10 @@ pub(crate) fn open_replication(config: &Config, encoding: &str) -> Result<Connec
             }
             with_login_hint(e, &config.source, "DB")
         })
-        .and_then(|mut session| set_version_dependent(&mut session).map(|()| session))
+        .and_then(|mut session| {
+            session.query(STORED_IN_SQL_ASCII)?;
+            set_version_dependent(&mut session).map(|()| session)
+        })
         .at(|| "source".into())
 }
 

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use crate::error::{Error, SqlState};
+use crate::lsn::Lsn;
 use crate::sqlstate;
 
 struct Fields<'a> {
@@ -78,6 +79,16 @@ impl Fields<'_> {
         }
     }
 
+    /// The change that an output plugin was given when it failed (`output_plugin_error_callback`,
+    /// `logical.c`; its words depend on `lc_messages`).
+    fn wal_position(&self) -> Option<Lsn> {
+        let lines = self.context.as_deref()?.lines();
+        let mut words = lines
+            .filter(|line| line.contains("\"pgoutput\""))
+            .flat_map(|line| line.split(|c: char| !c.is_ascii_hexdigit() && c != '/'));
+        words.find_map(|word| word.parse().ok())
+    }
+
     /// DETAIL and HINT hold values as well.
     fn is_about_data(&self) -> bool {
         self.is_raised() || matches!(self.sqlstate.class(), "22" | "23" | "44" | "54")
@@ -95,7 +106,10 @@ pub fn server_error(body: &[u8]) -> Error {
     if let (Some(detail), false) = (&fields.detail, about_data) {
         message = format!("{message}; {detail}");
     }
-    let error = Error::server(fields.sqlstate, message);
+    let mut error = Error::server(fields.sqlstate, message);
+    if let Some(position) = fields.wal_position() {
+        error = error.at_wal(position);
+    }
     match fields.hint {
         Some(hint) if !about_data => error.hint(hint),
         _ => error,
@@ -116,6 +130,30 @@ pub(super) fn log_notice(server: &str, body: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_change_at_which_an_output_plugin_failed_is_kept() {
+        for (context, position) in [
+            (
+                "slot \"s\", output plugin \"pgoutput\", in the change callback, associated LSN 0/1E1A2A0",
+                Some(Lsn(0x1E1_A2A0)),
+            ),
+            (
+                "Slot \u{bb}s\u{ab}, Ausgabe-Plugin \"pgoutput\", im Callback change, LSN: 1/0A",
+                Some(Lsn(0x1_0000_000A)),
+            ),
+            (
+                "slot \"s\", output plugin \"pgoutput\", in the startup callback",
+                None,
+            ),
+            ("PL/pgSQL function f() line 1 at 0/1", None),
+        ] {
+            let body = format!("SERROR\0CXX000\0Mm\0W{context}\0\0");
+            let error = server_error(body.as_bytes());
+            assert_eq!(error.wal_position(), position, "{context}");
+            assert_eq!(error.to_string().contains("change at"), position.is_some());
+        }
+    }
 
     #[test]
     fn a_server_error_keeps_state_message_detail_and_hint() {

@@ -11,7 +11,7 @@ pub const LONGEST_LINE: usize = 110;
 const IMPORTS: &[(&str, &[&str])] = &[
     ("lsn", &[]),
     ("sqlstate", &[]),
-    ("error", &["sqlstate"]),
+    ("error", &["lsn", "sqlstate"]),
     ("backoff", &[]),
     ("threads", &[]),
     ("calendar", &[]),

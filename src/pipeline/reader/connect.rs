@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::detour::StreamForm;
 use super::findings::Findings;
 use super::output::Output;
-use crate::change::{ClientEncoding, Tracked};
+use crate::change::Tracked;
 use crate::config::Config;
 use crate::destination::gap::log_gap;
 use crate::error::{At, Error, Kind, Remedy, Result};
@@ -77,6 +78,7 @@ struct Prepared {
 struct Chosen {
     source: Source,
     published: Published,
+    form: StreamForm,
     start: StreamStart,
 }
 
@@ -97,18 +99,18 @@ impl Connector {
     /// Those of the source; a source that is another cluster; a destination that cannot be told of a gap.
     pub(super) fn connect(
         &mut self,
-        encoding: ClientEncoding,
+        form: StreamForm,
         findings: &mut Findings,
         output: &Output,
     ) -> Result<Stream> {
-        let source = self.open(encoding)?;
+        let source = self.open(form)?;
         let prepared = self.ensure_slot(source)?;
-        let chosen = self.choose_start(prepared, encoding, findings)?;
+        let chosen = self.choose_start(prepared, form, findings)?;
         self.start_replication(chosen, findings, output)
     }
 
     /// Opens both sessions, and makes sure of what is behind them.
-    fn open(&mut self, encoding: ClientEncoding) -> Result<Source> {
+    fn open(&mut self, form: StreamForm) -> Result<Source> {
         let preconnected = self.preconnected.take().filter(SourceSessions::is_fresh);
         let SourceSessions {
             mut session,
@@ -116,7 +118,7 @@ impl Connector {
             ..
         } = match preconnected {
             Some(sessions) => sessions,
-            None => SourceSessions::open(&self.config, encoding.setting())?,
+            None => SourceSessions::open(&self.config, form.encoding.setting())?,
         };
         let server = source::check(&mut session).at(|| "source".into())?;
         failover::check(&server, &self.config).at(|| "source".into())?;
@@ -246,7 +248,7 @@ impl Connector {
     fn choose_start(
         &self,
         prepared: Prepared,
-        encoding: ClientEncoding,
+        form: StreamForm,
         findings: &mut Findings,
     ) -> Result<Chosen> {
         let Prepared {
@@ -301,12 +303,13 @@ impl Connector {
             timeline: source.identity.timeline,
             left: position.left,
             gap: findings.gap.clone(),
-            encoding: encoding.of_stream(&source.server.encoding),
+            encoding: form.encoding.of_stream(&source.server.encoding),
             limit: None,
         };
         Ok(Chosen {
             source,
             published,
+            form,
             start,
         })
     }
@@ -336,6 +339,7 @@ impl Connector {
         let Chosen {
             mut source,
             published,
+            form,
             mut start,
         } = chosen;
         let slot = &self.config.slot_name;
@@ -347,11 +351,12 @@ impl Connector {
             self.record_unpublished(&published, &start)?;
         }
         let names = published.names.iter().take(named.count).map(String::as_str);
-        let command = start_command(slot, start.position, names);
+        let command = start_command(slot, start.position, names, form);
         begin_copy(&mut source.walsender, &command)?;
         self.metrics.last_flushed_lsn.set(start.position.0);
         output.send(ReaderEvent::Start(start.clone()))?;
         findings.handed_on();
+        findings.detour.streams(source.identity.end);
         self.saved = Some(SavedProgress {
             flushed: start.position,
             timeline: start.timeline,
@@ -394,11 +399,13 @@ fn start_command<'a>(
     slot: &str,
     position: Lsn,
     publications: impl Iterator<Item = &'a str>,
+    form: StreamForm,
 ) -> String {
     let names: Vec<String> = publications.map(identifier).collect();
+    let binary = if form.binary { ", binary 'true'" } else { "" };
     format!(
         "START_REPLICATION SLOT {} LOGICAL {position} (proto_version '1', publication_names '{}', \
-         messages 'true')",
+         messages 'true'{binary})",
         identifier(slot),
         // The walsender's grammar has no escapes (repl_scanner.l): a backslash is one.
         names.join(",").replace('\'', "''")
@@ -435,8 +442,9 @@ mod tests {
     #[test]
     fn names_of_slot_and_publications_are_quoted_for_the_walsender() {
         let names = ["zemi", r#"a "b" 'c' \d"#];
+        let form = StreamForm::default();
         assert_eq!(
-            start_command("my slot", Lsn(0x1_0000_0010), names.into_iter()),
+            start_command("my slot", Lsn(0x1_0000_0010), names.into_iter(), form),
             "START_REPLICATION SLOT \"my slot\" LOGICAL 1/10 (proto_version '1', publication_names \
              '\"zemi\",\"a \"\"b\"\" ''c'' \\d\"', messages 'true')"
         );

@@ -1,5 +1,6 @@
 //! Pure: what one connection finds out that the next start of the stream depends on.
 
+use super::detour::Detour;
 use crate::error::{Error, Kind, Result};
 use crate::lsn::Lsn;
 use crate::resume::Gap;
@@ -10,6 +11,8 @@ use crate::sqlstate;
 pub(super) struct Findings {
     /// Which publications exist at the WAL that comes next.
     pub publications: PublicationNames,
+    /// The form in which values are asked for.
+    pub detour: Detour,
     /// A gap that was found and not yet handed to the decoder.
     pub gap: Option<Gap>,
 }
@@ -178,6 +181,7 @@ mod tests {
                 publications: before,
                 gap: Stretch::new(Lsn(1), Lsn(2), 1)
                     .map(|unknown| Gap::unknown(unknown, GapReason::PublicationGone)),
+                ..Findings::default()
             };
             findings.handed_on();
             assert_eq!((findings.publications, findings.gap), (after, None));

@@ -5,20 +5,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::connect::Stream;
-use super::findings::PublicationNames;
+use super::findings::{Findings, PublicationNames};
+use super::foreign;
 use super::output::Output;
 use super::stopping::{Burst, source_stopping};
 use crate::error::{Error, Kind, Result, SqlState};
 use crate::observe::metrics::Metrics;
 use crate::pipeline::channel::{Chunk, Large, LargeFrames, QUIET_SIZE, ReaderEvent, SIZE};
 use crate::pipeline::feedback::{INTERVAL, now};
+use crate::source::message::{StreamMessage, parse};
 use crate::sqlstate;
 use crate::wire::{
     FRAME_LIMIT, FrameHead, HEAD, Transport, closed, grown, read_failed, server_error,
 };
 
-/// During an outage of the destination its length is looked at this often.
-const OUTAGE_STEP: Duration = Duration::from_secs(1);
+/// During an outage of the destination its length is looked at this often; in another form than the usual
+/// one, whether that is over.
+const STEP: Duration = Duration::from_secs(1);
 
 /// The stream of one connection.
 pub(super) struct FrameReader<'a> {
@@ -36,6 +39,17 @@ pub(super) struct FrameReader<'a> {
     read_timeout: Option<Duration>,
     /// Held while the buffer is larger than the usual ones.
     large: Option<Large>,
+    /// How many bytes of a frame that nothing is wanted of are still to come.
+    unwanted: usize,
+}
+
+/// Why a stream ended without an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StreamEnd {
+    /// The end was asked for.
+    Asked,
+    /// From here on values can be asked for in the usual form.
+    UsualForm,
 }
 
 /// How a read from the socket ended.
@@ -63,27 +77,34 @@ impl<'a> FrameReader<'a> {
             keepalives: Burst::default(),
             read_timeout: None,
             large: None,
+            unwanted: 0,
         }
     }
 
     /// Reads frames until the end is asked for, handing whole ones on after each read.
     ///
     /// # Errors
-    /// Whatever ends the stream before that. A missing publication is noted in `publications`.
-    pub(super) fn read(&mut self, publications: &mut PublicationNames) -> Result<()> {
+    /// Whatever ends the stream before that. What it tells of publications and of the form is noted in
+    /// `findings`.
+    pub(super) fn read(&mut self, findings: &mut Findings) -> Result<StreamEnd> {
         loop {
-            let (whole, wanted) = self.scan();
+            self.pass_over();
+            let (whole, wanted) = self.scan(findings);
             self.hand_on(whole)?;
-            let wanted = wanted.map_err(|error| publications.note(error))?;
+            let wanted = wanted.map_err(|error| findings.publications.note(error))?;
             if self.output.control.stopping() {
-                return Ok(());
+                return Ok(StreamEnd::Asked);
             }
-            self.check(*publications)?;
+            self.check(findings.publications)?;
+            let durable = self.output.feedback.epoch().1;
+            if findings.detour.is_over(durable, Instant::now()) {
+                return Ok(StreamEnd::UsualForm);
+            }
             self.make_room(wanted)?;
-            self.set_read_timeout()?;
+            self.set_read_timeout(findings.detour.is_under_way())?;
             if self.receive()? == Received::Closed {
                 return if self.output.control.stopping() {
-                    Ok(())
+                    Ok(StreamEnd::Asked)
                 } else {
                     Err(closed())
                 };
@@ -115,7 +136,7 @@ impl<'a> FrameReader<'a> {
 
     /// Looks at the frames in the buffer. Returns how many bytes of whole frames there are, and how long
     /// the frame after them is, or why the stream ends with them.
-    fn scan(&mut self) -> (usize, Result<usize>) {
+    fn scan(&mut self, findings: &mut Findings) -> (usize, Result<usize>) {
         let mut at = 0;
         loop {
             let rest = self.buffer.get(at..self.filled).unwrap_or_default();
@@ -125,9 +146,20 @@ impl<'a> FrameReader<'a> {
                 Err(e) => return (at, Err(e)),
             };
             let Some(frame) = rest.get(..head.length) else {
+                if LargeFrames::is_large(head.length) && foreign::is_foreign(rest) {
+                    self.unwanted = head.length - rest.len();
+                    self.filled = at;
+                    return (at, Ok(HEAD));
+                }
                 return (at, Ok(head.length));
             };
             let body = frame.get(HEAD..).unwrap_or_default();
+            if findings.detour.is_under_way()
+                && head.tag == b'd'
+                && let Ok(StreamMessage::XLogData(data)) = parse(body)
+            {
+                findings.detour.message(&data);
+            }
             match (head.tag, body) {
                 (b'd', [b'k', rest @ .., reply]) => {
                     self.metrics.keepalives.add(1);
@@ -155,6 +187,14 @@ impl<'a> FrameReader<'a> {
             }
             at += head.length;
         }
+    }
+
+    /// Drops what has come of a frame that nothing is wanted of.
+    fn pass_over(&mut self) {
+        let dropped = self.unwanted.min(self.filled);
+        self.buffer.copy_within(dropped..self.filled, 0);
+        self.filled -= dropped;
+        self.unwanted -= dropped;
     }
 
     /// Sends the whole frames to the decoder; what follows them moves to the next buffer.
@@ -194,9 +234,9 @@ impl<'a> FrameReader<'a> {
         Ok(())
     }
 
-    fn set_read_timeout(&mut self) -> Result<()> {
-        let outage = self.output.control.outage().is_some();
-        let timeout = if outage { OUTAGE_STEP } else { INTERVAL };
+    fn set_read_timeout(&mut self, is_detour: bool) -> Result<()> {
+        let short = is_detour || self.output.control.outage().is_some();
+        let timeout = if short { STEP } else { INTERVAL };
         if self.read_timeout != Some(timeout) {
             self.transport
                 .set_read_timeout(Some(timeout))

@@ -1,7 +1,9 @@
 //! The reader thread: connects to the source, prepares it, and reads the stream into chunks.
 
 mod connect;
+mod detour;
 mod findings;
+mod foreign;
 mod frames;
 mod output;
 mod patience;
@@ -11,12 +13,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(crate) use self::connect::Connector;
+use self::detour::{Judged, StreamForm};
 use self::findings::Findings;
-use self::frames::FrameReader;
+use self::frames::{FrameReader, StreamEnd};
 pub(crate) use self::output::Output;
 use self::patience::{Patience, Verdict};
 use super::channel::ReaderEvent;
 use crate::backoff::Backoff;
+use crate::change::ClientEncoding;
 use crate::error::{At, Error, Kind, Result};
 
 /// A connection that lasted longer than this is not counted among the failures in a row.
@@ -49,7 +53,13 @@ impl Reader {
             let connected = Instant::now();
             let durable = self.output.feedback.epoch().1;
             let error = match self.session(&mut patience, &mut findings) {
-                Ok(()) => break,
+                Ok(StreamEnd::Asked) => break,
+                Ok(StreamEnd::UsualForm) => {
+                    log::info!("what could not be sent as usual is behind: connecting again");
+                    self.output.feedback.set_walsender(None);
+                    self.output.control.set_reader(None);
+                    continue;
+                }
                 Err(e) if self.output.control.stopping() || e.kind() == Kind::Stopped => break,
                 Err(e) => e,
             };
@@ -61,6 +71,14 @@ impl Reader {
             if connected.elapsed() > LONG_SESSION || advanced {
                 backoff.reset();
             }
+            let error = match findings.detour.judge(error, Instant::now()) {
+                Judged::Unrelated(error) => error,
+                Judged::Another(error) => {
+                    warn_of(findings.detour.form(durable, Instant::now()));
+                    error.as_kind(Kind::Transient)
+                }
+                Judged::Impossible(error) => return Err(error),
+            };
             let wait = self.wait_after(error, &mut patience, backoff.wait())?;
             if !self.output.control.pause(wait) {
                 break;
@@ -84,13 +102,6 @@ impl Reader {
         metrics.source_failed(verdict != Verdict::GiveUp);
         let wait = match verdict {
             Verdict::Again { at_least } => backoff.max(at_least),
-            Verdict::AgainAsStored => {
-                log::warn!(
-                    "the source holds text that is not valid in its encoding; such bytes will be \
-                     replaced by U+FFFD and counted"
-                );
-                backoff
-            }
             Verdict::GiveUp => return Err(error),
         };
         log::warn!(
@@ -104,9 +115,12 @@ impl Reader {
     }
 
     /// One connection, from its opening to its end.
-    fn session(&mut self, patience: &mut Patience, findings: &mut Findings) -> Result<()> {
+    fn session(&mut self, patience: &mut Patience, findings: &mut Findings) -> Result<StreamEnd> {
         let Reader { connector, output } = self;
-        let stream = connector.connect(patience.encoding(), findings, output)?;
+        let form = findings
+            .detour
+            .form(output.feedback.epoch().1, Instant::now());
+        let stream = connector.connect(form, findings, output)?;
         let metrics = &connector.metrics;
         output
             .control
@@ -120,8 +134,24 @@ impl Reader {
         }
         output.feedback.send();
         FrameReader::new(stream, output, metrics)
-            .read(&mut findings.publications)
+            .read(findings)
             .at(|| "replication stream".into())
+    }
+}
+
+/// Says what the next stream is asked for.
+fn warn_of(form: StreamForm) {
+    if form.binary {
+        log::warn!(
+            "the source holds a row that is longer than 1 GB as text: until its transaction is behind, \
+             values are asked for in binary, and the text of most types by a question each"
+        );
+    }
+    if form.encoding == ClientEncoding::AsStored {
+        log::warn!(
+            "the source holds text that it cannot convert to UTF-8: until its transaction is behind, texts \
+             are asked for as they are stored; what stands for no character becomes U+FFFD and is counted"
+        );
     }
 }
 

@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::change::ClientEncoding;
 use crate::error::{Error, Exit, Remedy};
-use crate::source;
 
 /// How long to stay away from a source that is shutting down, at least.
 const STAY_AWAY: Duration = Duration::from_secs(10);
@@ -21,8 +19,6 @@ pub(super) enum Verdict {
         /// The backoff may ask for more.
         at_least: Duration,
     },
-    /// Connect again, and ask for texts as they are stored.
-    AgainAsStored,
     /// Leave.
     GiveUp,
 }
@@ -30,7 +26,6 @@ pub(super) enum Verdict {
 /// What is remembered of earlier connections to judge an error by.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
-    encoding: ClientEncoding,
     /// There was a stream since the process started.
     streamed: bool,
     /// Since when the slot is held by another session, with no stream in between.
@@ -38,11 +33,6 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// What the next connection is to ask for.
-    pub(super) fn encoding(&self) -> ClientEncoding {
-        self.encoding
-    }
-
     /// Notes that a stream has started; true when it is not the first one.
     pub(super) fn note_stream(&mut self) -> bool {
         self.busy_since = None;
@@ -54,13 +44,6 @@ impl Patience {
         const AGAIN: Verdict = Verdict::Again {
             at_least: Duration::ZERO,
         };
-        if source::is_unconvertible(error) {
-            // The walsender fails at this value each time: no conversion is asked for from now on.
-            return match std::mem::replace(&mut self.encoding, ClientEncoding::AsStored) {
-                ClientEncoding::Utf8 => Verdict::AgainAsStored,
-                ClientEncoding::AsStored => AGAIN,
-            };
-        }
         if error.is_server_stopping() {
             return Verdict::Again {
                 at_least: STAY_AWAY,
@@ -128,17 +111,5 @@ mod tests {
             assert_eq!(patience.judge(&busy, at(seconds)), AT_ONCE);
         }
         assert!(patience.note_stream());
-    }
-
-    #[test]
-    fn text_that_cannot_be_converted_is_asked_for_as_it_is_stored() {
-        for code in ["22021", "22P05"] {
-            let mut patience = Patience::default();
-            assert_eq!(patience.encoding(), ClientEncoding::Utf8);
-            let now = Instant::now();
-            assert_eq!(patience.judge(&server(code), now), Verdict::AgainAsStored);
-            assert_eq!(patience.encoding(), ClientEncoding::AsStored);
-            assert_eq!(patience.judge(&server(code), now), AT_ONCE);
-        }
     }
 }

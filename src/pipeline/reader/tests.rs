@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use crossbeam_channel::{Receiver, bounded};
 
 use super::connect::Stream;
-use super::findings::PublicationNames;
+use super::findings::{Findings, PublicationNames};
 use super::*;
 use crate::error::Remedy;
 use crate::lsn::Lsn;
@@ -60,12 +60,12 @@ fn stream(output: &Output, bytes: &[u8]) -> Stream {
 
 /// Reads the stream to its end; the error, and what the publications are taken for.
 fn read(output: &Output, stream: Stream) -> (Error, PublicationNames) {
-    let mut publications = PublicationNames::All;
+    let mut findings = Findings::default();
     let metrics = Metrics::default();
     let error = FrameReader::new(stream, output, &metrics)
-        .read(&mut publications)
+        .read(&mut findings)
         .unwrap_err();
-    (error, publications)
+    (error, findings.publications)
 }
 
 #[test]
@@ -101,6 +101,47 @@ fn a_warning_that_changes_were_passed_over_ends_the_stream() {
     assert_eq!(error.remedy(), Remedy::Retry);
     assert_eq!(publications, PublicationNames::First);
     assert!(received.is_empty(), "nothing behind the warning counts");
+}
+
+/// A frame of XLogData with this payload.
+fn frame(start: u64, payload: &[u8]) -> Vec<u8> {
+    let body = [&b"w"[..], &start.to_be_bytes(), &[0; 16], payload].concat();
+    let length = u32::try_from(body.len() + 4).unwrap();
+    [&b"d"[..], &length.to_be_bytes(), &body].concat()
+}
+
+#[test]
+fn a_large_logical_message_of_another_program_is_not_read_into_memory() {
+    const SIZE: usize = 3_000_000;
+    let message = |prefix: &[u8]| [b"M\x00", &[0; 8][..], prefix, &vec![b'x'; SIZE]].concat();
+    let row = frame(5, b"I");
+    for (prefix, kept) in [(&b"debezium\0"[..], false), (b"_bemi\0", true)] {
+        let (output, received) = output();
+        let bytes = [
+            row.clone(),
+            frame(6, &message(prefix)),
+            row.clone(),
+            row.clone(),
+        ]
+        .concat();
+        let stream = stream(&output, &bytes);
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| read(&output, stream));
+            let mut bodies = 0;
+            let mut largest = 0;
+            while !reader.is_finished() || !received.is_empty() {
+                let Ok(ReaderEvent::Frames(chunk)) =
+                    received.recv_timeout(Duration::from_millis(10))
+                else {
+                    continue;
+                };
+                bodies += chunk.copy_data().map(Result::unwrap).count();
+                largest = largest.max(chunk.bytes.len());
+            }
+            assert_eq!(bodies, if kept { 4 } else { 3 });
+            assert_eq!(largest > SIZE, kept, "{largest}");
+        });
+    }
 }
 
 #[test]

@@ -12,5 +12,5 @@ mod server_settings;
 mod server_states;
 mod status_page;
 mod supervise;
-mod tls;
+pub mod tls;
 mod web;

@@ -6,6 +6,7 @@ mod crud;
 mod ddl;
 mod encodings;
 mod event_triggers;
+mod forms;
 mod identity;
 mod large;
 mod late_tables;

@@ -37,19 +37,29 @@ pub const TABLES: &str = "
     CREATE TABLE items (k1 int, k2 text, v jsonb, big text, PRIMARY KEY (k1, k2));
     ALTER TABLE items REPLICA IDENTITY FULL;
     ALTER TABLE items ALTER big SET STORAGE EXTERNAL;
-    CREATE TABLE scratch (id bigint PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp())";
+    CREATE TABLE scratch (id bigint PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp());
+    CREATE TABLE sales (id bigint, region int, n int DEFAULT 0, PRIMARY KEY (id, region))
+        PARTITION BY LIST (region);
+    CREATE TABLE sales_0 PARTITION OF sales FOR VALUES IN (0);
+    CREATE TABLE sales_1 PARTITION OF sales FOR VALUES IN (1);
+    CREATE TABLE sales_rest PARTITION OF sales DEFAULT";
 
 /// The tables and their keys.
-const KEYS: [(&str, &[&str]); 3] = [
+const KEYS: [(&str, &[&str]); 4] = [
     ("accounts", &["id"]),
     ("items", &["k1", "k2"]),
     ("scratch", &["id"]),
+    ("sales", &["id", "region"]),
 ];
 
 /// What the tables become by their changes.
 pub fn replays() -> Vec<Replay> {
     KEYS.iter().map(|(t, key)| Replay::new(t, key)).collect()
 }
+
+/// How many rows each table `brief_<id>` gets in the transaction in which it is made, and the row of accounts
+/// with that id.
+pub const BRIEF_ROWS: u64 = 3;
 
 /// Rows of a transaction that is larger than a batch.
 const LARGE: u64 = 9_000;
@@ -268,7 +278,7 @@ impl Writer {
     /// What is done now and then in a long run only.
     fn seldom(&mut self, sql: &mut Sql) -> Result<(), Error> {
         let id = self.key();
-        match self.random.below(3) {
+        match self.random.below(5) {
             0 => {
                 // A column comes, is filled and goes.
                 let column = format!("c{}_{}", self.number, id);
@@ -299,14 +309,59 @@ impl Writer {
                 // Should the server go in between, it stays prepared, and the next session ends it.
                 self.run_sql(sql, &format!("{end} PREPARED '{gid}'"))
             }
-            _ => self.run_sql(
+            2 => self.run_sql(
                 sql,
                 &format!(
                     "CREATE TABLE passing_{id} (id int); INSERT INTO passing_{id} VALUES (1);
                      DROP TABLE passing_{id}"
                 ),
             ),
+            // A partition comes and goes. Its rows do so in one transaction: they have its own name where it
+            // was gone before zemi could ask for the table above it.
+            3 => self.run_sql(
+                sql,
+                &format!(
+                    "BEGIN; CREATE TABLE part_{id} (LIKE sales INCLUDING ALL);
+                     ALTER TABLE sales ATTACH PARTITION part_{id} FOR VALUES IN ({region});
+                     INSERT INTO sales VALUES ({id}, {region});
+                     UPDATE sales SET n = 1 WHERE region = {region};
+                     DELETE FROM sales WHERE region = {region}; COMMIT; DROP TABLE part_{id}",
+                    region = 1_000 + id % 1_000_000_000
+                ),
+            ),
+            _ => self.brief(sql, id),
         }
+    }
+
+    /// A row of a partitioned table, which may move into another partition.
+    fn sell(&mut self, sql: &mut Sql) -> Result<(), Error> {
+        let (id, region) = (self.key(), self.random.below(4));
+        self.run_sql(
+            sql,
+            &format!(
+                "INSERT INTO sales VALUES ({id}, {region});
+                 UPDATE sales SET n = n + 1 WHERE id = {id};
+                 UPDATE sales SET region = ({region} + 1) % 4 WHERE id = {id} AND {id} % 2 = 0;
+                 DELETE FROM sales WHERE id = {id} AND {id} % 3 = 0"
+            ),
+        )
+    }
+
+    /// A table that is made, filled and dropped; a row of accounts, which is there exactly when the table was
+    /// made, tells of it: see [`BRIEF_ROWS`].
+    fn brief(&self, sql: &mut Sql, id: u64) -> Result<(), Error> {
+        self.run_sql(
+            sql,
+            &format!(
+                "BEGIN; INSERT INTO accounts VALUES ({id}, 0, 'brief');
+                 CREATE TABLE brief_{id} (id int PRIMARY KEY, v text);
+                 INSERT INTO brief_{id} SELECT g, 'x' FROM generate_series(1, {BRIEF_ROWS}) g; COMMIT"
+            ),
+        )?;
+        self.run_sql(
+            sql,
+            &format!("UPDATE brief_{id} SET v = 'y' WHERE id = 1; DROP TABLE brief_{id}"),
+        )
     }
 
     fn transaction(&mut self, sql: &mut Sql) -> Result<(), Error> {
@@ -361,7 +416,8 @@ impl Writer {
                     ),
                 )
             }
-            76..86 => {
+            76..80 => self.sell(sql),
+            80..86 => {
                 let (kept, undone) = (self.key(), self.key());
                 self.run_sql(
                     sql,

@@ -18,6 +18,10 @@ const SHORT: u64 = 75;
 /// How often everything is judged, so that a loss is found near what made it.
 const JUDGED_EVERY: Duration = Duration::from_secs(150);
 
+/// How long zemi may take to go on after the last fault: its longest backoff is 30 s, on each side. Beside
+/// other tests it is given twice that.
+const STALL: Duration = Duration::from_secs(60);
+
 /// How often one of the slow faults strikes, in a run that is long enough.
 const SLOW_EVERY: Duration = Duration::from_secs(400);
 
@@ -61,10 +65,11 @@ fn nothing_is_lost_whatever_fails() {
     let seconds = setting("TORTURE_SECONDS").unwrap_or(SHORT);
     let seed = setting("TORTURE_SEED").unwrap_or(1);
     let mut random = Random::new(seed);
-    let mut world = World::new(15);
+    let encrypted = seed % 2 == 1;
+    let mut world = World::new(15, encrypted);
     let pause = if seconds > SHORT { 40 } else { 4 };
     let load = Load::long(&world.source, seed, 3, pause);
-    println!("torture: seed {seed}, {seconds} s");
+    println!("torture: seed {seed}, {seconds} s, encrypted lines: {encrypted}");
 
     let began = Instant::now();
     let mut report = Report::default();
@@ -109,5 +114,7 @@ fn nothing_is_lost_whatever_fails() {
         began.elapsed().as_secs(),
         report.longest_stall.as_secs_f64()
     );
+    let patience = if seconds > SHORT { STALL } else { STALL * 2 };
+    assert!(report.longest_stall < patience, "wedged for too long");
     assert!(changes > 1_000, "{changes} changes are no load");
 }

@@ -1,6 +1,6 @@
 //! Encrypted connections and the ways to log in.
 
-mod authority;
+pub mod authority;
 mod between;
 mod duplex;
 mod logins;
@@ -8,4 +8,4 @@ mod modes;
 mod peers;
 mod pipeline;
 mod secrets;
-mod server;
+pub mod server;

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::{Fault, LONGER_THAN_ALL, TERMINATE, away, crowd, hold};
-use crate::faults::torture::world::{World, leave_smartly};
+use crate::faults::torture::world::{ROLE, World, leave_smartly};
 use crate::support::load::Random;
 use crate::support::scene::PATIENCE;
 use crate::support::{Sql, wait_until};
@@ -69,13 +69,11 @@ pub const FAULTS: &[Fault] = &[
                 "lock_timeout",
                 "idle_in_transaction_session_timeout",
             ] {
-                sql.run(&format!("ALTER ROLE postgres SET {name} = '1ms'"));
+                sql.run(&format!("ALTER ROLE {ROLE} SET {name} = '1ms'"));
             }
             sql.run(TERMINATE);
             hold(random, 500);
-            sql.run(
-                "SET statement_timeout = 0; SET lock_timeout = 0; ALTER ROLE postgres RESET ALL",
-            );
+            sql.run(&format!("ALTER ROLE {ROLE} RESET ALL"));
         },
     },
     Fault {
@@ -100,8 +98,7 @@ pub const FAULTS: &[Fault] = &[
             // It has to be able to find out.
             world.mend_network();
             let mut sql = world.at_destination();
-            sql.run("CREATE ROLE keeper SUPERUSER LOGIN PASSWORD 'keeper'");
-            let set = |password: &str| format!("ALTER ROLE postgres PASSWORD '{password}'");
+            let set = |password: &str| format!("ALTER ROLE {ROLE} PASSWORD '{password}'");
             sql.run(&set("another"));
             let zemi = world.zemi();
             wait_until("zemi says why it stops", PATIENCE, || {
@@ -111,7 +108,6 @@ pub const FAULTS: &[Fault] = &[
             });
             assert!(zemi.log().contains("password"), "{}", zemi.log());
             sql.run(&set(crate::support::cluster::PASSWORD));
-            sql.run("DROP ROLE keeper");
             world.start_zemi();
         },
     },

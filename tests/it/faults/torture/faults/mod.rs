@@ -2,6 +2,7 @@
 
 mod destination;
 mod network;
+mod settings;
 mod source;
 mod zemi;
 
@@ -28,6 +29,7 @@ pub fn quick(world: &World) -> Vec<&'static Fault> {
         network::FAULTS,
         destination::FAULTS,
         source::FAULTS,
+        settings::FAULTS,
     ];
     let mut faults: Vec<&Fault> = groups.into_iter().flatten().collect();
     if world.has_small_disk() {

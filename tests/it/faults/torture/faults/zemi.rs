@@ -1,5 +1,8 @@
 //! Faults of the process itself, and interventions of its operators.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,6 +11,7 @@ use crate::faults::torture::world::World;
 use crate::support::load::Random;
 use crate::support::proxy::NetworkFault;
 use crate::support::scene::PATIENCE;
+use crate::support::wait_until;
 
 pub const FAULTS: &[Fault] = &[
     Fault {
@@ -69,6 +73,15 @@ pub const FAULTS: &[Fault] = &[
         },
     },
     Fault {
+        name: "zemi: a memory cgroup",
+        strike: |world, random| {
+            let kilobytes = random.below(6_000) + 1_500;
+            if let Some(group) = MemoryGroup::new(kilobytes * 1024) {
+                limited(world, &group.enter(), random);
+            }
+        },
+    },
+    Fault {
         name: "operators: a second instance on the same slot",
         strike: |world, _| {
             // Both have to be able to find out.
@@ -119,6 +132,41 @@ fn stop(world: &mut World) {
         "{code:?}:\n{}",
         zemi.log()
     );
+}
+
+/// A cgroup that bounds memory, where one can be made; removed when dropped.
+struct MemoryGroup(PathBuf);
+
+impl MemoryGroup {
+    /// By version 1 or 2, whichever is mounted (Linux: "Memory Resource Controller", "Control Group v2").
+    fn new(bytes: u64) -> Option<MemoryGroup> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let (root, limit) = [
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            ("/sys/fs/cgroup", "memory.max"),
+        ]
+        .into_iter()
+        .find(|(root, _)| Path::new(root).join("cgroup.procs").exists())?;
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let group = MemoryGroup(Path::new(root).join(format!("zemi-{}-{n}", std::process::id())));
+        fs::create_dir(&group.0).ok()?;
+        fs::write(group.0.join(limit), bytes.to_string()).ok()?;
+        Some(group)
+    }
+
+    /// A shell command that puts the shell into it.
+    fn enter(&self) -> String {
+        format!("echo $$ > '{}'", self.0.join("cgroup.procs").display())
+    }
+}
+
+impl Drop for MemoryGroup {
+    fn drop(&mut self) {
+        // Its last process may still be ending.
+        wait_until("the cgroup is empty", PATIENCE, || {
+            fs::remove_dir(&self.0).is_ok() || !self.0.exists()
+        });
+    }
 }
 
 /// One that works under a limit for a while, or tries to; whatever it dies of.
