@@ -1,6 +1,7 @@
 //! Pure: what one connection finds out that the next start of the stream depends on.
 
 use super::detour::Detour;
+use super::silence::Silence;
 use crate::error::{Error, Kind, Result};
 use crate::lsn::Lsn;
 use crate::resume::Gap;
@@ -15,6 +16,8 @@ pub(super) struct Findings {
     pub detour: Detour,
     /// A gap that was found and not yet handed to the decoder.
     pub gap: Option<Gap>,
+    /// How long the source may be silent.
+    pub silence: Silence,
 }
 
 impl Findings {

@@ -30,8 +30,8 @@ use crate::resume::{SavedProgress, StreamStart};
 
 /// How long a transaction of the destination that holds the first fragments of a larger one stays open when
 /// the source is gone: they come again from their beginning. What the decoder still holds of it takes less. A
-/// connection that vanished is noticed within 30 s.
-const FRAGMENTS_WITHOUT_SOURCE: Duration = Duration::from_secs(15);
+/// connection whose packets vanish is noticed within 30 s, one whose other end is silent within 40 s.
+const FRAGMENTS_WITHOUT_SOURCE: Duration = Duration::from_secs(10);
 
 /// How often the source is looked at while such a transaction is open.
 const STEP: Duration = Duration::from_secs(1);
