@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::detour::StreamForm;
-use super::findings::Findings;
+use super::findings::{Findings, PublicationNames};
 use super::output::Output;
 use crate::change::Tracked;
 use crate::config::Config;
@@ -347,8 +347,12 @@ impl Connector {
             .publications
             .name_from(start.position, || source::wal_end(&mut source.session))?;
         start.limit = named.limit;
-        if named.is_new {
-            self.record_unpublished(&published, &start)?;
+        if named.is_new
+            && let Err(e) = self.record_unpublished(&published, &start)
+        {
+            // The next start has to find it again.
+            findings.publications = PublicationNames::First;
+            return Err(e);
         }
         let names = published.names.iter().take(named.count).map(String::as_str);
         let command = start_command(slot, start.position, names, form);
