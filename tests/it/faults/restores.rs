@@ -246,7 +246,7 @@ fn a_recovery_to_a_point_names_what_never_happened_by_the_timelines() {
 
 /// A cold copy, with the slot or without. Rows with positions between the end of the copy and the end of the
 /// server's WAL were not named: it had been written to before zemi came.
-fn cold_copy_put_back(slot: bool) {
+fn cold_copy_put_back(slot: bool, restarts: u32) {
     let mut world = World::new(15);
     world.stop_source("fast");
     world.source.keep();
@@ -260,6 +260,8 @@ fn cold_copy_put_back(slot: bool) {
     world.stop_source("immediate");
     world.source.give_back();
     world.source.up();
+    // Each moves the place where the server began to write last.
+    (0..restarts).for_each(|_| world.source.restart("fast"));
     let from = end(world.sql());
     world.insert(100, 110);
     let to = end(world.sql());
@@ -283,12 +285,48 @@ fn cold_copy_put_back(slot: bool) {
 
 #[test]
 fn a_cold_copy_with_the_slot_names_what_never_happened_and_loses_nothing() {
-    cold_copy_put_back(true);
+    cold_copy_put_back(true, 0);
+}
+
+#[test]
+fn a_cold_copy_that_was_started_several_times_names_what_never_happened_too() {
+    cold_copy_put_back(true, 5);
 }
 
 #[test]
 fn a_cold_copy_without_the_slot_names_what_never_happened_and_what_is_unknown() {
-    cold_copy_put_back(false);
+    cold_copy_put_back(false, 0);
+}
+
+/// The progress was before the end of the server's WAL, on another timeline: what was written since was
+/// taken for written, and dropped.
+#[test]
+fn a_copy_of_an_earlier_timeline_that_has_outgrown_the_progress_loses_nothing() {
+    let mut world = World::new(15);
+    world.stop_source("fast");
+    world.source.keep();
+    world.source.write("data/standby.signal", "");
+    world.source.up();
+    world.source.promote();
+    world.insert(2, 9);
+    world.caught_up();
+    let timeline = "SELECT timeline FROM zemi_progress";
+    assert_eq!(world.there.value(timeline), "2");
+    world.zemi.kill();
+    world.stop_source("immediate");
+    world.source.give_back();
+    world.source.up();
+    world.insert(100, 110);
+    let fill = "SELECT pg_logical_emit_message(false, 'fill', repeat('x', 1000000))";
+    world.sql().run(fill);
+    world.insert(111, 112);
+    world.start();
+    world.caught_up();
+    assert_eq!(world.gap("reason"), "source_went_back");
+    assert_eq!(world.gap("never_happened,timeline"), "2");
+    assert_eq!(never_happened(&mut world.there), keys(2..=9));
+    assert_eq!(world.behind_the_gap(), keys(100..=112));
+    world.assert_counted(1.0);
 }
 
 /// The row of the second gap would have had the position of the first one's, and was not written.
