@@ -45,7 +45,7 @@ pub fn run(data: &[u8]) {
             epoch: 1,
             position: Lsn::ZERO,
             timeline: 1,
-            switch: None,
+            left: None,
             gap: None,
             encoding: choices.encoding,
             limit: None,

@@ -8,6 +8,7 @@ use super::progress::{self, ProgressSql};
 use super::schema;
 use super::session::{Core, Environment, Opened};
 use crate::error::Result;
+use crate::lsn::Lsn;
 use crate::resume::SavedProgress;
 
 /// Opens one session after the other, for one source.
@@ -84,7 +85,8 @@ impl Connector {
             flushed: progress.flushed,
             timeline: progress.timeline,
             destination_changed: progress.destination_changed(&identity),
-            gap_pending: progress.gap_pending,
+            gap_pending: progress.announced.is_some(),
+            parted: progress.announced.filter(|end| *end > Lsn::ZERO),
         });
         let core = Core {
             environment: self.environment.clone(),

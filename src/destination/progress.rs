@@ -22,8 +22,9 @@ pub(crate) struct Progress {
     pub(crate) destination_system: Option<String>,
     /// The destination's timeline when the row was written.
     pub(crate) destination_timeline: Option<u32>,
-    /// A gap was announced and not recorded yet.
-    pub(crate) gap_pending: bool,
+    /// A gap was announced and not recorded yet: with the end of the source's WAL then, or 0/0 where that was
+    /// not before the progress.
+    pub(crate) announced: Option<Lsn>,
 }
 
 impl Progress {
@@ -85,7 +86,7 @@ impl ProgressSql {
     pub(crate) fn read(&self, session: &mut Connection) -> Result<Option<Progress>> {
         let row = session.rows(&format!(
             "SELECT flushed_lsn, timeline, destination_system, destination_timeline, \
-             EXISTS (SELECT FROM {0} WHERE {1} AND timeline > 0) AS gap_pending FROM {0} WHERE {2}",
+             (SELECT flushed_lsn FROM {0} WHERE {1} AND timeline > 0) AS announced FROM {0} WHERE {2}",
             self.table, self.gap_key, self.key
         ))?;
         if row.rows.is_empty() {
@@ -98,7 +99,7 @@ impl ProgressSql {
                 timeline: column("timeline")?.parse().ok()?,
                 destination_system: column("destination_system").map(str::to_owned),
                 destination_timeline: column("destination_timeline").and_then(|t| t.parse().ok()),
-                gap_pending: column("gap_pending") == Some("t"),
+                announced: column("announced").and_then(|lsn| lsn.parse().ok()),
             })
         };
         progress().map(Some).ok_or_else(|| {
@@ -114,13 +115,14 @@ impl ProgressSql {
         self.insert_row(&self.values, flushed, timeline)
     }
 
-    /// Announces a gap, in a row of its own that a batch in flight does not touch.
-    pub(crate) fn announce_gap(&self, from: Lsn, timeline: u32) -> String {
+    /// Announces a gap, in a row of its own that a batch in flight does not touch. `parted` is the end of the
+    /// source's WAL where that is before the progress. The first announcement stays.
+    pub(crate) fn announce_gap(&self, parted: Option<Lsn>, timeline: u32) -> String {
         format!(
             "{} ON CONFLICT (slot_name, system_identifier, database) DO UPDATE SET \
              flushed_lsn = EXCLUDED.flushed_lsn, timeline = EXCLUDED.timeline, updated_at = now() \
              WHERE zemi_progress.timeline = 0",
-            self.insert_row(&self.gap_values, from, timeline)
+            self.insert_row(&self.gap_values, parted.unwrap_or_default(), timeline)
         )
     }
 

@@ -3,7 +3,7 @@
 //! A connection becomes a [`Session`], which alone can write, in one of three ways: its progress is verified
 //! against where the writer left it, is taken for true, or is written at the start of the stream.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::durable::Durable;
 use super::gap::{self, log_gap};
@@ -17,8 +17,9 @@ use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::lsn::Lsn;
 use crate::observe::metrics::Metrics;
-use crate::resume::{Gap, GapReason, StreamStart};
+use crate::resume::{Gap, GapReason, StreamStart, Stretch};
 use crate::sqlstate;
+use crate::threads::lock;
 use crate::wire::{Connection, literal};
 
 /// What every session of the writer works with.
@@ -30,9 +31,20 @@ pub(crate) struct Environment {
     pub(crate) metrics: Arc<Metrics>,
     /// What the other threads need to know of the destination.
     pub(crate) destination: Arc<Destination>,
+    /// The loss of rows that was counted and is not known to be recorded yet.
+    pub(crate) loss: Arc<Mutex<Option<Gap>>>,
 }
 
 impl Environment {
+    /// Counts and logs a loss, once for all attempts to record it.
+    fn note_loss(&self, gap: &Gap) {
+        if lock(&self.loss).replace(gap.clone()).as_ref() != Some(gap) {
+            self.metrics.gaps.add(1);
+            self.metrics.destination.note(gap);
+            log_gap(gap, "destination");
+        }
+    }
+
     /// Tells the other threads of the tables.
     pub(super) fn publish(&self, tables: &Tables, same_cluster: bool) {
         let config = &self.config;
@@ -108,6 +120,10 @@ impl Core {
         expected: Lsn,
         timeline: u32,
     ) -> Result<Option<Durable>> {
+        if !matches!(verdict, Verdict::WentBack(_)) {
+            // An earlier attempt to record one has succeeded.
+            lock(&self.environment.loss).take();
+        }
         match verdict {
             Verdict::AsLeft => Ok(None),
             Verdict::Committed(end) => Ok(Some(Durable::by_progress(end))),
@@ -134,18 +150,19 @@ impl Core {
 
     /// Records that rows which were confirmed are not in this destination.
     fn record_loss(&mut self, found: Lsn, expected: Lsn, timeline: u32) -> Result<()> {
-        let gap = Gap {
+        let lost = Stretch {
             from: found,
             to: expected,
-            reason: GapReason::DestinationWentBack,
+            timeline,
         };
-        let metrics = &self.environment.metrics;
-        metrics.gaps.add(1);
-        metrics.destination.note(&gap.to_string());
-        log_gap(&gap, "destination");
-        let record = gap::statement(&gap, &self.tables, &self.environment.config);
+        let gap = Gap::unknown(lost, GapReason::DestinationWentBack);
+        self.environment.note_loss(&gap);
+        let config = &self.environment.config;
+        let record = gap::statement(&gap, expected, gap::new_id(), &self.tables, config);
         let advance = self.sql.advance(found, expected, timeline);
-        self.transaction(&[record, advance])
+        self.record_gap(record, &[advance])?;
+        lock(&self.environment.loss).take();
+        Ok(())
     }
 
     /// Writes where the stream starts into the progress, which stands at `previous`, with the gap before it.
@@ -157,13 +174,23 @@ impl Core {
         let Some(gap) = &start.gap else {
             return self.transaction(&[progress]);
         };
-        let record = gap::statement(gap, &self.tables, &self.environment.config);
+        let config = &self.environment.config;
+        let id = gap::id_at_start(start);
+        let record = gap::statement(gap, start.position, id, &self.tables, config);
         let clear = self.sql.clear_gap();
-        match self.transaction(&[record, clear.clone(), progress.clone()]) {
+        self.record_gap(record, &[clear, progress])
+    }
+
+    /// Writes the row of a gap and moves the progress behind it, in one transaction.
+    fn record_gap(&mut self, record: String, progress: &[String]) -> Result<()> {
+        let all: Vec<String> = std::iter::once(record)
+            .chain(progress.iter().cloned())
+            .collect();
+        match self.transaction(&all) {
             // Bemi's table may allow its own four operations only.
             Err(e) if e.is_about_data() && !e.is_sqlstate(sqlstate::DIVISION_BY_ZERO) => {
                 log::error!("the gap could not be recorded in changes: {e}");
-                self.transaction(&[clear, progress])
+                self.transaction(progress)
             }
             done => done,
         }

@@ -29,12 +29,12 @@ struct State {
 }
 
 impl State {
-    fn send(&mut self) {
+    fn send(&mut self, ask: bool) {
         if let Some(walsender) = self.walsender.as_mut() {
             // The reader meets the error of a failed connection at its next read.
             let _ = walsender
                 .transport
-                .write_all(&status_update(self.durable, now()));
+                .write_all(&status_update(self.durable, now(), ask));
             walsender.last_sent = Instant::now();
         }
     }
@@ -69,7 +69,7 @@ impl Feedback {
         let mut state = lock(&self.0);
         if state.epoch == epoch && state.durable < position {
             state.durable = position;
-            state.send();
+            state.send(false);
         }
     }
 
@@ -95,7 +95,12 @@ impl Feedback {
 
     /// Sends a status update now.
     pub(crate) fn send(&self) {
-        lock(&self.0).send();
+        lock(&self.0).send(false);
+    }
+
+    /// Sends a status update that asks the server for a reply.
+    pub(crate) fn ask(&self) {
+        lock(&self.0).send(true);
     }
 
     /// Sends a status update when the last one is long enough ago.
@@ -106,7 +111,7 @@ impl Feedback {
             .as_ref()
             .is_some_and(|walsender| walsender.last_sent.elapsed() >= INTERVAL)
         {
-            state.send();
+            state.send(false);
         }
     }
 }

@@ -86,8 +86,8 @@ fn bad(message: String) -> Error {
 pub const STATUS_LENGTH: usize = 5 + 1 + 8 + 8 + 8 + 8 + 1;
 
 /// A standby status update, as a whole CopyData message. `write`, `flush` and `apply` are the durable
-/// position alone: the server may forget everything before it.
-pub fn status_update(durable: Lsn, now: PgTimestamp) -> [u8; STATUS_LENGTH] {
+/// position alone: the server may forget everything before it. With `ask` it replies at once.
+pub fn status_update(durable: Lsn, now: PgTimestamp, ask: bool) -> [u8; STATUS_LENGTH] {
     let mut message = [0; STATUS_LENGTH];
     let parts: [&[u8]; 7] = [
         b"d\0\0\0\x26",
@@ -96,7 +96,7 @@ pub fn status_update(durable: Lsn, now: PgTimestamp) -> [u8; STATUS_LENGTH] {
         &durable.0.to_be_bytes(),
         &durable.0.to_be_bytes(),
         &now.0.to_be_bytes(),
-        b"\0",
+        &[u8::from(ask)],
     ];
     for (place, byte) in message.iter_mut().zip(parts.into_iter().flatten()) {
         *place = *byte;
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_status_update_has_the_length_it_announces() {
-        let message = status_update(Lsn(0x0102_0304_0506_0708), PgTimestamp(9));
+        let message = status_update(Lsn(0x0102_0304_0506_0708), PgTimestamp(9), false);
         let announced = u32::from_be_bytes(message[1..5].try_into().unwrap());
         assert_eq!(announced as usize + 1, message.len());
         assert_eq!(message[5], b'r');
@@ -119,6 +119,9 @@ mod tests {
             assert_eq!(message[at..at + 8], [1, 2, 3, 4, 5, 6, 7, 8]);
         }
         assert_eq!(message[30..38], 9_u64.to_be_bytes());
+        assert_eq!(message[38], 0);
+        let asks = status_update(Lsn(1), PgTimestamp(9), true);
+        assert_eq!(asks[38], 1);
     }
 
     #[test]

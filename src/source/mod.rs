@@ -18,7 +18,7 @@ mod stored;
 mod types;
 
 pub use server::{Identity, identify};
-pub(crate) use server::{Server, check, position, system_identifier, wal_end};
+pub(crate) use server::{Server, check, position, system_identifier, undone, wal_end};
 pub use session::open_session;
 pub(crate) use session::{FRESH, SourceSessions, open_replication};
 pub(crate) use slot::{create_slot, drop_slot, kept_by_slot, read_slot};

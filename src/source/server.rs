@@ -1,8 +1,8 @@
 //! Which server the source is, and whether it can be followed at all.
 
 use crate::error::{At, Error, Kind, Result};
-use crate::lsn::Lsn;
-use crate::resume::SourcePosition;
+use crate::lsn::{Lsn, Xid};
+use crate::resume::{SavedProgress, SourcePosition, Started, TimelineEnd};
 use crate::sqlstate;
 use crate::wire::{Connection, ResultSet};
 
@@ -71,41 +71,147 @@ pub(crate) fn system_identifier(session: &mut Connection) -> Result<String> {
     text.ok_or_else(|| Error::new(Kind::Protocol, "pg_control_system() gave no row"))
 }
 
-/// Where the source stands, and where `known_timeline` ended if the server is on a later one.
+/// Where the source stands, seen from the progress.
 ///
 /// # Errors
 /// A timeline history that the server does not have; the source's connection.
 pub(crate) fn position(
     walsender: &mut Connection,
+    session: &mut Connection,
     identity: &Identity,
-    known_timeline: Option<u32>,
+    saved: Option<SavedProgress>,
 ) -> Result<SourcePosition> {
-    let switch = match known_timeline {
-        Some(known) if known < identity.timeline => {
-            let command = format!("TIMELINE_HISTORY {}", identity.timeline);
-            let answer = walsender.rows(&command).at(|| command.clone())?;
-            switch_point(answer.value(0, "content").unwrap_or_default(), known)
-        }
-        _ => None,
-    };
-    Ok(SourcePosition {
+    let mut position = SourcePosition {
         end: identity.end,
         timeline: identity.timeline,
-        switch,
-    })
+        left: None,
+        started: None,
+    };
+    let Some(saved) = saved else {
+        return Ok(position);
+    };
+    if saved.timeline < identity.timeline {
+        position.left = timeline_end(walsender, identity.timeline, saved.timeline)?;
+    }
+    let parted = position.left.is_some_and(|left| left.at_most) || saved.parted.is_some();
+    if parted || saved.flushed > identity.end || saved.timeline > identity.timeline {
+        position.started = started(session)?;
+    }
+    Ok(position)
 }
 
-/// Finds the end of a timeline in a history file: lines of timeline, position and reason. A timeline that the
-/// file does not name is a sibling: what both share ends at most where the new one left the last one before
-/// both.
-fn switch_point(history: &str, timeline: u32) -> Option<Lsn> {
-    let ends = history.lines().filter_map(|line| {
+/// Where what the server has of an earlier timeline ends.
+fn timeline_end(walsender: &mut Connection, now: u32, before: u32) -> Result<Option<TimelineEnd>> {
+    let history = timelines(walsender, now)?;
+    if history.iter().any(|past| past.timeline == before) {
+        return Ok(last_shared(&history, &[], before));
+    }
+    // Another one than the server's own: its file is there where it was not recovered from an archive.
+    let other = match timelines(walsender, before) {
+        Err(e) if e.kind() == Kind::Server => Vec::new(),
+        other => other?,
+    };
+    Ok(last_shared(&history, &other, before))
+}
+
+fn timelines(walsender: &mut Connection, timeline: u32) -> Result<Vec<TimelineEnd>> {
+    let command = format!("TIMELINE_HISTORY {timeline}");
+    let answer = walsender.rows(&command).at(|| command.clone())?;
+    Ok(history(answer.value(0, "content").unwrap_or_default()))
+}
+
+/// The content of a history file: lines of timeline, position and reason.
+fn history(content: &str) -> Vec<TimelineEnd> {
+    let ends = content.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
-        let ended: u32 = words.next()?.parse().ok()?;
-        Some((ended, words.next()?.parse().ok()?))
+        Some(TimelineEnd {
+            timeline: words.next()?.parse().ok()?,
+            end: words.next()?.parse().ok()?,
+            at_most: false,
+        })
     });
-    let shared = ends.take_while(|(ended, _)| *ended <= timeline);
-    shared.last().map(|(_, end)| end)
+    ends.collect()
+}
+
+/// Finds the end of `timeline` in the history of the server's. A timeline that this does not name is a
+/// sibling, with a history of its own where that is known: both share what is in both. Else they share at
+/// most the timelines before.
+fn last_shared(own: &[TimelineEnd], other: &[TimelineEnd], timeline: u32) -> Option<TimelineEnd> {
+    let earlier = own.iter().take_while(|past| past.timeline <= timeline);
+    if let Some(exact) = earlier.clone().find(|past| past.timeline == timeline) {
+        return Some(*exact);
+    }
+    let Some(shared) = earlier
+        .clone()
+        .filter_map(|own| {
+            let other = other.iter().find(|other| other.timeline == own.timeline)?;
+            Some(TimelineEnd {
+                timeline,
+                end: own.end.min(other.end),
+                at_most: false,
+            })
+        })
+        .last()
+    else {
+        return earlier.last().map(|own| TimelineEnd {
+            timeline,
+            end: own.end,
+            at_most: true,
+        });
+    };
+    Some(shared)
+}
+
+/// Where the server began to write when it was started last: a shutdown or the end of a recovery left a
+/// checkpoint there, behind which only the next one can be, and that one begins before its own record
+/// (`CreateCheckPoint`, `xlog.c`). `None` where there was a later one, or the role may not ask.
+fn started(session: &mut Connection) -> Result<Option<Started>> {
+    let asked = session.rows(
+        "SELECT checkpoint_lsn, split_part(next_xid, ':', 1)::bigint * 4294967296 \
+         + split_part(next_xid, ':', 2)::bigint AS next_xid \
+         FROM pg_catalog.pg_control_checkpoint() WHERE redo_lsn = checkpoint_lsn",
+    );
+    let row = match asked {
+        Err(e) if e.is_of_statement() => return Ok(None),
+        row => row?,
+    };
+    let started = || {
+        Some(Started {
+            at: row.value(0, "checkpoint_lsn")?.parse().ok()?,
+            next_xid: row.value(0, "next_xid")?.parse().ok()?,
+        })
+    };
+    Ok(started())
+}
+
+/// Those of these transactions that the server does not have: aborted by its recovery, prepared and not
+/// committed, or given out again since it was `started`. One so old that its status was forgotten is part of
+/// its past.
+///
+/// # Errors
+/// The source's connection.
+pub(crate) fn undone(
+    session: &mut Connection,
+    transactions: &[Xid],
+    started: Option<Started>,
+) -> Result<Vec<Xid>> {
+    let given_out = started.map_or_else(
+        || "false".into(),
+        |s| format!("past.full >= {}", s.next_xid),
+    );
+    let xids: Vec<String> = transactions.iter().map(|xid| xid.0.to_string()).collect();
+    let found = session.rows(&format!(
+        "SELECT t.xid FROM unnest('{{{}}}'::bigint[]) t(xid), \
+         (SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::numeric AS next) s, \
+         LATERAL (SELECT s.next - mod(s.next, 4294967296) + t.xid AS full) this, \
+         LATERAL (SELECT CASE WHEN this.full < s.next THEN this.full \
+         WHEN this.full >= 4294967296 THEN this.full - 4294967296 END AS full) past \
+         WHERE past.full IS NULL OR {given_out} \
+         OR pg_catalog.pg_xact_status(past.full::text::xid8) IN ('aborted', 'in progress')",
+        xids.join(",")
+    ))?;
+    let xids = found.values("xid").into_iter();
+    Ok(xids.filter_map(|xid| xid.parse().ok().map(Xid)).collect())
 }
 
 /// Checks what a server must have before anything else is tried.
@@ -187,15 +293,29 @@ mod tests {
 
     #[test]
     fn the_end_of_a_timeline_is_found_in_the_history_file() {
-        let history = "1\t0/3000148\tno recovery target specified\n\n2\t0/5000060\tx\n";
-        assert_eq!(switch_point(history, 1), Some(Lsn(0x300_0148)));
-        assert_eq!(switch_point(history, 2), Some(Lsn(0x500_0060)));
-        assert_eq!(
-            switch_point("1\t0/3000148\tx\n3\t0/5000060\tx", 2),
-            Some(Lsn(0x300_0148))
-        );
-        assert_eq!(switch_point(history, 3), Some(Lsn(0x500_0060)));
-        assert_eq!(switch_point("2\t0/5000060\tx\n", 1), None);
-        assert_eq!(switch_point("garbage\n1", 1), None);
+        let own = "1\t0/3000148\tno recovery target specified\n\n2\t0/5000060\tx\n";
+        let without_two = "1\t0/3000148\tx\n3\t0/5000060\tx";
+        for (own, other, timeline, found) in [
+            (own, "", 1, Some((0x300_0148, false))),
+            (own, "", 2, Some((0x500_0060, false))),
+            // A sibling without a history of its own.
+            (without_two, "", 2, Some((0x300_0148, true))),
+            (own, "", 3, Some((0x500_0060, true))),
+            // It parted before or behind.
+            (without_two, "1\t0/2000000\tx", 2, Some((0x200_0000, false))),
+            (without_two, "1\t0/4000000\tx", 2, Some((0x300_0148, false))),
+            (
+                own,
+                "1\t0/3000148\tx\n2\t0/4000000\tx",
+                3,
+                Some((0x400_0000, false)),
+            ),
+            ("2\t0/5000060\tx\n", "", 1, None),
+            ("garbage\n1", "", 1, None),
+        ] {
+            let shared = last_shared(&history(own), &history(other), timeline);
+            let shared = shared.map(|end| (end.end.0, end.at_most));
+            assert_eq!(shared, found, "{own:?}, {other:?}, {timeline}");
+        }
     }
 }

@@ -138,6 +138,9 @@ impl SlotRow {
         }
         // A slot that was invalidated may have lost its position with its WAL.
         let lost = self.wal_status.as_deref() == Some("lost");
+        // Its files are of a later state than the server's WAL, which would be passed over up to there.
+        let ahead = self.confirmed > self.server_end && self.server_end.is_some();
+        let lost = lost || ahead;
         let confirmed = match self.confirmed {
             Some(confirmed) => confirmed,
             None if lost => Lsn::ZERO,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::detour::StreamForm;
-use super::findings::Findings;
+use super::findings::{Findings, PublicationNames};
 use super::output::Output;
 use crate::change::Tracked;
 use crate::config::Config;
@@ -18,7 +18,7 @@ use crate::pipeline::channel::ReaderEvent;
 use crate::pipeline::feedback::Feedback;
 use crate::pipeline::late_tables::LateTables;
 use crate::resume::{
-    self, Gap, GapAnnouncement, GapReason, SavedProgress, SlotPosition, StreamStart,
+    self, Gap, GapAnnouncement, GapReason, SavedProgress, SlotPosition, StreamStart, Stretch,
 };
 use crate::source::catalog::OwnTables;
 use crate::source::publication::{self, Published};
@@ -175,8 +175,8 @@ impl Connector {
         }
         let slot = match before {
             Some(slot) if !slot.lost => slot,
-            Some(_) => self.make_slot(&mut source.session, true)?,
-            None => match self.make_slot(&mut source.session, false) {
+            Some(_) => self.make_slot(&mut source, true)?,
+            None => match self.make_slot(&mut source, false) {
                 Err(e) if e.remedy() != Remedy::Retry => {
                     // A start that is refused leaves nothing behind.
                     publication::drop_publications_but(
@@ -224,9 +224,12 @@ impl Connector {
     }
 
     /// Makes the slot, or makes it anew where it is `lost`. The gap before it is announced first.
-    fn make_slot(&mut self, session: &mut Connection, lost: bool) -> Result<SlotPosition> {
+    fn make_slot(&mut self, source: &mut Source, lost: bool) -> Result<SlotPosition> {
+        let session = &mut source.session;
         if let Some(saved) = self.saved.as_mut() {
-            self.gaps.announce_gap(saved.flushed, saved.timeline)?;
+            let end = source.identity.end;
+            saved.parted = saved.parted.or((end < saved.flushed).then_some(end));
+            self.gaps.announce_gap(saved.parted, saved.timeline)?;
             saved.gap_pending = true;
         }
         if lost {
@@ -257,14 +260,26 @@ impl Connector {
             durable,
         } = prepared;
         let saved_timeline = self.saved.map(|saved| saved.timeline);
-        let position = source::position(&mut source.walsender, &source.identity, saved_timeline)?;
+        let Source {
+            walsender,
+            session,
+            identity,
+            ..
+        } = &mut source;
+        let position = source::position(walsender, session, identity, self.saved)?;
         let mut point = resume::decide(before, slot, self.saved, position);
+        let gap = point.gap.as_mut();
+        if let Some(never) = gap.and_then(|gap| gap.never_happened.as_mut()) {
+            let before = self.gaps.transactions_before(never.rows.from)?;
+            never.transactions = source::undone(session, &before, position.started)?;
+        }
         // What the timeline before sent last may never have happened on this one.
         let left_timeline = saved_timeline.is_some_and(|known| known != source.identity.timeline);
         // A gap of the publications alone gives up nothing that is on its way: it comes behind that.
         let begins_epoch = point.gap.is_some() || durable == Lsn::ZERO || left_timeline;
         if findings.publications.are_gone() {
-            point = point.behind_publications(source::wal_end(&mut source.session)?);
+            let end = source::wal_end(&mut source.session)?;
+            point = point.behind_publications(end, source.identity.timeline);
         }
         self.metrics.source_wal_end.set(source.identity.end.0);
         if let Some((_, kept)) = source::kept_by_slot(&mut source.session, &self.config)? {
@@ -272,11 +287,12 @@ impl Connector {
         }
         if let Some(gap) = point.gap {
             // An attempt before this one may have found it already.
+            log_gap(&gap, "source");
+            let text = gap.to_string();
             if findings.gap.replace(gap).is_none() {
                 self.metrics.gaps.add(1);
-                self.metrics.source.note(&gap.to_string());
+                self.metrics.source.note(&text);
             }
-            log_gap(&gap, "source");
         }
         let start = StreamStart {
             epoch: match begins_epoch {
@@ -285,8 +301,8 @@ impl Connector {
             },
             position: point.position,
             timeline: source.identity.timeline,
-            switch: position.switch,
-            gap: findings.gap,
+            left: position.left,
+            gap: findings.gap.clone(),
             encoding: form.encoding.of_stream(&source.server.encoding),
             limit: None,
         };
@@ -306,11 +322,11 @@ impl Connector {
         if published.everything || published.names.is_empty() {
             return Ok(());
         }
-        self.gaps.record_gap(&Gap {
-            from: start.position,
-            to,
-            reason: GapReason::UpdatesUnpublished,
-        })
+        let Some(unknown) = Stretch::new(start.position, to, start.timeline) else {
+            return Ok(());
+        };
+        self.gaps
+            .record_gap(&Gap::unknown(unknown, GapReason::UpdatesUnpublished))
     }
 
     /// Starts the stream, and hands its start to the decoder.
@@ -331,14 +347,18 @@ impl Connector {
             .publications
             .name_from(start.position, || source::wal_end(&mut source.session))?;
         start.limit = named.limit;
-        if named.is_new {
-            self.record_unpublished(&published, &start)?;
+        if named.is_new
+            && let Err(e) = self.record_unpublished(&published, &start)
+        {
+            // The next start has to find it again.
+            findings.publications = PublicationNames::First;
+            return Err(e);
         }
         let names = published.names.iter().take(named.count).map(String::as_str);
         let command = start_command(slot, start.position, names, form);
         begin_copy(&mut source.walsender, &command)?;
         self.metrics.last_flushed_lsn.set(start.position.0);
-        output.send(ReaderEvent::Start(start))?;
+        output.send(ReaderEvent::Start(start.clone()))?;
         findings.handed_on();
         findings.detour.streams(source.identity.end);
         self.saved = Some(SavedProgress {
@@ -346,6 +366,7 @@ impl Connector {
             timeline: start.timeline,
             destination_changed: false,
             gap_pending: false,
+            parted: None,
         });
         let names: Vec<&str> = published
             .names

@@ -1,6 +1,7 @@
 //! Pure: what one connection finds out that the next start of the stream depends on.
 
 use super::detour::Detour;
+use super::silence::Silence;
 use crate::error::{Error, Kind, Result};
 use crate::lsn::Lsn;
 use crate::resume::Gap;
@@ -15,6 +16,8 @@ pub(super) struct Findings {
     pub detour: Detour,
     /// A gap that was found and not yet handed to the decoder.
     pub gap: Option<Gap>,
+    /// How long the source may be silent.
+    pub silence: Silence,
 }
 
 impl Findings {
@@ -117,7 +120,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::error::{Remedy, SqlState};
-    use crate::resume::GapReason;
+    use crate::resume::{GapReason, Stretch};
 
     fn missing() -> Error {
         let code = SqlState::from_bytes(sqlstate::UNDEFINED_OBJECT.as_bytes());
@@ -179,11 +182,8 @@ mod tests {
         for (before, after) in [(gone, PublicationNames::All), (first, first)] {
             let mut findings = Findings {
                 publications: before,
-                gap: Some(Gap {
-                    from: Lsn(1),
-                    to: Lsn(2),
-                    reason: GapReason::PublicationGone,
-                }),
+                gap: Stretch::new(Lsn(1), Lsn(2), 1)
+                    .map(|unknown| Gap::unknown(unknown, GapReason::PublicationGone)),
                 ..Findings::default()
             };
             findings.handed_on();

@@ -87,6 +87,7 @@ impl<'a> FrameReader<'a> {
     /// Whatever ends the stream before that. What it tells of publications and of the form is noted in
     /// `findings`.
     pub(super) fn read(&mut self, findings: &mut Findings) -> Result<StreamEnd> {
+        findings.silence.heard();
         loop {
             self.pass_over();
             let (whole, wanted) = self.scan(findings);
@@ -102,12 +103,18 @@ impl<'a> FrameReader<'a> {
             }
             self.make_room(wanted)?;
             self.set_read_timeout(findings.detour.is_under_way())?;
-            if self.receive()? == Received::Closed {
-                return if self.output.control.stopping() {
-                    Ok(StreamEnd::Asked)
-                } else {
-                    Err(closed())
-                };
+            match self.receive()? {
+                Received::Bytes => findings.silence.heard(),
+                Received::TimedOut => {
+                    let waited = self.read_timeout.unwrap_or_default();
+                    if findings.silence.waited(waited, durable)? {
+                        self.output.feedback.ask();
+                    }
+                }
+                Received::Closed if self.output.control.stopping() => {
+                    return Ok(StreamEnd::Asked);
+                }
+                Received::Closed => return Err(closed()),
             }
             self.output.feedback.send_if_due();
         }

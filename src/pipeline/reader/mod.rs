@@ -7,6 +7,7 @@ mod foreign;
 mod frames;
 mod output;
 mod patience;
+mod silence;
 mod stopping;
 
 use std::sync::Arc;

@@ -93,7 +93,7 @@ fn start(epoch: u64, position: u64) -> StreamStart {
         epoch,
         position: Lsn(position),
         timeline: 1,
-        switch: None,
+        left: None,
         gap: None,
         encoding: Encoding::Utf8,
         limit: None,

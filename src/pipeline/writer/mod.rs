@@ -30,8 +30,8 @@ use crate::resume::{SavedProgress, StreamStart};
 
 /// How long a transaction of the destination that holds the first fragments of a larger one stays open when
 /// the source is gone: they come again from their beginning. What the decoder still holds of it takes less. A
-/// connection that vanished is noticed within 30 s.
-const FRAGMENTS_WITHOUT_SOURCE: Duration = Duration::from_secs(15);
+/// connection whose packets vanish is noticed within 30 s, one whose other end is silent within 40 s.
+const FRAGMENTS_WITHOUT_SOURCE: Duration = Duration::from_secs(10);
 
 /// How often the source is looked at while such a transaction is open.
 const STEP: Duration = Duration::from_secs(1);
@@ -81,6 +81,7 @@ impl Writer {
             config: self.config,
             metrics: Arc::clone(&self.metrics),
             destination: self.destination,
+            loss: Arc::default(),
         };
         let context = Context {
             connector: Connector::new(environment, self.source, self.preconnect),
@@ -192,10 +193,13 @@ impl Context {
         }
     }
 
-    fn log_gap(&self, start: &StreamStart) {
-        if let Some(gap) = &start.gap {
+    /// Adds to the gap what was `written` since the source was asked; counts one that nothing knew of.
+    fn complete_gap(&self, start: &mut StreamStart, written: Lsn) {
+        let known = start.gap.is_some();
+        start.gap = start.gap_behind(written);
+        if let Some(gap) = start.gap.as_ref().filter(|_| !known) {
             self.metrics.gaps.add(1);
-            self.metrics.source.note(&gap.to_string());
+            self.metrics.source.note(gap);
             log_gap(gap, "source");
         }
     }
@@ -215,9 +219,8 @@ struct Stream<'a> {
 impl<'a> Stream<'a> {
     /// The first start: what the destination knows of an earlier stream stays, or the progress is made.
     fn start(context: &'a Context, opened: Opened, mut start: StreamStart) -> Result<Stream<'a>> {
-        if start.gap.is_none() {
-            start.gap = opened.flushed().and_then(|at| start.divergence(at));
-            context.log_gap(&start);
+        if let Some(written) = opened.flushed() {
+            context.complete_gap(&mut start, written);
         }
         let mut opened = Some(opened);
         let session = context.retry(Recovery::CLEAN, || {
@@ -274,10 +277,8 @@ impl<'a> Stream<'a> {
                 self.ask_again();
                 Ok(())
             }
-            OnStart::Record(gap) => {
-                if start.gap.replace(gap).is_none() {
-                    self.context.log_gap(&start);
-                }
+            OnStart::Record => {
+                self.context.complete_gap(&mut start, self.state.position());
                 self.record(&start)
             }
         }

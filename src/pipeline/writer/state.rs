@@ -4,7 +4,7 @@ use crate::destination::accounting::Accounting;
 use crate::destination::write::Method;
 use crate::error::{Error, Kind, Remedy, Result};
 use crate::lsn::Lsn;
-use crate::resume::{Gap, StreamStart};
+use crate::resume::StreamStart;
 use crate::sqlstate;
 
 /// Where a session's progress stands.
@@ -211,7 +211,7 @@ pub(super) enum OnStart {
     /// after the source had been asked for this one.
     AskAgain,
     /// To record a gap and move the progress behind it.
-    Record(Gap),
+    Record,
 }
 
 /// Decides for a writer in this epoch whose progress stands at `position`.
@@ -219,8 +219,8 @@ pub(super) fn on_start(start: &StreamStart, epoch: u64, position: Lsn) -> OnStar
     if start.epoch < epoch && start.gap.is_none() {
         return OnStart::Ignore;
     }
-    if let Some(gap) = start.gap.or_else(|| start.divergence(position)) {
-        return OnStart::Record(gap);
+    if start.gap_behind(position).is_some() {
+        return OnStart::Record;
     }
     if start.epoch != epoch && position > start.position {
         return OnStart::AskAgain;

@@ -1,7 +1,9 @@
 //! A standby takes the place of a server: of the source, with its slot or without the last transactions; of
 //! the destination, without its last commits. And servers that are set back to what they were.
 
+use super::restores::never_happened;
 use crate::support::cluster::PASSWORD;
+use crate::support::http::{free_port, get, with_ports};
 use crate::support::load::{Load, TABLES, assert_all_is_there};
 use crate::support::process::exit::CONFIG;
 use crate::support::proxy::Proxy;
@@ -145,6 +147,9 @@ fn what_a_promoted_source_lacks_is_a_gap_and_what_it_does_then_is_not_passed_ove
         failover.scene.there.text(seen),
         "CREATE|1\nCREATE|2000\nMESSAGE|timeline_diverged\nCREATE|3001\nCREATE|3002"
     );
+    let lost: Vec<String> = (2..=2000).map(|key| key.to_string()).collect();
+    let never = never_happened(&mut failover.scene.there);
+    assert_eq!(never, lost.join("\n"));
     assert_unique(&mut failover.scene.there);
 }
 
@@ -279,4 +284,55 @@ fn a_source_that_is_set_back_while_zemi_runs_is_a_gap() {
 #[test]
 fn a_source_that_is_set_back_before_zemi_starts_is_a_gap() {
     source_set_back(false);
+}
+
+/// The destination is a standby when zemi starts: for the first time, or with rows there that it replicated.
+fn destination_is_a_standby_at_the_start(first: bool) {
+    let (source, primary) = (Server::start(15, &[]), Server::start(15, &[]));
+    let standby = standby_of(&primary, &[]);
+    let mut sql = Sql::open(&source, "postgres");
+    sql.run("CREATE TABLE t (id int PRIMARY KEY)");
+    let mut behind = Sql::open(&standby, "postgres");
+    if !first {
+        let _zemi = streaming(&settings(&source, Some(&primary)));
+        sql.run("INSERT INTO t VALUES (1)");
+        caught_up(&mut sql);
+        wait_until("the standby has it", PATIENCE, || {
+            let there = "SELECT to_regclass('changes') IS NOT NULL";
+            behind.value(there) == "t" && behind.value("SELECT count(*) FROM changes") == "1"
+        });
+    }
+    let port = free_port();
+    let settings = with_ports(settings(&source, Some(&standby)), port, port);
+    let zemi = Zemi::start(&settings);
+    zemi.wait_for_log("found a standby in recovery", PATIENCE);
+    if !first {
+        sql.run("INSERT INTO t VALUES (2)");
+    }
+    wait_until("it tries again", PATIENCE, || {
+        zemi.log().matches("trying again").count() > 2
+    });
+    assert!(zemi.log().contains("promote it by SELECT pg_promote()"));
+    let (status, health) = get(port, "/healthz");
+    assert_eq!((status, get(port, "/readyz").0), (200, 503));
+    assert!(health.contains("found a standby in recovery"), "{health}");
+    drop(primary);
+    standby.promote();
+    zemi.wait_for_log("streaming from", PATIENCE);
+    sql.run("INSERT INTO t VALUES (3)");
+    caught_up(&mut sql);
+    let seen = "SELECT primary_key FROM changes WHERE operation = 'CREATE' ORDER BY position";
+    let expected = if first { "3" } else { "1\n2\n3" };
+    assert_eq!(behind.text(seen), expected);
+    wait_until("it is ready", PATIENCE, || get(port, "/readyz").0 == 200);
+}
+
+#[test]
+fn a_standby_as_the_destination_of_a_first_start_is_waited_for_until_it_is_promoted() {
+    destination_is_a_standby_at_the_start(true);
+}
+
+#[test]
+fn a_standby_that_has_the_rows_is_waited_for_until_it_is_promoted_and_nothing_is_lost() {
+    destination_is_a_standby_at_the_start(false);
 }

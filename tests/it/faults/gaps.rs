@@ -1,5 +1,6 @@
 //! Changes that cannot be known any more are recorded as a gap, and the stream goes on.
 
+use crate::support::proxy::NetworkFault;
 use crate::support::scene::{PATIENCE, caught_up, changes, drop_slot, settings, streaming};
 use crate::support::{Scene, Server, Sql, Zemi, wait_until};
 
@@ -111,6 +112,35 @@ fn a_publication_of_updates_that_was_dropped_leaves_a_gap_and_no_update_behind_i
 #[test]
 fn a_publication_of_updates_that_was_dropped_leaves_a_gap_and_no_update_behind_it_is_lost_on_18() {
     dropped_updates(18);
+}
+
+/// The next start took the gap for recorded.
+#[test]
+fn a_gap_that_the_destination_does_not_take_is_recorded_by_a_later_start() {
+    let (mut scene, zemi) = Scene::two(15)
+        .networked()
+        .before("CREATE TABLE t (id int PRIMARY KEY, v int); CREATE TABLE keyless (i int)")
+        .streaming();
+    scene.sql.run("INSERT INTO t VALUES (1, 0)");
+    scene.caught_up();
+    // Gaps are recorded by a session of their own; the writer keeps its own.
+    scene.nets[1].set(NetworkFault::Refusing);
+    scene.sql.run("DROP PUBLICATION zemi_updates");
+    scene.sql.run("UPDATE t SET v = 1 WHERE id = 1");
+    wait_until("it is tried again", PATIENCE, || {
+        zemi.log().matches("connecting again").count() > 3
+    });
+    assert!(!zemi.log().contains("could not be used for a while"));
+    scene.nets[1].set(NetworkFault::None);
+    let gap = "SELECT context->'zemi_gap'->>'reason' FROM changes WHERE operation = 'MESSAGE'";
+    wait_until("the gap is recorded", PATIENCE, || {
+        scene.there.value(gap) == "updates_unpublished"
+    });
+    scene.caught_up();
+    assert_eq!(
+        zemi.log().matches("could not be used for a while").count(),
+        1
+    );
 }
 
 /// Two publications of an administrator disagreed on generated columns for a while: the stream of both fails

@@ -8,4 +8,5 @@ mod kills;
 mod limits;
 mod network;
 mod outages;
+mod restores;
 mod torture;

@@ -51,6 +51,40 @@ fn a_source_that_is_cut_off_in_a_large_transaction_costs_no_connection_to_the_de
     assert_eq!(zemi.log().matches(connected).count(), 1);
 }
 
+/// Nothing bounded it where a host in between acknowledged what was sent: the destination's transaction
+/// stayed open, with its locks, for as long as that lasted.
+#[test]
+fn a_source_that_falls_silent_in_a_large_transaction_leaves_no_transaction_open_for_a_minute() {
+    let (mut scene, zemi) = networked();
+    scene
+        .sql
+        .run("CREATE TABLE large (id int PRIMARY KEY, v text)");
+    // Slow enough to be caught in the middle.
+    scene.nets[0].set(NetworkFault::Slow(30));
+    scene
+        .sql
+        .run("INSERT INTO large SELECT g, repeat('x', 300) FROM generate_series(1, 60000) g");
+    let open = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'zemi' \
+                AND state = 'idle in transaction'";
+    wait_until("a fragment is written", PATIENCE, || {
+        scene.there.value(open) != "0"
+    });
+    scene.nets[0].set(NetworkFault::Vanishing);
+    let began = Instant::now();
+    zemi.wait_for_log("found silence for 40 s", PATIENCE);
+    println!("noticed after {:.1} s", began.elapsed().as_secs_f64());
+    wait_until("it is undone", PATIENCE, || scene.there.value(open) == "0");
+    let undone = began.elapsed();
+    println!("undone after {:.1} s", undone.as_secs_f64());
+    assert!(undone < Duration::from_secs(60), "{undone:?}");
+    scene.nets[0].set(NetworkFault::None);
+    let count = "SELECT count(*) FROM changes WHERE \"table\" = 'large'";
+    wait_until("all rows are there", PATIENCE, || {
+        scene.there.value(count) == "60000"
+    });
+    assert_unique(&mut scene.there);
+}
+
 #[test]
 fn packets_that_vanish_are_noticed_within_half_a_minute() {
     let Some(network) = Namespace::with_network() else {

@@ -1,5 +1,6 @@
 //! Throw-away PostgreSQL servers, by `scripts/postgres/postgres.sh`.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -95,6 +96,35 @@ impl Server {
     pub fn give_back(&self) {
         std::fs::remove_dir_all(self.dir.join("data")).unwrap();
         self.copy("kept", "data");
+    }
+
+    /// Keeps a base backup of its data as of now, without slots, as `pg_basebackup` makes it; it runs.
+    pub fn keep_backup(&self, sql: &mut Sql) {
+        sql.run("SELECT pg_backup_start('test', true)");
+        self.copy("data", "kept");
+        let label = sql.value("SELECT labelfile FROM pg_backup_stop(false)");
+        let kept = self.dir.join("kept");
+        for leave_out in ["pg_wal", "pg_replslot"] {
+            std::fs::remove_dir_all(kept.join(leave_out)).unwrap();
+        }
+        self.copy("data/pg_wal", "kept/pg_wal");
+        self.copy("data/pg_tblspc", "kept/pg_replslot");
+        std::fs::remove_file(kept.join("postmaster.pid")).unwrap();
+        self.write("kept/backup_label", &label);
+    }
+
+    /// Leaves the slots out of the data that were kept.
+    pub fn keep_no_slots(&self) {
+        std::fs::remove_dir_all(self.dir.join("kept/pg_replslot")).unwrap();
+        // An empty folder of the server's user.
+        self.copy("kept/pg_tblspc", "kept/pg_replslot");
+    }
+
+    /// Writes a file below its folder, which the server may replace.
+    pub fn write(&self, name: &str, content: &str) {
+        let path = self.dir.join(name);
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
     }
 
     fn copy(&self, from: &str, to: &str) {

@@ -6,7 +6,7 @@ use super::*;
 use crate::change::{Batch, Encoding};
 use crate::error::SqlState;
 use crate::observe::metrics::Metrics;
-use crate::resume::GapReason;
+use crate::resume::{Gap, GapReason, Stretch, TimelineEnd};
 
 /// A session by its position alone.
 #[derive(Debug, PartialEq, Eq)]
@@ -166,13 +166,8 @@ fn a_batch_that_cannot_be_written_is_read_again_unless_a_person_has_to_act() {
 
 #[test]
 fn a_start_is_ignored_followed_asked_for_again_or_recorded() {
-    let gap = |from, to, reason| Gap {
-        from: Lsn(from),
-        to: Lsn(to),
-        reason,
-    };
-    let gone = gap(1, 40, GapReason::SlotGone);
-    let diverged = gap(45, 50, GapReason::TimelineDiverged);
+    let gone = Stretch::new(Lsn(1), Lsn(40), 1);
+    let gone = gone.map(|unknown| Gap::unknown(unknown, GapReason::SlotGone));
     // Epoch and position of the start, its gap, the end of the timeline before. The writer is in epoch 3 at
     // position 50.
     for (epoch, position, gap, switch, expected) in [
@@ -183,17 +178,21 @@ fn a_start_is_ignored_followed_asked_for_again_or_recorded() {
         (4, 40, None, None, OnStart::AskAgain),
         (2, 50, None, None, OnStart::Ignore),
         (2, 40, None, Some(45), OnStart::Ignore),
-        (2, 40, Some(gone), None, OnStart::Record(gone)),
-        (4, 40, Some(gone), Some(45), OnStart::Record(gone)),
-        (4, 45, None, Some(45), OnStart::Record(diverged)),
-        (3, 45, None, Some(45), OnStart::Record(diverged)),
+        (2, 40, gone.clone(), None, OnStart::Record),
+        (4, 40, gone, Some(45), OnStart::Record),
+        (4, 45, None, Some(45), OnStart::Record),
+        (3, 45, None, Some(45), OnStart::Record),
         (4, 50, None, Some(50), OnStart::Continue),
     ] {
         let start = StreamStart {
             epoch,
             position: Lsn(position),
-            timeline: 1,
-            switch: switch.map(Lsn),
+            timeline: 2,
+            left: switch.map(|end| TimelineEnd {
+                timeline: 1,
+                end: Lsn(end),
+                at_most: false,
+            }),
             gap,
             encoding: Encoding::Utf8,
             limit: None,
