@@ -81,8 +81,8 @@ tools:
 # The tests make certificates. Brought like the servers: as root on Debian.
 openssl:
 	@command -v openssl >/dev/null || \
-		{ [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qqy openssl; } || \
-		{ echo "missing: openssl (Debian: apt-get install openssl)" >&2; exit 1; }
+		bash -c '. scripts/apt.sh && apt_install openssl || \
+			{ echo "missing: openssl (Debian: apt-get install openssl): $$apt_why" >&2; exit 1; }'
 
 # Beforehand, so that downloads happen once and in sight.
 servers:

@@ -14,6 +14,9 @@ die() {
     exit 1
 }
 
+# shellcheck source=scripts/apt.sh
+. "${BASH_SOURCE[0]%/*}/../apt.sh"
+
 has() { command -v "$1" >/dev/null 2>&1; }
 
 # Sets triple to the Rust target of an architecture.
@@ -47,19 +50,4 @@ persist() {
         [ "$try" = 4 ] || { note "again in $((try * 5)) s: $1 failed" && sleep $((try * 5)); }
     done
     return 1
-}
-
-# Whether apt-get knows a package, once its list is fresh.
-has_package() {
-    apt-cache show "$1" >/dev/null 2>&1 && return
-    [ "$(id -u)" != 0 ] || persist apt-get -qq update >&2 || true
-    apt-cache show "$1" >/dev/null 2>&1
-}
-
-# Downloads Debian packages into the current folder; nothing is installed.
-download_debs() {
-    has apt-get && has dpkg-deb || die "expected apt-get and dpkg-deb, to bring $*"
-    has_package "$1" || true
-    persist apt-get -qq -o Acquire::Retries=3 -o APT::Sandbox::User=root download "$@" >&2 ||
-        die "apt-get cannot download $*: is its list of packages fresh (apt-get update)?"
 }

@@ -23,8 +23,12 @@ unset "${!CFLAGS_@}" "${!TARGET_CFLAGS@}"
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=scripts/cross/common.sh
 . scripts/cross/common.sh
+# shellcheck source=scripts/cross/way.sh
+. scripts/cross/way.sh
 # shellcheck source=scripts/cross/debian.sh
 . scripts/cross/debian.sh
+# shellcheck source=scripts/cross/zig.sh
+. scripts/cross/zig.sh
 
 # These go into lists of flags for C and the linker, which are divided by blanks and commas.
 case $PWD${CARGO_HOME:-$HOME/.cargo} in
@@ -47,58 +51,6 @@ flags() {
     printf '%s' "$all"
 }
 
-# Brings zig and cargo-zigbuild, and sets PATH.
-bring_zig() {
-    local venv
-    venv=$cache/cross-zig-$(sha256sum scripts/cross/zig.txt | cut -c1-12)
-    if [ ! -f "$venv/complete" ]; then
-        has python3 || die "python3 is missing (Debian: apt-get install python3 python3-venv)"
-        note "bringing zig into $cache"
-        rm -rf "$venv"
-        python3 -m venv "$venv" >&2 ||
-            die "python3 cannot make a virtual environment (Debian: apt-get install python3-venv)"
-        persist "$venv/bin/pip" -q --disable-pip-version-check install --no-deps --require-hashes \
-            --only-binary :all: --retries 5 --timeout 60 -r scripts/cross/zig.txt >&2 ||
-            die "pip cannot bring zig from PyPI"
-        : >"$venv/complete"
-    fi
-    PATH=$venv/bin:$PATH
-    # Its C library and its compiled headers: else they go to the caller's home.
-    export ZIG_GLOBAL_CACHE_DIR=$cache/cross-zig-cache
-}
-
-# Whether the toolchain has these targets, or rustup brings them.
-rustup_has() {
-    local arch sysroot missing=()
-    sysroot=$("${RUSTC:-rustc}" --print sysroot) || return 1
-    for arch in "$@"; do
-        triple_of "$arch"
-        [ -d "$sysroot/lib/rustlib/$triple/lib" ] || missing+=("$triple")
-    done
-    [ ${#missing[@]} -gt 0 ] || return 0
-    why='there is no rustup'
-    has rustup || return 1
-    why=$(timeout 300 rustup target add "${missing[@]}" 2>&1) && return
-    why=$(grep -m 1 -i error <<<"$why" || tail -n 1 <<<"$why")
-    return 1
-}
-
-# Debian's where it can be had: the std that is built there makes programs a quarter of a MB smaller.
-choose_way() {
-    local why=''
-    way=${CROSS_WAY:-}
-    case $way in
-        rustup) rustup_has "$@" || die "CROSS_WAY=rustup: no targets: $why" ;;
-        debian) ;;
-        '')
-            way=debian
-            debian_has || ! rustup_has "$@" || way=rustup
-            [ "$way" = rustup ] || [ -z "$why" ] || note "no targets by rustup: $why"
-            ;;
-        *) die "expected CROSS_WAY=rustup or debian, found \`$way\`" ;;
-    esac
-}
-
 build() {
     local arch=$1 rustc_flags c_flags file program
     triple_of "$arch"
@@ -107,9 +59,10 @@ build() {
     # stands side by side, for the memory's sake.
     rustc_flags=$(flags "$PWD=/zemi" -C link-self-contained=no -C force-unwind-tables=no \
         -C "link-arg=-Wl,-T,$PWD/scripts/cross/order.ld" \
-        ${rustc_home:+"--remap-path-prefix=$rustc_home/root/usr/lib/rustlib/src/rust=/rustc/std"})
+        ${rustc_home:+"--remap-path-prefix=$rustc_home/$std_sources=/rustc/std"})
     c_flags="-fno-asynchronous-unwind-tables -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=/cargo"
     c_flags+=" -include $PWD/scripts/cross/p256.h"
+    [ "$way" != debian ] || forget_other_std
     # cargo does not know of these files.
     for file in scripts/cross/{order.ld,p256.h}; do
         [ -f "$program" ] && [ "$file" -nt "$program" ] || continue
@@ -125,7 +78,7 @@ build() {
 
 if [ $# = 0 ]; then set -- "${archs[@]}"; fi
 for arch in "$@"; do triple_of "$arch"; done
-has cargo || die "cargo is missing (https://rustup.rs)"
+check_cargo
 choose_cache
 exec 9>"$cache/cross.lock"
 flock 9
@@ -134,7 +87,6 @@ bring_zig
 # First, so that the folders that are to be mapped away are there.
 persist cargo fetch --locked
 if [ "$way" = debian ]; then
-    bring_rustc
     for arch in "$@"; do
         triple_of "$arch"
         build_std "$triple"
