@@ -5,7 +5,7 @@
 # folder; nothing is installed but libraries that this rustc needs.
 
 # What std is built with is part of its folder's name: count this up when it changes.
-std_recipe=1
+std_recipe=2
 std_sources=root/usr/lib/rustlib/src/rust
 
 # Sets rustc and rustc_home to Debian's compiler, from the cache or from apt-get; else fails and says in
@@ -137,7 +137,9 @@ TOML
     (
         cd "$work"
         export RUSTC=$rustc RUSTC_BOOTSTRAP=1 CARGO_ENCODED_RUSTFLAGS
-        CARGO_ENCODED_RUSTFLAGS=$(flags "$source=/rustc/std" -C embed-bitcode=yes \
+        # cargo names the sources by the folder of rustc, in which a link leads to them.
+        CARGO_ENCODED_RUSTFLAGS=$(flags "$source=/rustc/std" \
+            "--remap-path-prefix=$rustc_home/$std_sources=/rustc/std" -C embed-bitcode=yes \
             -C force-unwind-tables=no -C link-self-contained=no)
         persist cargo build -q --release --target "$1" --target-dir "$work/target" \
             -Z build-std=std,panic_abort -Z build-std-features=optimize_for_size

@@ -101,7 +101,7 @@ check_file() {
     kind=$(file -b "$program")
     [[ $kind == *static* && $kind == *stripped* && $kind != *interpreter* && $kind != *"not stripped"* ]] ||
         die "expected a static and stripped program, found: $kind"
-    ! grep -qaF -e "$here" -e "${CARGO_HOME:-$HOME/.cargo}/registry" "$program" ||
+    ! grep -qaF -e "$here" -e "${CARGO_HOME:-$HOME/.cargo}/registry" -e "$cache" "$program" ||
         die "$program holds a path of this machine"
     size=$(wc -c <"$program")
     packed=$(gzip -9 -n -c "$program" | wc -c)
