@@ -34,7 +34,7 @@ regress: tools servers ## run PostgreSQL's own regression suite under zemi (SUIT
 		cargo test --locked --test it -- --nocapture --ignored regression_suite
 
 .PHONY: cross cross-test cross-same cross-order image image-test
-cross: tools ## build static programs for x86 and ARM in dist/ (TARGETS='x86_64 aarch64 armv7')
+cross: tools ## build static programs in dist/ (TARGETS='x86_64 aarch64-macos'; names: scripts/cross)
 	@scripts/cross/cross.sh $(TARGETS)
 
 cross-test: ## test them: static, small, and at work under qemu (needs root; TARGETS as above)

@@ -1,6 +1,6 @@
 //! The scripts that bring compilers, servers and packages, with stand-ins for the commands that they bring
-//! them with (`builds/stand-in`): old package lists, mirrors that have moved on, caches that are old, broken or
-//! half written. None of it needs the network.
+//! them with (`builds/stand-in`): old package lists, mirrors that have moved on, caches that are old, broken
+//! or half written. None of it needs the network.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -9,6 +9,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+
+#[path = "builds/macho.rs"]
+mod macho;
 
 /// The oldest Rust that Cargo.toml takes, a version of before and two of after.
 const WANTED: &str = env!("CARGO_PKG_RUST_VERSION");

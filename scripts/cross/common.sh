@@ -1,7 +1,9 @@
 # shellcheck shell=bash
 # Sourced by the scripts around the static binaries: targets, the cache folder, messages.
 
+# Linux, which is what is built unless targets are named; and macOS.
 archs=(x86_64 aarch64 armv7)
+mac_archs=(aarch64-macos x86_64-macos)
 
 # What a program, and an image of it, may have packed, in bytes.
 # shellcheck disable=SC2034 # for those that source this
@@ -19,12 +21,15 @@ die() {
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
-# Sets triple to the Rust target of an architecture.
+# Sets triple to the Rust target of one of ours, and program to the name of the file that is built for it.
+# shellcheck disable=SC2034 # for those that source this
 triple_of() {
+    program=zemi-$1-linux
     case $1 in
         x86_64 | aarch64) triple=$1-unknown-linux-musl ;;
         armv7) triple=armv7-unknown-linux-musleabihf ;;
-        *) die "expected a target of ${archs[*]}, found \`$1\`" ;;
+        x86_64-macos | aarch64-macos) triple=${1%-macos}-apple-darwin program=zemi-$1 ;;
+        *) die "expected a target of ${archs[*]} ${mac_archs[*]}, found \`$1\`" ;;
     esac
 }
 

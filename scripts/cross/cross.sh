@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Builds static programs for Linux: dist/zemi-ARCH-linux for x86_64, aarch64 and armv7.
+# Builds static programs for Linux: dist/zemi-ARCH-linux for x86_64, aarch64 and armv7. Told so, for macOS,
+# too: dist/zemi-x86_64-macos and zemi-aarch64-macos, which have libSystem alone beside them.
 #
-#   make cross [TARGETS='x86_64 aarch64']    or    scripts/cross/cross.sh [ARCH]...
+#   make cross [TARGETS='x86_64 aarch64-macos']    or    scripts/cross/cross.sh [ARCH]...
 #
-# Two ways to a std for musl; it says which one it goes:
+# Two ways to a std for a target; it says which one it goes:
 #   debian   Debian's rustc, and a std built from its sources without what zemi cannot use
 #   rustup   elsewhere: the targets of the toolchain that is there (rustup target add)
 # In both, zig (from PyPI, in a virtual environment) compiles C and links.
@@ -51,29 +52,40 @@ flags() {
     printf '%s' "$all"
 }
 
-build() {
-    local arch=$1 rustc_flags c_flags file program
-    triple_of "$arch"
-    program=$target/$triple/static/zemi
-    # Zig's start files and Rust's own would collide. Nothing unwinds, so no tables for that. What runs
-    # stands side by side, for the memory's sake.
-    rustc_flags=$(flags "$PWD=/zemi" -C link-self-contained=no -C force-unwind-tables=no \
-        -C "link-arg=-Wl,-T,$PWD/scripts/cross/order.ld" \
-        ${rustc_home:+"--remap-path-prefix=$rustc_home/$std_sources=/rustc/std"})
+# Sets rustc_flags and c_flags for the target of triple.
+flags_of() {
+    local own=(-C force-unwind-tables=no) # nothing unwinds
     c_flags="-fno-asynchronous-unwind-tables -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=/cargo"
     c_flags+=" -include $PWD/scripts/cross/p256.h"
+    case $triple in
+        # Zig's start files and Rust's own would collide. What runs stands side by side, for the memory's
+        # sake.
+        *-linux-*) own+=(-C link-self-contained=no -C "link-arg=-Wl,-T,$PWD/scripts/cross/order.ld") ;;
+        # The linker strips, and then signs: rustc would strip what is signed, by a tool that is not here. Of
+        # the libraries that the package libc asks for, two are not used.
+        *) own+=(-C strip=none -C "link-arg=-Wl,-s,-x" -C link-arg=-Wl,-dead_strip_dylibs) ;;
+    esac
+    [ -z "$rustc_home" ] || own+=("--remap-path-prefix=$rustc_home/$std_sources=/rustc/std")
+    rustc_flags=$(flags "$PWD=/zemi" "${own[@]}")
+}
+
+build() {
+    local file built triple program rustc_flags c_flags
+    triple_of "$1"
+    flags_of
     [ "$way" != debian ] || forget_other_std
+    built=$target/$triple/static/zemi
     # cargo does not know of these files.
     for file in scripts/cross/{order.ld,p256.h}; do
-        [ -f "$program" ] && [ "$file" -nt "$program" ] || continue
+        [ -f "$built" ] && [ "$file" -nt "$built" ] || continue
         cargo clean --quiet --locked -p ring -p zemi \
             --profile static --target "$triple" --target-dir "$target"
     done
     CFLAGS=$c_flags CARGO_ENCODED_RUSTFLAGS=$rustc_flags \
         cargo zigbuild --profile static --locked --target "$triple" --target-dir "$target" --bin zemi
     mkdir -p "$dist"
-    cp "$program" "$dist/.zemi-$arch-linux"
-    mv "$dist/.zemi-$arch-linux" "$dist/zemi-$arch-linux"
+    cp "$built" "$dist/.$program"
+    mv "$dist/.$program" "$dist/$program"
 }
 
 if [ $# = 0 ]; then set -- "${archs[@]}"; fi
@@ -100,8 +112,9 @@ dist=${CROSS_DIST:-dist}
 target=$(cargo metadata --format-version 1 --no-deps --locked |
     sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')/cross-$way
 for arch in "$@"; do build "$arch"; done
-(cd "$dist" && sha256sum zemi-*-linux >SHA256SUMS)
+(cd "$dist" && shopt -s nullglob && sha256sum zemi-*-linux zemi-*-macos >SHA256SUMS)
 for arch in "$@"; do
-    printf '%-22s %8d bytes, %8d with gzip -9\n' "zemi-$arch-linux" \
-        "$(wc -c <"$dist/zemi-$arch-linux")" "$(gzip -9 -n -c "$dist/zemi-$arch-linux" | wc -c)"
+    triple_of "$arch"
+    printf '%-22s %8d bytes, %8d with gzip -9\n' "$program" \
+        "$(wc -c <"$dist/$program")" "$(gzip -9 -n -c "$dist/$program" | wc -c)"
 done
