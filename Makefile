@@ -34,7 +34,7 @@ regress: tools servers ## run PostgreSQL's own regression suite under zemi (SUIT
 		cargo test --locked --test it -- --nocapture --ignored regression_suite
 
 .PHONY: cross cross-test cross-same cross-order image image-test
-cross: tools ## build static programs for x86 and ARM in dist/ (TARGETS='x86_64 aarch64 armv7')
+cross: tools ## build static programs in dist/ (TARGETS='x86_64 aarch64-macos'; names: scripts/cross)
 	@scripts/cross/cross.sh $(TARGETS)
 
 cross-test: ## test them: static, small, and at work under qemu (needs root; TARGETS as above)
@@ -81,8 +81,8 @@ tools:
 # The tests make certificates. Brought like the servers: as root on Debian.
 openssl:
 	@command -v openssl >/dev/null || \
-		{ [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qqy openssl; } || \
-		{ echo "missing: openssl (Debian: apt-get install openssl)" >&2; exit 1; }
+		bash -c '. scripts/apt.sh && apt_install openssl || \
+			{ echo "missing: openssl (Debian: apt-get install openssl): $$apt_why" >&2; exit 1; }'
 
 # Beforehand, so that downloads happen once and in sight.
 servers:

@@ -1,7 +1,9 @@
 # shellcheck shell=bash
 # Sourced by the scripts around the static binaries: targets, the cache folder, messages.
 
+# Linux, which is what is built unless targets are named; and macOS.
 archs=(x86_64 aarch64 armv7)
+mac_archs=(aarch64-macos x86_64-macos)
 
 # What a program, and an image of it, may have packed, in bytes.
 # shellcheck disable=SC2034 # for those that source this
@@ -14,14 +16,20 @@ die() {
     exit 1
 }
 
+# shellcheck source=scripts/apt.sh
+. "${BASH_SOURCE[0]%/*}/../apt.sh"
+
 has() { command -v "$1" >/dev/null 2>&1; }
 
-# Sets triple to the Rust target of an architecture.
+# Sets triple to the Rust target of one of ours, and program to the name of the file that is built for it.
+# shellcheck disable=SC2034 # for those that source this
 triple_of() {
+    program=zemi-$1-linux
     case $1 in
         x86_64 | aarch64) triple=$1-unknown-linux-musl ;;
         armv7) triple=armv7-unknown-linux-musleabihf ;;
-        *) die "expected a target of ${archs[*]}, found \`$1\`" ;;
+        x86_64-macos | aarch64-macos) triple=${1%-macos}-apple-darwin program=zemi-$1 ;;
+        *) die "expected a target of ${archs[*]} ${mac_archs[*]}, found \`$1\`" ;;
     esac
 }
 
@@ -47,19 +55,4 @@ persist() {
         [ "$try" = 4 ] || { note "again in $((try * 5)) s: $1 failed" && sleep $((try * 5)); }
     done
     return 1
-}
-
-# Whether apt-get knows a package, once its list is fresh.
-has_package() {
-    apt-cache show "$1" >/dev/null 2>&1 && return
-    [ "$(id -u)" != 0 ] || persist apt-get -qq update >&2 || true
-    apt-cache show "$1" >/dev/null 2>&1
-}
-
-# Downloads Debian packages into the current folder; nothing is installed.
-download_debs() {
-    has apt-get && has dpkg-deb || die "expected apt-get and dpkg-deb, to bring $*"
-    has_package "$1" || true
-    persist apt-get -qq -o Acquire::Retries=3 -o APT::Sandbox::User=root download "$@" >&2 ||
-        die "apt-get cannot download $*: is its list of packages fresh (apt-get update)?"
 }

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Builds static programs for Linux: dist/zemi-ARCH-linux for x86_64, aarch64 and armv7.
+# Builds static programs for Linux: dist/zemi-ARCH-linux for x86_64, aarch64 and armv7. Told so, for macOS,
+# too: dist/zemi-x86_64-macos and zemi-aarch64-macos, which have libSystem alone beside them.
 #
-#   make cross [TARGETS='x86_64 aarch64']    or    scripts/cross/cross.sh [ARCH]...
+#   make cross [TARGETS='x86_64 aarch64-macos']    or    scripts/cross/cross.sh [ARCH]...
 #
-# Two ways to a std for musl; it says which one it goes:
+# Two ways to a std for a target; it says which one it goes:
 #   debian   Debian's rustc, and a std built from its sources without what zemi cannot use
 #   rustup   elsewhere: the targets of the toolchain that is there (rustup target add)
 # In both, zig (from PyPI, in a virtual environment) compiles C and links.
@@ -23,8 +24,12 @@ unset "${!CFLAGS_@}" "${!TARGET_CFLAGS@}"
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=scripts/cross/common.sh
 . scripts/cross/common.sh
+# shellcheck source=scripts/cross/way.sh
+. scripts/cross/way.sh
 # shellcheck source=scripts/cross/debian.sh
 . scripts/cross/debian.sh
+# shellcheck source=scripts/cross/zig.sh
+. scripts/cross/zig.sh
 
 # These go into lists of flags for C and the linker, which are divided by blanks and commas.
 case $PWD${CARGO_HOME:-$HOME/.cargo} in
@@ -47,85 +52,45 @@ flags() {
     printf '%s' "$all"
 }
 
-# Brings zig and cargo-zigbuild, and sets PATH.
-bring_zig() {
-    local venv
-    venv=$cache/cross-zig-$(sha256sum scripts/cross/zig.txt | cut -c1-12)
-    if [ ! -f "$venv/complete" ]; then
-        has python3 || die "python3 is missing (Debian: apt-get install python3 python3-venv)"
-        note "bringing zig into $cache"
-        rm -rf "$venv"
-        python3 -m venv "$venv" >&2 ||
-            die "python3 cannot make a virtual environment (Debian: apt-get install python3-venv)"
-        persist "$venv/bin/pip" -q --disable-pip-version-check install --no-deps --require-hashes \
-            --only-binary :all: --retries 5 --timeout 60 -r scripts/cross/zig.txt >&2 ||
-            die "pip cannot bring zig from PyPI"
-        : >"$venv/complete"
-    fi
-    PATH=$venv/bin:$PATH
-    # Its C library and its compiled headers: else they go to the caller's home.
-    export ZIG_GLOBAL_CACHE_DIR=$cache/cross-zig-cache
-}
-
-# Whether the toolchain has these targets, or rustup brings them.
-rustup_has() {
-    local arch sysroot missing=()
-    sysroot=$("${RUSTC:-rustc}" --print sysroot) || return 1
-    for arch in "$@"; do
-        triple_of "$arch"
-        [ -d "$sysroot/lib/rustlib/$triple/lib" ] || missing+=("$triple")
-    done
-    [ ${#missing[@]} -gt 0 ] || return 0
-    why='there is no rustup'
-    has rustup || return 1
-    why=$(timeout 300 rustup target add "${missing[@]}" 2>&1) && return
-    why=$(grep -m 1 -i error <<<"$why" || tail -n 1 <<<"$why")
-    return 1
-}
-
-# Debian's where it can be had: the std that is built there makes programs a quarter of a MB smaller.
-choose_way() {
-    local why=''
-    way=${CROSS_WAY:-}
-    case $way in
-        rustup) rustup_has "$@" || die "CROSS_WAY=rustup: no targets: $why" ;;
-        debian) ;;
-        '')
-            way=debian
-            debian_has || ! rustup_has "$@" || way=rustup
-            [ "$way" = rustup ] || [ -z "$why" ] || note "no targets by rustup: $why"
-            ;;
-        *) die "expected CROSS_WAY=rustup or debian, found \`$way\`" ;;
+# Sets rustc_flags and c_flags for the target of triple.
+flags_of() {
+    local own=(-C force-unwind-tables=no) # nothing unwinds
+    c_flags="-fno-asynchronous-unwind-tables -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=/cargo"
+    c_flags+=" -include $PWD/scripts/cross/p256.h"
+    case $triple in
+        # Zig's start files and Rust's own would collide. What runs stands side by side, for the memory's
+        # sake.
+        *-linux-*) own+=(-C link-self-contained=no -C "link-arg=-Wl,-T,$PWD/scripts/cross/order.ld") ;;
+        # The linker strips, and then signs: rustc would strip what is signed, by a tool that is not here. Of
+        # the libraries that the package libc asks for, two are not used.
+        *) own+=(-C strip=none -C "link-arg=-Wl,-s,-x" -C link-arg=-Wl,-dead_strip_dylibs) ;;
     esac
+    [ -z "$rustc_home" ] || own+=("--remap-path-prefix=$rustc_home/$std_sources=/rustc/std")
+    rustc_flags=$(flags "$PWD=/zemi" "${own[@]}")
 }
 
 build() {
-    local arch=$1 rustc_flags c_flags file program
-    triple_of "$arch"
-    program=$target/$triple/static/zemi
-    # Zig's start files and Rust's own would collide. Nothing unwinds, so no tables for that. What runs
-    # stands side by side, for the memory's sake.
-    rustc_flags=$(flags "$PWD=/zemi" -C link-self-contained=no -C force-unwind-tables=no \
-        -C "link-arg=-Wl,-T,$PWD/scripts/cross/order.ld" \
-        ${rustc_home:+"--remap-path-prefix=$rustc_home/root/usr/lib/rustlib/src/rust=/rustc/std"})
-    c_flags="-fno-asynchronous-unwind-tables -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=/cargo"
-    c_flags+=" -include $PWD/scripts/cross/p256.h"
+    local file built triple program rustc_flags c_flags
+    triple_of "$1"
+    flags_of
+    [ "$way" != debian ] || forget_other_std
+    built=$target/$triple/static/zemi
     # cargo does not know of these files.
     for file in scripts/cross/{order.ld,p256.h}; do
-        [ -f "$program" ] && [ "$file" -nt "$program" ] || continue
+        [ -f "$built" ] && [ "$file" -nt "$built" ] || continue
         cargo clean --quiet --locked -p ring -p zemi \
             --profile static --target "$triple" --target-dir "$target"
     done
     CFLAGS=$c_flags CARGO_ENCODED_RUSTFLAGS=$rustc_flags \
         cargo zigbuild --profile static --locked --target "$triple" --target-dir "$target" --bin zemi
     mkdir -p "$dist"
-    cp "$program" "$dist/.zemi-$arch-linux"
-    mv "$dist/.zemi-$arch-linux" "$dist/zemi-$arch-linux"
+    cp "$built" "$dist/.$program"
+    mv "$dist/.$program" "$dist/$program"
 }
 
 if [ $# = 0 ]; then set -- "${archs[@]}"; fi
 for arch in "$@"; do triple_of "$arch"; done
-has cargo || die "cargo is missing (https://rustup.rs)"
+check_cargo
 choose_cache
 exec 9>"$cache/cross.lock"
 flock 9
@@ -134,7 +99,6 @@ bring_zig
 # First, so that the folders that are to be mapped away are there.
 persist cargo fetch --locked
 if [ "$way" = debian ]; then
-    bring_rustc
     for arch in "$@"; do
         triple_of "$arch"
         build_std "$triple"
@@ -148,8 +112,9 @@ dist=${CROSS_DIST:-dist}
 target=$(cargo metadata --format-version 1 --no-deps --locked |
     sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')/cross-$way
 for arch in "$@"; do build "$arch"; done
-(cd "$dist" && sha256sum zemi-*-linux >SHA256SUMS)
+(cd "$dist" && shopt -s nullglob && sha256sum zemi-*-linux zemi-*-macos >SHA256SUMS)
 for arch in "$@"; do
-    printf '%-22s %8d bytes, %8d with gzip -9\n' "zemi-$arch-linux" \
-        "$(wc -c <"$dist/zemi-$arch-linux")" "$(gzip -9 -n -c "$dist/zemi-$arch-linux" | wc -c)"
+    triple_of "$arch"
+    printf '%-22s %8d bytes, %8d with gzip -9\n' "$program" \
+        "$(wc -c <"$dist/$program")" "$(gzip -9 -n -c "$dist/$program" | wc -c)"
 done

@@ -10,14 +10,27 @@ find_qemu() {
     qemu=$(command -v "$name" || true)
     [ -z "$qemu" ] || return 0
     qemu=$cache/cross-qemu/usr/bin/$name
-    [ ! -x "$qemu" ] || return 0
+    if qemu_runs; then return; fi
+    exec 8>"$cache/cross-qemu.lock"
+    flock 8
+    if qemu_runs; then return; fi
     note "bringing qemu-user-static into $cache"
+    rm -rf "$cache"/cross-qemu.??????
     work=$(mktemp -d "$cache/cross-qemu.XXXXXX")
     # Not installed: that would make the kernel run such programs for everybody.
-    (cd "$work" && download_debs qemu-user-static && dpkg-deb -x ./*.deb . && rm -f ./*.deb) || {
+    apt_download "$work" qemu-user-static || { apt_refresh && apt_download "$work" qemu-user-static; } || {
         rm -rf "$work"
-        die "$name is missing (Debian: apt-get install qemu-user-static)"
+        die "$name is missing and apt-get cannot download it: $apt_why" \
+            "(Debian: apt-get install qemu-user-static)"
     }
+    dpkg-deb -x "$work"/*.deb "$work" || die "cannot unpack qemu-user-static into $cache: is its disk full?"
+    rm -f "$work"/*.deb
+    sync -f "$work"
     rm -rf "$cache/cross-qemu"
     mv "$work" "$cache/cross-qemu"
+    exec 8>&-
+    qemu_runs || die "$qemu does not run here"
 }
+
+# The text counts: a file that is empty after a power cut ends well, too.
+qemu_runs() { [[ $("$qemu" --version 2>/dev/null) == qemu* ]]; }

@@ -17,7 +17,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 [ -z "$(git status --porcelain --untracked-files=no)" ] ||
     die "expected no change since the last commit, for that is what is built again"
 for arch in "$@"; do
-    [ -f "dist/zemi-$arch-linux" ] || die "dist/zemi-$arch-linux is missing: make cross"
+    triple_of "$arch"
+    [ -f "dist/$program" ] || die "dist/$program is missing: make cross TARGETS=$arch"
 done
 dir=$(mktemp -d "${TMPDIR:-/tmp}/zemi-same.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
@@ -25,7 +26,8 @@ git clone --quiet . "$dir/another-folder"
 unset CARGO_TARGET_DIR CROSS_DIST
 "$dir/another-folder/scripts/cross/cross.sh" "$@"
 for arch in "$@"; do
-    cmp "dist/zemi-$arch-linux" "$dir/another-folder/dist/zemi-$arch-linux" ||
+    triple_of "$arch"
+    cmp "dist/$program" "$dir/another-folder/dist/$program" ||
         die "$arch: expected the same bytes from another folder (is dist/ of this commit?)"
     echo "$arch: the same bytes from another folder"
 done

@@ -6,7 +6,8 @@
 #
 # Each runs in a chroot that holds the program and a CA certificate, resolves the names of its servers,
 # speaks TLS to two PostgreSQL servers, follows one into the other, is killed and goes on. Programs of
-# another processor run under qemu-user-static from Debian's packages.
+# another processor run under qemu-user-static from Debian's packages. Of programs for macOS (aarch64-macos,
+# x86_64-macos) the file is read: format, processor, imported libraries, signature.
 #
 # Needs root, for chroot and for a network namespace of its own (a name server listens in it).
 
@@ -31,19 +32,52 @@ limit_of() {
     esac
 }
 
+# Sets linuxes and macs to the targets that are tested: those that are named, else all of Linux and what of
+# macOS is in dist/.
+choose_targets() {
+    local triple program arch
+    linuxes=() macs=()
+    if [ $# = 0 ]; then
+        set -- "${archs[@]}"
+        for arch in "${mac_archs[@]}"; do [ ! -f "dist/zemi-$arch" ] || set -- "$@" "$arch"; done
+    fi
+    for arch in "$@"; do
+        triple_of "$arch"
+        [ -f "dist/$program" ] || die "dist/$program is missing: make cross TARGETS='$*'"
+        case $arch in
+            *-macos) macs+=("$arch") ;;
+            *) linuxes+=("$arch") ;;
+        esac
+    done
+}
+
+check_common() { # PROGRAM
+    (cd dist && grep " $1\$" SHA256SUMS | sha256sum -c --quiet) || die "SHA256SUMS differs"
+    ! grep -qaF -e "$here" -e "${CARGO_HOME:-$HOME/.cargo}/registry" -e "$cache" "dist/$1" ||
+        die "dist/$1 holds a path of this machine"
+}
+
+# A program for macOS is not run here: its file is read.
+check_mac() {
+    check_common "zemi-$1"
+    found=$(python3 scripts/cross/macho.py "${1%-macos}" "dist/zemi-$1") || exit 1
+    echo "$1: $found, $(wc -c <"dist/zemi-$1") bytes; not run"
+}
+
 # ---- with the network: brings what is missing --------------------------------------------------
 
 if [ "${1:-}" != --inside ]; then
-    [ "$(id -u)" = 0 ] || die "expected root, for chroot and a network namespace"
-    for need in file openssl python3 unshare chroot; do
-        has "$need" || die "$need is missing (Debian: apt-get install file openssl python3 util-linux)"
-    done
-    [ $# -gt 0 ] || set -- "${archs[@]}"
+    has python3 || die "python3 is missing (Debian: apt-get install python3)"
+    choose_targets "$@"
     choose_cache
-    for arch in "$@"; do
-        [ -f "dist/zemi-$arch-linux" ] || die "dist/zemi-$arch-linux is missing: make cross"
-        find_qemu "$arch"
+    for arch in ${macs[@]+"${macs[@]}"}; do check_mac "$arch"; done
+    set -- ${linuxes[@]+"${linuxes[@]}"}
+    [ $# -gt 0 ] || exit 0
+    [ "$(id -u)" = 0 ] || die "expected root, for chroot and a network namespace"
+    for need in file openssl unshare chroot; do
+        has "$need" || die "$need is missing (Debian: apt-get install file openssl util-linux coreutils)"
     done
+    for arch in "$@"; do find_qemu "$arch"; done
     scripts/postgres/postgres.sh bin "$major" >/dev/null
     cargo build --quiet --locked --example sql
     exec unshare --net -- "$here/scripts/cross/test.sh" --inside "$@"
@@ -97,12 +131,10 @@ finish() {
 
 check_file() {
     local program=dist/zemi-$1-linux size packed most_packed=$packed_limit
-    (cd dist && grep " zemi-$1-linux\$" SHA256SUMS | sha256sum -c --quiet) || die "SHA256SUMS differs"
+    check_common "zemi-$1-linux"
     kind=$(file -b "$program")
     [[ $kind == *static* && $kind == *stripped* && $kind != *interpreter* && $kind != *"not stripped"* ]] ||
         die "expected a static and stripped program, found: $kind"
-    ! grep -qaF -e "$here" -e "${CARGO_HOME:-$HOME/.cargo}/registry" "$program" ||
-        die "$program holds a path of this machine"
     size=$(wc -c <"$program")
     packed=$(gzip -9 -n -c "$program" | wc -c)
     limit_of "$1"

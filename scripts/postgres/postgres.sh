@@ -49,6 +49,8 @@ note() { printf 'postgres.sh: %s\n' "$*" >&2; }
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
+# shellcheck source=scripts/apt.sh
+. "${self%/*}/../apt.sh"
 # shellcheck source=scripts/postgres/binaries.sh
 . "${self%/*}/binaries.sh"
 # shellcheck source=scripts/postgres/data.sh

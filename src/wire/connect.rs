@@ -20,9 +20,14 @@ use crate::error::{Error, Kind, Result};
 /// TCP keepalive: the idle time before the first probe, the time between probes, their number, and how long
 /// data may stay unacknowledged (tcp(7)). The reader of a stream sends a status update every 10 s, so a
 /// half-open connection is noticed within 30 s.
+///
+/// The last one is Linux's alone. No probe is sent while data waits to be acknowledged, so that elsewhere the
+/// system's own limit of retransmissions holds, which is some minutes. (macOS has TCP_RXT_CONNDROPTIME, for
+/// which no safe call exists.)
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_RETRIES: u32 = 4;
+#[cfg(target_os = "linux")]
 const USER_TIMEOUT: Duration = Duration::from_secs(18);
 
 /// The stack of the resolver thread, in bytes: `getaddrinfo` reads configuration files into it.
@@ -106,6 +111,7 @@ fn tcp_one(address: &SocketAddr, limit: Duration) -> std::io::Result<TcpStream> 
             .with_interval(KEEPALIVE_INTERVAL)
             .with_retries(KEEPALIVE_RETRIES),
     )?;
+    #[cfg(target_os = "linux")]
     tuned.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
     Ok(stream)
 }

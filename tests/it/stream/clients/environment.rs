@@ -1,6 +1,7 @@
 //! Environments with the packages of an application, kept in the cache folder.
 
 use std::collections::hash_map::DefaultHasher;
+use std::ffi::OsStr;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -36,7 +37,7 @@ pub fn run(command: &mut Command) {
 }
 
 /// True where a program of this machine answers to these arguments.
-fn answers(program: &str, args: &[&str]) -> bool {
+fn answers(program: impl AsRef<OsStr>, args: &[&str]) -> bool {
     let mut command = Command::new(program);
     let output = command.args(args).stdin(Stdio::null()).output();
     output.is_ok_and(|output| output.status.success())
@@ -46,17 +47,24 @@ fn answers(program: &str, args: &[&str]) -> bool {
 static MAKING: Mutex<()> = Mutex::new(());
 
 /// The folder of the environment `name` made from `parts`, which `make` fills. A change of the parts
-/// gives another folder. It appears whole or not at all: other test runs may make it at the same time.
-fn made(name: &str, parts: &[&str], make: impl FnOnce(&Path)) -> PathBuf {
+/// gives another folder. It appears whole or not at all: other test runs may make it at the same time. One
+/// that does not work is made again: the Python that a virtual environment was made by can be gone.
+fn made(
+    name: &str,
+    parts: &[&str],
+    works: impl Fn(&Path) -> bool,
+    make: impl FnOnce(&Path),
+) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     parts.hash(&mut hasher);
     let home = cache()
         .join("clients")
         .join(format!("{name}-{:016x}", hasher.finish()));
     let _one_at_a_time = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
-    if home.exists() {
+    if works(&home) {
         return home;
     }
+    let _ = fs::remove_dir_all(&home);
     let draft = home.with_extension(std::process::id().to_string());
     // A process with this number may have been killed before.
     let _ = fs::remove_dir_all(&draft);
@@ -77,7 +85,8 @@ pub fn python(name: &str, packages: &[&str]) -> Option<PathBuf> {
         );
         return None;
     }
-    let home = made(name, packages, |draft| {
+    let works = |home: &Path| answers(home.join("bin/python"), &["-c", ""]);
+    let home = made(name, packages, works, |draft| {
         run(Command::new("python3").args(["-m", "venv"]).arg(draft));
         let mut install = Command::new(draft.join("bin/python"));
         install.args(["-m", "pip", "install", "--quiet"]);
@@ -94,7 +103,7 @@ pub fn prisma(name: &str, packages: &[&str], schema: &str) -> Option<PathBuf> {
         return None;
     }
     let parts = [packages, &[schema]].concat();
-    let home = made(name, &parts, |draft| {
+    let home = made(name, &parts, Path::exists, |draft| {
         fs::write(draft.join("package.json"), r#"{"private": true}"#).unwrap();
         fs::create_dir(draft.join("prisma")).unwrap();
         fs::write(draft.join("prisma/schema.prisma"), schema).unwrap();
