@@ -110,6 +110,7 @@ impl Encoding {
     ///
     /// # Errors
     /// The source did not answer.
+    #[inline]
     pub fn decode(
         self,
         text: &[u8],

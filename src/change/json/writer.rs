@@ -50,12 +50,7 @@ impl Writer {
         if matches!(value_type, ValueType::Text) {
             return Ok(string_or_omitted(&self.limits, out, start, text).into());
         }
-        let written = self.value(out, value_type, text, ask);
-        if let Some(error) = self.unanswered.take() {
-            out.truncate(start);
-            return Err(error);
-        }
-        Ok(match written {
+        Ok(match self.value(out, value_type, text, ask) {
             Ok(reason) => match self.limits.fits(&out[start..]) {
                 Ok(()) => reason.into(),
                 Err(large) => {
@@ -64,9 +59,12 @@ impl Writer {
                     Outcome::Replaced(large)
                 }
             },
-            Err(_) => {
+            Err(refusal) => {
                 out.truncate(start);
-                Outcome::Mismatch
+                match (refusal, self.unanswered.take()) {
+                    (Refusal::Unanswered, Some(error)) => return Err(error),
+                    _ => Outcome::Mismatch,
+                }
             }
         })
     }
