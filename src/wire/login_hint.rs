@@ -33,8 +33,8 @@ pub fn with_login_hint(error: Error, endpoint: &Endpoint, prefix: &str) -> Error
         // "conversion between UTF8 and MULE_INTERNAL is not supported" (`CheckMyDatabase`, `postinit.c`).
         Some(sqlstate::FEATURE_NOT_SUPPORTED) if error.to_string().contains(MULE_INTERNAL) => {
             format!(
-                "no server converts {MULE_INTERNAL} to UTF-8: dump {database}, and restore it into a database \
-                 of another encoding, such as CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+                "no server converts {MULE_INTERNAL} to UTF-8: dump {database}, and restore it into a \
+                 database of another encoding (CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0)"
             )
         }
         _ => return error,

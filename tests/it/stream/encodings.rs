@@ -189,7 +189,8 @@ fn values_of_other_types_are_right_beside_a_text_that_cannot_be_converted() {
     let (mut scene, zemi) = encoded("WIN1251");
     scene.sql.run(
         "CREATE EXTENSION hstore; \
-         DO $$ BEGIN EXECUTE format('CREATE TYPE light AS ENUM (%L, %L)', E'\\xea\\xf0', E'\\xe6\\x98'); END $$; \
+         DO $$ BEGIN EXECUTE format('CREATE TYPE light AS ENUM (%L, %L)', \
+           E'\\xea\\xf0', E'\\xe6\\x98'); END $$; \
          CREATE FUNCTION light_json(light) RETURNS json LANGUAGE sql STABLE AS \
            $$ SELECT json_build_object('l', $1::text) $$; \
          CREATE CAST (light AS json) WITH FUNCTION light_json(light); \
