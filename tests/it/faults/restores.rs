@@ -329,6 +329,43 @@ fn a_copy_of_an_earlier_timeline_that_has_outgrown_the_progress_loses_nothing() 
     world.assert_counted(1.0);
 }
 
+/// The WAL outgrew the progress between the two starts: the second one alone sees nothing of the restore.
+#[test]
+fn a_restore_is_known_to_the_start_after_one_that_was_killed_while_it_made_the_slot() {
+    let mut world = World::new(15);
+    world.stop_source("fast");
+    world.source.keep();
+    world.source.keep_no_slots();
+    world.source.up();
+    world.insert(2, 60);
+    world.caught_up();
+    world.zemi.kill();
+    world.stop_source("immediate");
+    world.source.give_back();
+    world.source.up();
+    let from = end(world.sql());
+    world.insert(100, 100);
+    // The new slot waits for this transaction.
+    let mut other = Sql::open(&world.source, "postgres");
+    other.run("BEGIN; SELECT txid_current()");
+    world.zemi = Zemi::start(&world.settings);
+    world.zemi.wait_for_log("creating the slot waits", PATIENCE);
+    world.zemi.kill();
+    let fill = "SELECT pg_logical_emit_message(false, 'fill', repeat('x', 1000000))";
+    world.sql().run(fill);
+    world.insert(101, 101);
+    let to = end(world.sql());
+    other.run("COMMIT");
+    world.start();
+    world.insert(200, 200);
+    world.caught_up();
+    assert_eq!(world.gap("reason"), "source_went_back");
+    assert_eq!(never_happened(&mut world.there), keys(2..=60));
+    assert_eq!(world.behind_the_gap(), "200");
+    world.assert_unknown(&from, &to);
+    world.assert_counted(1.0);
+}
+
 /// The row of the second gap would have had the position of the first one's, and was not written.
 #[test]
 fn a_copy_that_is_put_back_twice_leaves_two_gaps() {
