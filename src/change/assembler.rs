@@ -464,6 +464,7 @@ impl Assembler {
             catalog,
             text: &mut self.text,
             reasons: Reasons::default(),
+            unanswered: None,
         };
         let replaced = encode(
             &mut batch.rows,
@@ -631,7 +632,10 @@ fn encode(
         Err(EncodeError::Type) => row::encode(out, plan, settings, head, values, tools, true),
         other => other,
     };
-    encoded.map_err(|error| not_encoded(plan, error))
+    encoded.map_err(|error| match tools.unanswered.take() {
+        Some(unanswered) => unanswered,
+        None => not_encoded(plan, error),
+    })
 }
 
 /// Counts a row by the table that it names.
@@ -646,8 +650,7 @@ fn count_table(batch: &mut Batch, plan: &mut RelationPlan, of: &Change<'_>) {
 fn not_encoded(plan: &RelationPlan, error: EncodeError) -> Error {
     let found = match error {
         EncodeError::Columns { found } => found.to_string(),
-        EncodeError::Type => "values of another type".into(),
-        EncodeError::Unanswered(error) => return error,
+        EncodeError::Type | EncodeError::Unanswered => "values of another type".into(),
     };
     Error::new(
         Kind::Decode,

@@ -80,10 +80,10 @@ pub struct RowValues<'a> {
 }
 
 /// Why a row was not encoded.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EncodeError {
-    /// The source did not answer a question about a value.
-    Unanswered(Error),
+    /// The source did not answer a question about a value: [`Tools::unanswered`] has its error.
+    Unanswered,
     /// A composite value has another number of fields than the catalog said.
     Type,
     /// A tuple has another number of columns than the Relation message said.
@@ -91,12 +91,6 @@ pub enum EncodeError {
         /// How many it has.
         found: usize,
     },
-}
-
-impl From<Error> for EncodeError {
-    fn from(error: Error) -> EncodeError {
-        EncodeError::Unanswered(error)
-    }
 }
 
 /// The result of encoding a row or a part of it.
@@ -156,6 +150,15 @@ pub struct Tools<'a> {
     pub text: &'a mut Vec<u8>,
     /// Why values were written in another form.
     pub reasons: Reasons,
+    /// The error of [`EncodeError::Unanswered`].
+    pub unanswered: Option<Error>,
+}
+
+/// Keeps the error of a source that did not answer, out of the way of the results.
+#[cold]
+fn keep(place: &mut Option<Error>, error: Error) -> EncodeError {
+    *place = Some(error);
+    EncodeError::Unanswered
 }
 
 struct RowEncoder<'a, 't> {
@@ -302,17 +305,6 @@ impl RowEncoder<'_, '_> {
         Ok(())
     }
 
-    fn value(&mut self, column: &ColumnPlan, value: ColumnValue<'_>) -> Encoded<()> {
-        match value {
-            ColumnValue::Text(text) => self.text(column, text),
-            ColumnValue::Binary(bytes) => self.binary(column, bytes),
-            ColumnValue::Null | ColumnValue::UnchangedToast => {
-                self.out.extend_from_slice(b"null");
-                Ok(())
-            }
-        }
-    }
-
     /// A value as its send function gives it.
     #[cold]
     fn binary(&mut self, column: &ColumnPlan, value: &[u8]) -> Encoded<()> {
@@ -325,7 +317,7 @@ impl RowEncoder<'_, '_> {
             return Ok(());
         }
         let reason = match self.text_of(column, value)? {
-            Some(text) => return self.text(column, &text),
+            Some(text) => return self.value(column, ColumnValue::Text(&text)),
             None if binary::text_fits(value) => {
                 self.out.extend_from_slice(b"\"\\\\x");
                 hex::push(self.out, value);
@@ -351,21 +343,49 @@ impl RowEncoder<'_, '_> {
             binary::Text::TooLong => Ok(None),
             binary::Text::Unknown => {
                 let as_stored = self.settings.encoding != Encoding::Utf8;
-                let catalog = &mut self.tools.catalog;
-                Ok(catalog.text_of(column.type_oid, value, as_stored)?)
+                let text = self
+                    .tools
+                    .catalog
+                    .text_of(column.type_oid, value, as_stored);
+                text.map_err(|error| keep(&mut self.tools.unanswered, error))
             }
         }
     }
 
-    #[inline]
-    fn text(&mut self, column: &ColumnPlan, text: &[u8]) -> Encoded<()> {
+    /// Decodes a text into [`Tools::text`], unless it can be used as it is; whether something stands for no
+    /// character.
+    #[cold]
+    fn decode(&mut self, text: &[u8]) -> Encoded<Option<bool>> {
+        let Tools {
+            catalog,
+            text: out,
+            unanswered,
+            ..
+        } = &mut *self.tools;
+        let decoded = self.settings.encoding.decode(text, out, *catalog);
+        decoded.map_err(|error| keep(unanswered, error))
+    }
+
+    fn value(&mut self, column: &ColumnPlan, value: ColumnValue<'_>) -> Encoded<()> {
+        let text = match value {
+            ColumnValue::Text(text) => text,
+            ColumnValue::Binary(bytes) => return self.binary(column, bytes),
+            ColumnValue::Null | ColumnValue::UnchangedToast => {
+                self.out.extend_from_slice(b"null");
+                return Ok(());
+            }
+        };
+        let lossy = match self.settings.encoding {
+            Encoding::Utf8 => None,
+            Encoding::Stored(_) => self.decode(text)?,
+        };
         let Tools {
             json: writer,
             catalog,
             text: decoded,
             reasons,
+            unanswered,
         } = &mut *self.tools;
-        let lossy = self.settings.encoding.decode(text, decoded, *catalog)?;
         let text = lossy.map_or(text, |_| decoded.as_slice());
         if let (ColumnPolicy::Hash, Some(masker)) = (column.policy, &self.settings.masker) {
             self.out.push(b'"');
@@ -373,12 +393,14 @@ impl RowEncoder<'_, '_> {
             self.out.push(b'"');
             return Ok(());
         }
-        let mut outcome = writer.write(self.out, &column.value_type, text, *catalog)?;
+        let written = writer.write(self.out, &column.value_type, text, *catalog);
+        let mut outcome = written.map_err(|error| keep(unanswered, error))?;
         if outcome == Outcome::Mismatch {
             if !self.lenient {
                 return Err(EncodeError::Type);
             }
-            outcome = write_earlier_form(self.out, writer, *catalog, column, text)?;
+            let written = write_earlier_form(self.out, writer, *catalog, column, text);
+            outcome = written.map_err(|error| keep(unanswered, error))?;
         }
         let lossy = lossy == Some(true);
         let reason = match outcome {
@@ -441,12 +463,10 @@ impl RowEncoder<'_, '_> {
             }
             found = true;
             let part = self.out.len();
-            let Tools {
-                catalog,
-                text: decoded,
-                ..
-            } = &mut *self.tools;
-            let lossy = self.settings.encoding.decode(text, decoded, *catalog)?;
+            let lossy = match self.settings.encoding {
+                Encoding::Utf8 => None,
+                Encoding::Stored(_) => self.decode(text)?,
+            };
             let text = lossy.map_or(text, |_| self.tools.text.as_slice());
             match (column.policy, &self.settings.masker) {
                 (ColumnPolicy::Hash, Some(masker)) => masker.hash(text, self.out),
