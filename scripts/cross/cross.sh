@@ -52,9 +52,19 @@ flags() {
     printf '%s' "$all"
 }
 
+# Sets code_flags to how code for the target of triple is made, that of std and of the program alike.
+code_flags_of() {
+    code_flags=(-C force-unwind-tables=no) # nothing unwinds
+    # Every ARMv7 has these instructions, half of which take two bytes instead of four. The unstable
+    # feature that rustc warns of is just this choice.
+    [[ $triple != armv7-* ]] || code_flags+=(-C target-feature=+thumb-mode)
+}
+
 # Sets rustc_flags and c_flags for the target of triple.
 flags_of() {
-    local own=(-C force-unwind-tables=no) # nothing unwinds
+    local own code_flags
+    code_flags_of
+    own=("${code_flags[@]}")
     c_flags="-fno-asynchronous-unwind-tables -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=/cargo"
     c_flags+=" -include $PWD/scripts/cross/p256.h"
     case $triple in

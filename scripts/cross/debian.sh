@@ -5,7 +5,7 @@
 # folder; nothing is installed but libraries that this rustc needs.
 
 # What std is built with is part of its folder's name: count this up when it changes.
-std_recipe=2
+std_recipe=3
 std_sources=root/usr/lib/rustlib/src/rust
 
 # Sets rustc and rustc_home to Debian's compiler, from the cache or from apt-get; else fails and says in
@@ -114,7 +114,7 @@ remove_old_rustc() {
 # Builds std for a triple, unless it is there. It has the parts that a program with panic=abort and no
 # symbols can use: no unwinding and no printing of backtraces.
 build_std() {
-    local lib=$rustc_home/root/usr/lib/rustlib/$1/lib source work
+    local lib=$rustc_home/root/usr/lib/rustlib/$1/lib source work code_flags
     [ "$(cat "$lib/recipe" 2>/dev/null)" != "$std_recipe" ] || return 0
     note "building std for $1 (once, some minutes)"
     source=$(cd "$rustc_home/$std_sources" && pwd -P)
@@ -123,6 +123,7 @@ build_std() {
     rm -rf "$work" "$lib" "$lib.new"
     mkdir -p "$work/src" "$lib.new"
     : >"$work/src/lib.rs"
+    code_flags_of
     cat >"$work/Cargo.toml" <<'TOML'
 [package]
 name = "std-for-zemi"
@@ -130,7 +131,7 @@ version = "0.1.0"
 edition = "2021"
 
 [profile.release]
-opt-level = 3
+opt-level = "s"
 codegen-units = 1
 panic = "abort"
 TOML
@@ -140,7 +141,7 @@ TOML
         # cargo names the sources by the folder of rustc, in which a link leads to them.
         CARGO_ENCODED_RUSTFLAGS=$(flags "$source=/rustc/std" \
             "--remap-path-prefix=$rustc_home/$std_sources=/rustc/std" -C embed-bitcode=yes \
-            -C force-unwind-tables=no -C link-self-contained=no)
+            -C link-self-contained=no "${code_flags[@]}")
         persist cargo build -q --release --target "$1" --target-dir "$work/target" \
             -Z build-std=std,panic_abort -Z build-std-features=optimize_for_size
     ) || die "std for $1 could not be built: CROSS_WAY=rustup takes a ready-made one"

@@ -65,6 +65,7 @@ run() {
     kill -TERM "$zemi"
     wait "$zemi"
     zemi=''
+    instructions=$(sed -n 's/^totals: \([0-9]*\).*/\1/p' "$dir/calls")
     sed -n 's/^c\?fn=([0-9]*) \([^ ]*\)$/\1/p' "$dir/calls" | sed "s/'[0-9]*\$//" | sort -u >>"$dir/ran"
 }
 
@@ -89,6 +90,7 @@ run
 run
 run
 functions <"$dir/ran" | patterns >"$dir/start"
+idle=$instructions
 run "INSERT INTO t SELECT i, i / 7.0, repeat('x', 100), true, gen_random_uuid(), to_jsonb(i), now(), i / 3.0
         FROM generate_series(1, 20000) i;
     BEGIN; SELECT pg_logical_emit_message(true, '_bemi', '{\"user\": \"ada\"}');
@@ -108,3 +110,4 @@ functions <"$dir/ran" | patterns | comm -13 "$dir/start" - >"$dir/work"
 } >"$dir/order.ld"
 mv "$dir/order.ld" scripts/cross/order.ld
 wc -l "$dir/start" "$dir/work" >&2
+echo "instructions: $idle from start to stop, $(((instructions - idle) / 20003)) for a row of work" >&2
