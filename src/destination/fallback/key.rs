@@ -38,6 +38,17 @@ impl<'a> Key<'a> {
         }
     }
 
+    /// Whether two rows at one position would be in each other's way.
+    pub(super) fn shares_place(&self, other: &Key<'_>) -> bool {
+        (&self.table, &self.schema, &self.database, &self.operation)
+            == (
+                &other.table,
+                &other.schema,
+                &other.database,
+                &other.operation,
+            )
+    }
+
     /// The place of the operation in [`crate::change::table_counts::ByOperation`].
     pub(super) fn operation_index(&self) -> usize {
         match &*self.operation {

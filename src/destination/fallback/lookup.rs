@@ -4,7 +4,7 @@ use super::key::{Key, parse_uuid};
 use crate::change::{TruncatedTables, uuid};
 use crate::destination::copy::{same_time, timestamp};
 use crate::hex;
-use crate::wire::{ResultSet, literal};
+use crate::wire::ResultSet;
 
 /// What the table says of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,25 +94,8 @@ pub(super) fn presence(keys: &[Key<'_>], found: &ResultSet) -> Vec<Presence> {
     presence
 }
 
-/// The query for the next position (`free`) that no row with the same table and operation has, at most
-/// `reach` behind that of the key, and a new `id`.
-pub(super) fn free_position(changes: &str, key: &Key<'_>, reach: i64) -> String {
-    format!(
-        "SELECT s.free, gen_random_uuid() AS id FROM \
-         generate_series({0}::bigint, {0}::bigint + {reach}) s(free) \
-         WHERE NOT EXISTS (SELECT FROM {1} c WHERE c.position = s.free AND c.\"table\" = {2} \
-         AND c.schema = {3} AND c.database = {4} AND c.operation = {5}) LIMIT 1",
-        key.position,
-        changes,
-        literal(&key.table),
-        literal(&key.schema),
-        literal(&key.database),
-        literal(&key.operation),
-    )
-}
-
 /// An expression of the type bytea.
-fn bytes(text: &str) -> String {
+pub(super) fn bytes(text: &str) -> String {
     format!("decode('{}', 'hex')", hex::text(text.as_bytes()))
 }
 

@@ -10,6 +10,7 @@
 mod decision;
 mod key;
 mod lookup;
+mod positions;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -285,11 +286,38 @@ impl<'a> Fallback<'a> {
         Ok(compared)
     }
 
+    /// Writes rows at the next free positions, all at once where that succeeds.
     fn move_rows(&mut self, ranges: &[RowRange]) -> Result<()> {
+        if ranges.len() > 1 && self.move_together(ranges)? {
+            return Ok(());
+        }
         for range in ranges {
             self.move_row(self.row(range))?;
         }
         Ok(())
+    }
+
+    /// One COPY of all rows at their new positions; false where one of them is refused.
+    fn move_together(&mut self, ranges: &[RowRange]) -> Result<bool> {
+        let rows: Vec<&[u8]> = ranges.iter().map(|range| self.row(range)).collect();
+        for _ in 0..COMPARISONS {
+            let positions = self.free_positions(&rows)?;
+            let moved: Vec<Vec<u8>> = rows
+                .iter()
+                .zip(positions)
+                .map(|(row, position)| forms::moved(row, position, None))
+                .collect();
+            let Err(error) = self.copy(&[&moved.concat()]) else {
+                return Ok(true);
+            };
+            match after_move(&error) {
+                AfterMove::Fail => return Err(error),
+                // Another process has taken a place since.
+                AfterMove::TryNext => {}
+                AfterMove::OtherForm => return Ok(false),
+            }
+        }
+        Ok(false)
     }
 
     /// Writes a row at the next free position. It keeps its id, by which it is known when it comes again,
@@ -297,8 +325,9 @@ impl<'a> Fallback<'a> {
     fn move_row(&mut self, row: &[u8]) -> Result<()> {
         let mut failure = None;
         for attempt in 0..COMPARISONS {
-            let (position, random) = self.free_position(&Key::read(row))?;
-            let row = forms::moved(row, position, random.filter(|_| attempt > 0));
+            let position = self.free_positions(&[row])?.first().copied();
+            let id = if attempt > 0 { self.random_id()? } else { None };
+            let row = forms::moved(row, position.ok_or_else(no_position)?, id);
             let Err(error) = self.copy(&[&row]) else {
                 return Ok(());
             };
@@ -311,15 +340,31 @@ impl<'a> Fallback<'a> {
         Err(refused(failure.unwrap_or_else(no_position)))
     }
 
-    /// The next position that no row with the same table and operation has, and a new id.
-    fn free_position(&mut self, key: &Key<'_>) -> Result<(i64, Option<[u8; 16]>)> {
-        for reach in REACH {
-            let sql = lookup::free_position(self.tables.names.changes(), key, reach);
-            let found = self.connection.rows(&sql)?;
-            let free = found.value(0, "free").and_then(|text| text.parse().ok());
-            if let Some(free) = free {
-                return Ok((free, found.value(0, "id").and_then(parse_uuid)));
+    fn random_id(&mut self) -> Result<Option<[u8; 16]>> {
+        let found = self.connection.rows("SELECT gen_random_uuid() AS id")?;
+        Ok(found.value(0, "id").and_then(parse_uuid))
+    }
+
+    /// For each of these rows the next position that no row with the same table and operation has, nor
+    /// another one of these.
+    fn free_positions(&mut self, rows: &[&[u8]]) -> Result<Vec<i64>> {
+        let keys: Vec<Key<'_>> = rows.iter().map(|row| Key::read(row)).collect();
+        'reach: for reach in REACH {
+            let mut free = vec![0; rows.len()];
+            for group in positions::groups(&keys, reach) {
+                let taken = self
+                    .connection
+                    .rows(&group.query(self.tables.names.changes()))?;
+                let Some(assigned) = group.assign(&taken) else {
+                    continue 'reach;
+                };
+                for (place, position) in assigned {
+                    if let Some(free) = free.get_mut(place) {
+                        *free = position;
+                    }
+                }
             }
+            return Ok(free);
         }
         Err(no_position())
     }

@@ -2,6 +2,7 @@
 
 mod bemi;
 mod guard;
+mod lockstep;
 mod poison;
 mod same_database;
 mod sync_standby;
