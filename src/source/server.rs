@@ -95,7 +95,7 @@ pub(crate) fn position(
     }
     let parted = position.left.is_some_and(|left| left.at_most) || saved.parted.is_some();
     if parted || saved.flushed > identity.end || saved.timeline > identity.timeline {
-        position.started = started(session)?;
+        position.started = started(session, identity.timeline)?;
     }
     Ok(position)
 }
@@ -164,13 +164,15 @@ fn last_shared(own: &[TimelineEnd], other: &[TimelineEnd], timeline: u32) -> Opt
 
 /// Where the server began to write when it was started last: a shutdown or the end of a recovery left a
 /// checkpoint there, behind which only the next one can be, and that one begins before its own record
-/// (`CreateCheckPoint`, `xlog.c`). `None` where there was a later one, or the role may not ask.
-fn started(session: &mut Connection) -> Result<Option<Started>> {
-    let asked = session.rows(
+/// (`CreateCheckPoint`, `xlog.c`). `None` where there was a later one, or the role may not ask; also where it
+/// is of an earlier timeline: a standby that was promoted has its own checkpoint some time later.
+fn started(session: &mut Connection, timeline: u32) -> Result<Option<Started>> {
+    let asked = session.rows(&format!(
         "SELECT checkpoint_lsn, split_part(next_xid, ':', 1)::bigint * 4294967296 \
          + split_part(next_xid, ':', 2)::bigint AS next_xid \
-         FROM pg_catalog.pg_control_checkpoint() WHERE redo_lsn = checkpoint_lsn",
-    );
+         FROM pg_catalog.pg_control_checkpoint() \
+         WHERE redo_lsn = checkpoint_lsn AND timeline_id = {timeline}"
+    ));
     let row = match asked {
         Err(e) if e.is_of_statement() => return Ok(None),
         row => row?,
