@@ -32,6 +32,10 @@ const MAX_WAIT_AS_STANDBY: Duration = Duration::from_millis(100);
 const VISIBILITY_POLL_FIRST: Duration = Duration::from_millis(1);
 const VISIBILITY_POLL_LAST: Duration = Duration::from_millis(256);
 
+/// How long an answer is waited for at first, and at most.
+const FIRST_PATIENCE: Duration = Duration::from_secs(45);
+const LAST_PATIENCE: Duration = Duration::from_secs(3600);
+
 /// So many causes for values that stay text are logged: types may come and go without end.
 const MAX_UNCAST: usize = 300;
 
@@ -60,6 +64,9 @@ pub struct SourceCatalog {
     control: Arc<dyn StreamControl>,
     own: Arc<dyn OwnTables>,
     session: Option<Connection>,
+    /// How long an answer is waited for: longer each time it did not come, so that one that takes long comes
+    /// in the end.
+    patience: Duration,
     types: Types,
     known: Known,
     characters: Characters,
@@ -79,6 +86,7 @@ impl SourceCatalog {
             control,
             own,
             session: None,
+            patience: FIRST_PATIENCE,
             types: Types::default(),
             known: Known::default(),
             characters: Characters::default(),
@@ -96,7 +104,15 @@ impl SourceCatalog {
                 open_session(&self.config)?
             }
         };
+        session.set_read_timeout(Some(self.patience))?;
+        let asked = Instant::now();
         let answer = ask(&mut session);
+        self.patience = match &answer {
+            Err(e) if e.kind() == Kind::Transient && asked.elapsed() >= self.patience => {
+                LAST_PATIENCE.min(self.patience * 2)
+            }
+            _ => FIRST_PATIENCE,
+        };
         // An error of a statement alone leaves the session as it was.
         if answer
             .as_ref()

@@ -10,7 +10,7 @@ use crate::error::{At, Result};
 use crate::sqlstate;
 use crate::threads::STACK;
 use crate::wire::session_settings::{set_version_dependent, startup};
-use crate::wire::{Connection, identifier, with_login_hint};
+use crate::wire::{Connection, ResultSet, identifier, with_login_hint};
 
 /// `application_name` of every session on the source, which `synchronous_standby_names` may hold.
 pub(crate) const APPLICATION: &str = "zemi";
@@ -28,6 +28,22 @@ const SESSION: [(&str, &str); 6] = [
     ("client_min_messages", "warning"),
     ("synchronous_commit", "local"),
 ];
+
+/// How long a session waits for an answer. A host in between may answer for a server that is gone (a proxy, a
+/// tunnel), and a server's process may hang: TCP notices neither. Most questions take milliseconds; see
+/// [`patiently`] for one that may take hours.
+pub(crate) const ANSWER: Duration = Duration::from_secs(120);
+
+/// Runs a statement that may wait for transactions of the application, however long these take.
+///
+/// # Errors
+/// The source's connection.
+pub(crate) fn patiently(session: &mut Connection, sql: &str) -> Result<ResultSet> {
+    session.set_read_timeout(None)?;
+    let answer = session.rows(sql);
+    session.set_read_timeout(Some(ANSWER))?;
+    answer
+}
 
 /// Settings of a walsender of the database. Its time limit is longer than the interval of zemi's status
 /// updates, whatever the server's own limit is.
@@ -92,6 +108,7 @@ pub fn open_session(config: &Config) -> Result<Connection> {
         session.query("SET search_path = ''")?;
         session.query(STORED_IN_SQL_ASCII)?;
         set_version_dependent(&mut session)?;
+        session.set_read_timeout(Some(ANSWER))?;
         Ok(session)
     };
     open().at(|| "source".into())
@@ -179,7 +196,9 @@ pub(crate) fn open_replication(config: &Config, encoding: &str) -> Result<Connec
         })
         .and_then(|mut session| {
             session.query(STORED_IN_SQL_ASCII)?;
-            set_version_dependent(&mut session).map(|()| session)
+            set_version_dependent(&mut session)?;
+            session.set_read_timeout(Some(ANSWER))?;
+            Ok(session)
         })
         .at(|| "source".into())
 }

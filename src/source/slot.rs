@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::session::patiently;
 use crate::config::Config;
 use crate::error::{At, Error, Kind, Result};
 use crate::lsn::Lsn;
@@ -213,11 +214,11 @@ pub(crate) fn create_slot(session: &mut Connection, config: &Config) -> Result<L
     log_open_transactions(session)?;
     // Before 17 there is no fifth argument.
     let failover = if config.slot_failover { ", true" } else { "" };
-    let row = session
-        .rows(&format!(
-            "SELECT lsn FROM pg_create_logical_replication_slot({}, 'pgoutput', false, false{failover})",
-            literal(&config.slot_name)
-        ))
+    let create = format!(
+        "SELECT lsn FROM pg_create_logical_replication_slot({}, 'pgoutput', false, false{failover})",
+        literal(&config.slot_name)
+    );
+    let row = patiently(session, &create)
         .map_err(|e| {
             // The limit is reached; it is 0.
             if e.is_sqlstate(sqlstate::CONFIGURATION_LIMIT_EXCEEDED)

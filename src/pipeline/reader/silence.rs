@@ -67,7 +67,10 @@ impl Silence {
         self.given_up_at = durable;
         self.limit = (self.limit * 2).min(LONGEST);
         Err(Error::new(Kind::Transient, message)
-            .hint("look at the network, and at proxies or tunnels on the way to the source"))
+            .hint(
+                "either its walsender decodes a large transaction of tables that are not followed, which needs \
+                 nothing; or look at the network, and at proxies or tunnels on the way to the source",
+            ))
     }
 }
 

@@ -128,8 +128,18 @@ fn one_by_one(
         if !is_dropped(&e) {
             done.left_out.push(LeftOut {
                 found: format!("not done yet: {head}{table}: {}", e.without_hint()),
-                fix: "zemi tries again; if a session keeps the table locked, end its transaction"
-                    .into(),
+                fix: match e.is_unconvertible() {
+                    // The statement has U+FFFD in the place of what has no UTF-8.
+                    true => {
+                        "give the table, its schema or the publication a name that is valid in the \
+                             database's encoding"
+                            .into()
+                    }
+                    false => {
+                        "zemi tries again; if a session keeps the table locked, end its transaction"
+                            .into()
+                    }
+                },
             });
         }
     }

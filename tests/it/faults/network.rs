@@ -187,3 +187,42 @@ fn a_login_that_is_cut_anywhere_is_tried_again() {
     scene.insert(1, 10);
     scene.judge(10);
 }
+
+/// The stream went on, and the decoder waited without end for an answer about a new type.
+#[test]
+fn a_side_session_that_gives_no_answer_is_left_within_a_minute() {
+    let (mut scene, zemi) = Scene::two(15).streaming();
+    scene.sql.run(
+        "CREATE TYPE mood AS ENUM ('good'); CREATE TABLE moods (id int PRIMARY KEY, m mood[]); \
+         CREATE TYPE other AS ENUM ('x'); CREATE TABLE others (id int PRIMARY KEY, o other); \
+         INSERT INTO others VALUES (1, 'x')",
+    );
+    scene.caught_up();
+    let sessions = "SELECT pid FROM pg_stat_activity WHERE application_name = 'zemi' \
+                    AND backend_type = 'client backend'";
+    let pids = scene.sql.text(sessions);
+    let signal = |name: &str| {
+        for pid in pids.lines() {
+            let sent = std::process::Command::new("kill")
+                .args([name, pid])
+                .status();
+            assert!(sent.unwrap().success());
+        }
+    };
+    signal("-STOP");
+    scene.sql.run("INSERT INTO moods VALUES (1, '{good}')");
+    let began = Instant::now();
+    wait_until("the row is there", PATIENCE * 2, || {
+        scene
+            .there
+            .value("SELECT count(*) FROM changes WHERE \"table\" = 'moods'")
+            == "1"
+    });
+    println!("{:?}", began.elapsed());
+    signal("-CONT");
+    assert!(zemi.log().contains("no answer in time"), "{}", zemi.log());
+    let after = scene
+        .there
+        .value("SELECT after FROM changes WHERE \"table\" = 'moods'");
+    assert_eq!(after, "{\"m\": [\"good\"], \"id\": 1}");
+}
