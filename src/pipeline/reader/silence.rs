@@ -68,8 +68,8 @@ impl Silence {
         self.limit = (self.limit * 2).min(LONGEST);
         Err(Error::new(Kind::Transient, message)
             .hint(
-                "either its walsender decodes a large transaction of tables that are not followed, which needs \
-                 nothing; or look at the network, and at proxies or tunnels on the way to the source",
+                "either its walsender decodes a large transaction of tables that are not followed, which \
+                 needs nothing; or look at the network, and at proxies or tunnels on the way to the source",
             ))
     }
 }
