@@ -76,7 +76,8 @@ flags_of() {
         *) own+=(-C strip=none -C "link-arg=-Wl,-s,-x" -C link-arg=-Wl,-dead_strip_dylibs) ;;
     esac
     [ -z "$rustc_home" ] || own+=("--remap-path-prefix=$rustc_home/$std_sources=/rustc/std")
-    rustc_flags=$(flags "$PWD=/zemi" "${own[@]}")
+    # Less is inlined than by default, which is 50 where code is optimised for size.
+    rustc_flags=$(flags "$PWD=/zemi" "${own[@]}" -C llvm-args=-inline-threshold=15)
 }
 
 build() {
