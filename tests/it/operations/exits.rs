@@ -475,9 +475,12 @@ fn a_stop_does_not_wait_for_a_table_that_somebody_locks() {
         &settings(&server, None),
         &[("SHUTDOWN_TIMEOUT", "3")],
     ));
-    sql.run("ALTER TABLE late REPLICA IDENTITY DEFAULT");
     let mut other = Sql::open(&server, "postgres");
+    // A look between the two would publish the table.
+    zemi.signal("STOP");
+    sql.run("ALTER TABLE late REPLICA IDENTITY DEFAULT");
     other.run("BEGIN; LOCK TABLE late IN SHARE UPDATE EXCLUSIVE MODE");
+    zemi.signal("CONT");
     sql.run("INSERT INTO late VALUES (1)");
     wait_for_locked(&mut sql, 1);
     // The lock is not waited for without end, and the stream does not wait at all.
