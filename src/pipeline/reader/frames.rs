@@ -10,6 +10,7 @@ use super::foreign;
 use super::output::Output;
 use super::stopping::{Burst, source_stopping};
 use crate::error::{Error, Kind, Result, SqlState};
+use crate::lsn::Lsn;
 use crate::observe::metrics::Metrics;
 use crate::pipeline::channel::{Chunk, Large, LargeFrames, QUIET_SIZE, ReaderEvent, SIZE};
 use crate::pipeline::feedback::{INTERVAL, now};
@@ -96,8 +97,8 @@ impl<'a> FrameReader<'a> {
             if self.output.control.stopping() {
                 return Ok(StreamEnd::Asked);
             }
-            self.check(findings.publications)?;
-            let durable = self.output.feedback.epoch().1;
+            let (epoch, durable) = self.output.feedback.epoch();
+            self.check(epoch, durable, findings.publications)?;
             if findings.detour.is_over(durable, Instant::now()) {
                 return Ok(StreamEnd::UsualForm);
             }
@@ -121,9 +122,8 @@ impl<'a> FrameReader<'a> {
     }
 
     /// Whether it is still this stream that is wanted.
-    fn check(&self, publications: PublicationNames) -> Result<()> {
+    fn check(&self, epoch: u64, durable: Lsn, publications: PublicationNames) -> Result<()> {
         self.output.check_outage()?;
-        let (epoch, durable) = self.output.feedback.epoch();
         // The writer asked for the stream again while this connection was made, when there was no transport
         // to shut down: all that it brings would be discarded.
         if epoch != self.epoch {

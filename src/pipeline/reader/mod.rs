@@ -52,7 +52,7 @@ impl Reader {
         let mut backoff = Backoff::default();
         while self.output.control.wait_for_destination() {
             let connected = Instant::now();
-            let durable = self.output.feedback.epoch().1;
+            let before = self.output.feedback.epoch().1;
             let error = match self.session(&mut patience, &mut findings) {
                 Ok(StreamEnd::Asked) => break,
                 Ok(StreamEnd::UsualForm) => {
@@ -68,11 +68,10 @@ impl Reader {
             self.output.feedback.set_walsender(None);
             self.output.control.set_reader(None);
             // A connection that brought something forward is worth having again soon.
-            let advanced = self.output.feedback.epoch().1 > durable;
-            if connected.elapsed() > LONG_SESSION || advanced {
+            let durable = self.output.feedback.epoch().1;
+            if connected.elapsed() > LONG_SESSION || durable > before {
                 backoff.reset();
             }
-            let durable = self.output.feedback.epoch().1;
             let slot = &self.connector.config.slot_name;
             let error = match findings.detour.judge(error, durable, slot, Instant::now()) {
                 Judged::Unrelated(error) => error,
